@@ -1,0 +1,1 @@
+"""From a commit and a recipe to an OCI image."""

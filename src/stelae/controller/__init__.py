@@ -1,0 +1,1 @@
+"""The controller: observe, decide, record, act; its use cases and its API."""

@@ -1,0 +1,1 @@
+"""Decisions as pure functions: state and observation in, events and allocations out."""

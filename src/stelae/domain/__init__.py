@@ -1,0 +1,1 @@
+"""The words of Stelae as frozen data: no I/O, no clock, standard library only."""

@@ -1,0 +1,63 @@
+"""Allocations: how many instances of which release an environment holds, and who gets the traffic.
+
+Every strategy is a path of allocations; every platform is a thing that can hold one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NewType
+
+from stelae.domain.release import ReleaseId
+
+InstanceId = NewType("InstanceId", str)
+"""``process-release-n``, for example ``web-c04xvt-3``; unique in its environment, for ever."""
+
+FULL_WEIGHT = 10_000
+"""All of the traffic, in basis points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """How many instances of one process of one release: ``serving`` ones and ``warm`` ones."""
+
+    release: ReleaseId
+    process: str
+    serving: int
+    warm: int = 0
+
+    @property
+    def total(self) -> int:
+        """Instances of both kinds."""
+        return self.serving + self.warm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """What an environment should hold.
+
+    ``weights`` are basis points a release, sum 10,000; empty means that each serving instance gets an
+    equal share. ``floor`` is, for each process, the ready capacity that no act may go below (less, when
+    less is ready now). ``condemned`` instances do not count: their replacement is ready first.
+    """
+
+    generation: int = 0
+    holdings: tuple[Holding, ...] = ()
+    weights: Mapping[ReleaseId, int] = field(default_factory=dict)
+    floor: Mapping[str, int] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    condemned: frozenset[InstanceId] = frozenset()
+
+    def holding(self, release: ReleaseId, process: str) -> Holding:
+        """Return the holding of *process* of *release*, empty when there is none."""
+        for held in self.holdings:
+            if held.release == release and held.process == process:
+                return held
+        return Holding(release=release, process=process, serving=0)
+
+    def same_target(self, other: Allocation) -> bool:
+        """True when both ask for the same, whatever their generations."""
+        return (self.holdings, dict(self.weights), dict(self.floor), self.hosts, self.condemned) == (
+            other.holdings, dict(other.weights), dict(other.floor), other.hosts, other.condemned
+        )  # fmt: skip

@@ -1,0 +1,43 @@
+"""Images: everything an app needs, named by the digest of its OCI manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stelae.domain.digest import Digest
+from stelae.domain.process import Process
+
+PROCESSES_LABEL = "dev.stelae.processes"
+"""The label of the OCI config that holds the process definitions as canonical JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A path inside a git repository at a commit. ``commit`` is the full object id.
+
+    ``versioned`` is false for a working tree that was sent with ``--dirty``: the commit then names the
+    snapshot, which no branch holds.
+    """
+
+    commit: str
+    path: str = ""
+    subject: str = ""
+    versioned: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image that was built or imported: its manifest's digest, its app and its processes."""
+
+    digest: Digest
+    app: str
+    processes: tuple[Process, ...]
+    layers: tuple[Digest, ...]
+    size: int
+
+    def process(self, name: str) -> Process:
+        """Return the process called *name*; raises KeyError."""
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise KeyError(name)

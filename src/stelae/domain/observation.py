@@ -1,0 +1,64 @@
+"""Observations: what a platform says is there. Unknown is not healthy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stelae.domain.allocation import InstanceId
+from stelae.domain.units import Instant
+
+
+class Phase(StrEnum):
+    """Where an instance is in its life."""
+
+    STARTING = "starting"  # runs, has not been ready yet
+    READY = "ready"  # runs, and its last probe succeeded
+    UNREADY = "unready"  # runs, was ready, and its probes fail now
+    EXITED = "exited"  # ended; what it left is still there to be removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How an instance ended. ``code`` is its exit status, 128 + n when signal n ended it."""
+
+    code: int
+    at: Instant
+    out_of_memory: bool = False
+    last_lines: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.out_of_memory:
+            return "ran out of memory"
+        if self.code > 128:
+            return f"was ended by signal {self.code - 128}"
+        return f"exited with status {self.code}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One instance as the platform sees it now. ``connections`` are those open through the router."""
+
+    id: InstanceId
+    phase: Phase
+    connections: int = 0
+    address: str = ""
+    exit: Exit | None = None
+    problem: str = ""  # why the last probe failed, in words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a platform holds for one environment.
+
+    ``applied`` is the number of the last action that the platform had carried out when it looked;
+    ``complete`` is false when a part could not be asked. ``table`` is what the router really has:
+    instance to weight, only those that can get new requests.
+    """
+
+    as_of: Instant
+    applied: int
+    complete: bool = True
+    instances: Mapping[InstanceId, Seen] = field(default_factory=dict)
+    table: Mapping[InstanceId, int] = field(default_factory=dict)

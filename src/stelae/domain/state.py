@@ -1,0 +1,167 @@
+"""The state of environments: folds over events, never stored by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from stelae.domain.action import Action
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.digest import Digest
+from stelae.domain.environment import Environment, EnvironmentId, Strategy
+from stelae.domain.image import Image, Source
+from stelae.domain.observation import Exit
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.units import Instant
+
+
+class DeploymentKind(StrEnum):
+    """Why a deployment was asked for."""
+
+    DEPLOY = "deploy"
+    ROLLBACK = "rollback"
+
+
+class Phase(StrEnum):
+    """Which way a rollout goes."""
+
+    FORWARD = "forward"
+    REVERTING = "reverting"
+
+
+class Outcome(StrEnum):
+    """How a rollout ended. A rollout always ends."""
+
+    SUCCEEDED = "succeeded"
+    REVERTED = "reverted"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """The carrying out of a deployment. ``step`` counts the allocations of its path from 0.
+
+    ``ready_at`` is when the step's instances were all ready first (None while they are not);
+    ``unreachable_since`` when the platform stopped answering. ``ending`` is the outcome that a revert
+    ends with, and ``reason`` why it reverts.
+    """
+
+    deployment: str
+    kind: DeploymentKind
+    candidate: ReleaseId
+    stable: ReleaseId | None
+    strategy: Strategy
+    actor: str
+    started_at: Instant
+    step: int = 0
+    step_at: Instant = 0
+    phase: Phase = Phase.FORWARD
+    ending: Outcome = Outcome.REVERTED
+    reason: str = ""
+    details: tuple[str, ...] = ()
+    unreachable_since: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A request to move an environment to a release, and how it went."""
+
+    id: str
+    kind: DeploymentKind
+    release: ReleaseId
+    actor: str
+    requested_at: Instant
+    previous: ReleaseId | None = None
+    reason: str = ""
+    outcome: Outcome | None = None
+    ended_at: Instant | None = None
+    why: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One launched instance, until what it left has been removed."""
+
+    id: InstanceId
+    release: ReleaseId
+    process: str
+    launched_at: Instant
+    started: bool = False  # the launch's outcome is recorded
+    failed: str = ""  # why the launch failed
+    ready_at: Instant | None = None  # start of the present unbroken time of being ready
+    ever_ready: bool = False
+    exit: Exit | None = None
+    drained_at: Instant | None = None  # since when it gets no new requests
+    stopped_at: Instant | None = None  # when it was asked to end
+    killed_at: Instant | None = None
+    removed_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Unplanned ends in a row of one process of one release, and when it may be launched again."""
+
+    failures: int
+    until: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentState:
+    """All that is recorded of one environment.
+
+    ``instances`` are those not yet removed; ``table`` is the last traffic table whose outcome is recorded;
+    ``pending`` are actions whose intent is recorded and whose outcome is not. ``stables`` are the
+    releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
+    ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
+    the release, so that no instance id is used twice. ``verified`` are images whose rollout succeeded here.
+    """
+
+    id: EnvironmentId
+    config: Environment | None = None
+    down: bool = False
+    wanted: Mapping[str, int] = field(default_factory=dict)
+    stable: ReleaseId | None = None
+    stable_since: Instant | None = None
+    stables: tuple[ReleaseId, ...] = ()
+    warm: Mapping[ReleaseId, Instant] = field(default_factory=dict)
+    verified: frozenset[Digest] = frozenset()
+    rollout: Rollout | None = None
+    allocation: Allocation = Allocation()
+    instances: Mapping[InstanceId, Instance] = field(default_factory=dict)
+    table: Mapping[InstanceId, int] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
+    pending: Mapping[str, Action] = field(default_factory=dict)
+    actions: int = 0
+    applied: int = 0
+    launches: Mapping[str, int] = field(default_factory=dict)
+    backoff: Mapping[str, Backoff] = field(default_factory=dict)
+    releases: Mapping[ReleaseId, Release] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """An image in the record: from which sources it was built, by whom and when first."""
+
+    image: Image
+    sources: tuple[Source, ...]
+    actor: str
+    built_at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallationState:
+    """All that is recorded: the fold of the whole ledger.
+
+    ``requests`` maps an idempotency key to the deployment that it made.
+    """
+
+    size: int = 0
+    environments: Mapping[EnvironmentId, EnvironmentState] = field(default_factory=dict)
+    images: Mapping[Digest, BuiltImage] = field(default_factory=dict)
+    requests: Mapping[str, str] = field(default_factory=dict)
+    deployments: int = 0

@@ -1,0 +1,1 @@
+"""Platforms: whatever can hold an allocation and observe what is there."""

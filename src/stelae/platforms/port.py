@@ -1,0 +1,142 @@
+"""The ports of a platform: what the controller asks, and what a maker of single instances provides.
+
+``Platform`` is what the controller sees. Platforms that manage single instances (``local``, and later
+``docker`` and ``vm``) provide an ``Engine`` and a ``Router`` and share ``stelae.platforms.instances``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stelae.domain.action import Action
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.observation import Exit, Observation
+from stelae.domain.process import Process
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.units import Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of an instance's output. ``stream`` is ``stdout`` or ``stderr``."""
+
+    instance: InstanceId
+    at: Instant
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchSpec:
+    """All that an engine needs to start one instance."""
+
+    environment: EnvironmentId
+    instance: InstanceId
+    release: Release
+    process: Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInstance:
+    """One instance as its engine sees it. ``address`` is where its port can be reached."""
+
+    id: InstanceId
+    running: bool
+    address: str = ""
+    exit: Exit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteEntry:
+    """Where an instance listens and its share of the traffic, in HAProxy's scale (1 to 256)."""
+
+    instance: InstanceId
+    address: str
+    port: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterView:
+    """What the router has for an environment.
+
+    ``table`` holds only the instances that can get new requests; ``connections`` counts the requests and
+    tunnels that are open to each instance that the router still knows.
+    """
+
+    table: Mapping[InstanceId, int]
+    connections: Mapping[InstanceId, int]
+
+
+class Engine(Protocol):
+    """Starts and ends single instances. Every method is idempotent. Raises Unreachable when the machine
+    does not answer, Failed when the act itself is impossible (a corrupt layer, no address left)."""
+
+    async def prepare(self, release: Release) -> None:
+        """Make *release* ready to be launched: its image present, verified by digest and mounted."""
+
+    async def launch(self, spec: LaunchSpec) -> None:
+        """Start the instance; one that was started already (running or ended) is left as it is."""
+
+    async def stop(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        """Ask the instance to end (SIGTERM)."""
+
+    async def kill(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        """End the instance (SIGKILL to all of its processes)."""
+
+    async def remove(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        """Take away all that the instance has or had on the machine; its log is kept for a while."""
+
+    async def observe(self, environment: EnvironmentId) -> Sequence[EngineInstance]:
+        """Return every instance of *environment* that was launched and not removed."""
+
+    def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
+        """Yield the instance's output from its start; with *follow* wait for more until it ends."""
+
+    def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
+        """Have *changed* called, from the event loop, when an instance of an environment has ended."""
+
+
+class Router(Protocol):
+    """Spreads the requests for an environment's hosts over its instances."""
+
+    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
+        """Make the environment's table be exactly *entries*; instances left out finish what is open to them.
+
+        When this returns, the change has happened: no new request goes to an instance that is not in *entries*.
+        """
+
+    async def observe(self, environment: EnvironmentId) -> RouterView:
+        """Return what the router really has, asked from it and not from a file."""
+
+    async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        """Drop an instance that has ended from the router's memory."""
+
+
+class Platform(Protocol):
+    """A thing that can hold an allocation."""
+
+    async def prepare(self, release: Release) -> None:
+        """Make *release* ready to be launched; raises Failed when its bytes are not what its digest says."""
+
+    async def observe(self, env: EnvironmentState) -> Observation:
+        """Return what is there for *env*; raises Unreachable."""
+
+    def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
+        """Return the next actions that lead from *seen* to *target*: pure, numbered from ``env.actions + 1``."""
+
+    async def apply(self, action: Action, env: EnvironmentState) -> None:
+        """Carry out *action*, idempotent by its number; raises Failed or Unreachable."""
+
+    def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
+        """Yield an instance's output."""
+
+    def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
+        """Have *changed* called when something in an environment may be worth another look."""
+
+    async def close(self) -> None:
+        """Stop watching; instances and traffic go on."""

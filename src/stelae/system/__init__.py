@@ -1,0 +1,1 @@
+"""Thin wrappers of the operating system: files, commands, mounts, the clock."""
