@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+DEFAULT_SUBNET = IPv4Network("10.213.0.0/20")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
@@ -21,7 +23,7 @@ class Installation:
     name: str = "stelae"
     state: Path = Path("/var/lib/stelae")
     run: Path = Path("/run/stelae")
-    subnet: IPv4Network = IPv4Network("10.213.0.0/20")
+    subnet: IPv4Network = DEFAULT_SUBNET
     http_port: int = 8080
     http_address: str = "0.0.0.0"  # noqa: S104 - the proxy is the machine's front door
     group: str = "stelae"
