@@ -265,5 +265,3 @@ class InstanceLost(Event):
 
     kind: ClassVar[str] = "instance.lost"
     instance: InstanceId
-
-
