@@ -1,0 +1,104 @@
+"""What the API needs from the controller: the use cases, as a Protocol.
+
+Arguments and answers are plain JSON values, so that the API only checks and carries. Times are microseconds
+since 1970 (UTC), sizes are bytes, traffic is in basis points, digests and ids are whole. Every method may
+raise a StelaeError; its ``message`` is the whole first line that a person reads, its ``hint`` says what to do.
+
+A stream yields ``{"progress": {...}}`` any number of times and then ``{"result": {...}}`` once (the output of
+``logs`` has no result). A stream is closed early when the client goes away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+"""A JSON object."""
+
+
+class Service(Protocol):
+    """The controller's use cases. ``actor`` is the Unix user behind the socket."""
+
+    async def ping(self) -> Json:
+        """``{"version", "pid", "size", "root", "http_port"}``: who answers, the record's head, the front door."""
+
+    async def missing(self, repository: str, objects: Sequence[str]) -> Json:
+        """``{"missing": [...]}``: those commit ids that the controller's mirror of *repository* lacks."""
+
+    async def receive(self, actor: str, repository: str, pack_path: Path) -> Json:
+        """Take a git pack into the mirror: ``{"objects": n}``. The file is deleted by the caller."""
+
+    def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Build ``{"repository", "commit", "path", "subject", "versioned"}``.
+
+        Progress ``{"text"}``; result ``{"image", "app", "created",
+        "layers": [{"digest", "size", "cached", "name"}], "seconds"}``.
+        """
+
+    def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Pin what ``{"repository", "commit", "path"}`` needs; progress ``{"text"}``, result ``{"lock": text}``."""
+
+    async def apply(self, actor: str, request: Json) -> Json:
+        """``{"spec": text, "dry_run", "environment": name or ""}`` to
+        ``{"changes": [{"environment", "path", "old", "new"}], "applied": [environment]}``."""
+
+    async def environments(self, app: str) -> Json:
+        """``{"environments": [...]}`` as they were applied: ``{"app", "name", "processes", ...}``."""
+
+    async def deploy(self, actor: str, request: Json) -> Json:
+        """``{"environment", "image", "release", "strategy", "supersede", "key", "reason"}`` to
+        ``{"deployment", "release", "previous", "image"}``. The same ``key`` gives the same answer."""
+
+    async def rollback(self, actor: str, request: Json) -> Json:
+        """``{"environment", "to", "key", "reason"}`` to the same shape as ``deploy``."""
+
+    async def abort(self, actor: str, request: Json) -> Json:
+        """``{"environment", "reason"}`` to ``{"deployment"}``: the one that is being ended."""
+
+    async def scale(self, actor: str, request: Json) -> Json:
+        """``{"environment", "processes": {name: count}}`` to ``{"environment", "processes"}``.
+
+        The name ``""`` stands for the only process of the environment that has a port.
+        """
+
+    async def deployment(self, deployment: str) -> Json:
+        """``{"deployment", "environment", "kind", "release", "image", "previous", "actor", "requested_at",
+        "reason", "outcome": word or "", "ended_at": time or null, "why", "details": [lines]}``."""
+
+    def watch(self, deployment: str) -> AsyncIterator[Json]:
+        """Progress ``{"text", "step", "ready", "wanted"}`` whenever it changes; result as ``deployment``."""
+
+    async def status(self, environment: str) -> Json:
+        """``{"environments": [row], "record": {"size", "root"}}``; *environment* is ``app/env`` or ``""`` for all.
+
+        A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
+        "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",
+        "hosts": [...], "warm": {release: until}, "rollout": {...} or null}``.
+        """
+
+    async def history(self, environment: str, limit: int) -> Json:
+        """``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``, the newest *limit*, oldest first."""
+
+    async def show(self, ref: str) -> Json:
+        """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit", ...}``."""
+
+    async def state(self, at: int, environment: str) -> Json:
+        """``{"at", "index", "environments": [...]}``: what ran at *at*, each environment with ``"instances":
+        [{"id", "process", "release", "since", "ready"}]``, ``"subject"``, ``"deployed_by"``, ``"deployed_at"``."""
+
+    def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
+        """Progress ``{"instance", "at", "stream", "text"}``, one a line of output."""
+
+    async def down(self, actor: str, app: str) -> Json:
+        """Stop the environments of *app*: ``{"stopped": [...]}``; ``""`` stops all of them and the proxy."""
+
+    async def start(self, actor: str, app: str) -> Json:
+        """Serve again what ``down`` stopped: ``{"started": [...]}``; ``""`` for every app."""
+
+    async def gc(self, actor: str, dry_run: bool) -> Json:
+        """``{"removed": [{"what", "name", "bytes"}], "bytes"}``."""
+
+    async def verify_ledger(self) -> Json:
+        """``{"size", "root"}``; raises Failed that names the first bad index."""
