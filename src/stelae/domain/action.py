@@ -33,8 +33,8 @@ class Action:
     ``table`` (instance to share of the traffic in HAProxy's scale, 1 to 256) and ``hosts``.
     """
 
-    number: int
     verb: Verb
+    number: int = 0
     instance: InstanceId = InstanceId("")
     release: ReleaseId = ReleaseId("")
     process: str = ""

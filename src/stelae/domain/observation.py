@@ -21,7 +21,8 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """How an instance ended. ``code`` is its exit status, 128 + n when signal n ended it."""
+    """How an instance ended. ``code`` is its exit status, 128 + n when signal n ended it, -1 when nobody
+    knows (the machine was switched off, or the instance's monitor died)."""
 
     code: int
     at: Instant
@@ -31,6 +32,8 @@ class Exit:
     def __str__(self) -> str:
         if self.out_of_memory:
             return "ran out of memory"
+        if self.code < 0:
+            return "is gone"
         if self.code > 128:
             return f"was ended by signal {self.code - 128}"
         return f"exited with status {self.code}"

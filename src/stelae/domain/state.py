@@ -130,7 +130,7 @@ class EnvironmentState:
     warm: Mapping[ReleaseId, Instant] = field(default_factory=dict)
     verified: frozenset[Digest] = frozenset()
     rollout: Rollout | None = None
-    allocation: Allocation = Allocation()
+    allocation: Allocation = field(default_factory=Allocation)
     instances: Mapping[InstanceId, Instance] = field(default_factory=dict)
     table: Mapping[InstanceId, int] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()

@@ -1,0 +1,164 @@
+"""Converge: the next actions that lead a platform of single instances to an allocation. Pure.
+
+The order within one call is launch, route, stop, kill, remove; each call looks at one observation, so an
+instance is asked to end only after an observation that shows it without traffic. No act takes an
+environment below ``min(floor, ready now)``: where too few of the wanted instances are ready, surplus ones that
+are ready keep their traffic.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from stelae.core.target import live
+from stelae.core.timers import KILL_AGAIN
+from stelae.core.traffic import entry, scaled
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding, InstanceId
+from stelae.domain.observation import Observation, Phase
+from stelae.domain.release import ReleaseId, short_release
+from stelae.domain.state import EnvironmentState, Instance
+
+Kept = dict[tuple[ReleaseId, str], list[Instance]]
+
+
+def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
+    """Return the next actions, numbered from ``env.actions + 1``; none on an observation that is incomplete,
+    older than the last act, or of another generation than *target*."""
+    if not seen.complete or seen.applied < env.applied:
+        return ()
+    kept = {(held.release, held.process): _keep(held, target, env, seen) for held in target.holdings}
+    table = _table(target, env, seen, kept)
+    staying = {instance.id for group in kept.values() for instance in group} | set(table)
+    steps = [
+        *_launches(target, env, kept),
+        *_route(target, env, seen, table),
+        *_stops(target, env, seen, staying),
+        *_ends(env, seen, table),
+    ]
+    return tuple(replace(step, number=env.actions + number) for number, step in enumerate(steps, start=1))
+
+
+def _ready(instance: Instance, seen: Observation) -> bool:
+    view = seen.instances.get(instance.id)
+    return live(instance) and view is not None and view.phase is Phase.READY
+
+
+def _keep(held: Holding, target: Allocation, env: EnvironmentState, seen: Observation) -> list[Instance]:
+    """The instances that make up a holding: those with traffic first, then ready ones, then older ones."""
+    members = [
+        instance
+        for instance in env.instances.values()
+        if instance.release == held.release
+        and instance.process == held.process
+        and live(instance)
+        and instance.id not in target.condemned
+    ]
+    members.sort(key=lambda i: (i.id not in seen.table, not _ready(i, seen), i.launched_at, i.id))
+    return members[: held.total]
+
+
+def _launches(target: Allocation, env: EnvironmentState, kept: Kept) -> Iterator[Action]:
+    counts: dict[str, int] = defaultdict(int, env.launches)
+    for held in target.holdings:
+        short = short_release(held.release)
+        for _ in range(held.total - len(kept[held.release, held.process])):
+            counts[short] += 1
+            name = InstanceId(f"{held.process}-{short.removeprefix('r-')}-{counts[short]}")
+            yield Action(verb=Verb.LAUNCH, instance=name, release=held.release, process=held.process)
+
+
+def _table(target: Allocation, env: EnvironmentState, seen: Observation, kept: Kept) -> dict[InstanceId, int]:
+    """Who should get traffic, and how much: ready instances of serving holdings, by their release's weight."""
+    shares: dict[InstanceId, int] = {}
+    for held in target.holdings:
+        process = entry(env.releases[held.release])
+        weight = target.weights.get(held.release, 0) if target.weights else FULL_WEIGHT
+        if process is None or process.name != held.process or not weight:
+            continue
+        ready = [instance for instance in kept[held.release, held.process] if _ready(instance, seen)][: held.serving]
+        for instance in ready:
+            shares[instance.id] = max(1, weight // len(ready)) if target.weights else 1
+    short_of = _floor(target, env, seen) - len(shares)
+    if short_of > 0:
+        spare = [name for name in seen.table if name not in shares and _may_go_on(env, name, seen)]
+        equal = max(shares.values(), default=1)
+        shares.update(dict.fromkeys(sorted(spare)[:short_of], equal))
+    return scaled(shares)
+
+
+def _may_go_on(env: EnvironmentState, name: InstanceId, seen: Observation) -> bool:
+    instance = env.instances.get(name)
+    return instance is not None and _ready(instance, seen)
+
+
+def _floor(target: Allocation, env: EnvironmentState, seen: Observation) -> int:
+    """How many ready instances must have traffic: ``min(floor, those that are ready and have it now)``."""
+    now: dict[str, int] = defaultdict(int)
+    for name in seen.table:
+        if _may_go_on(env, name, seen):
+            now[env.instances[name].process] += 1
+    return max((min(target.floor.get(process, 0), count) for process, count in now.items()), default=0)
+
+
+def _route(
+    target: Allocation, env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]
+) -> Iterator[Action]:
+    if table != dict(seen.table) or target.hosts != env.hosts or table != dict(env.table):
+        yield Action(verb=Verb.ROUTE, table=table, hosts=target.hosts)
+
+
+def _stops(
+    target: Allocation, env: EnvironmentState, seen: Observation, staying: set[InstanceId]
+) -> Iterator[Action]:
+    """Ask to end what is neither held nor needed: only without traffic, drained, and above the floor."""
+    spare: dict[str, int] = {}
+    for name in {instance.process for instance in env.instances.values()}:
+        ready = sum(
+            1 for i in env.instances.values() if i.process == name and _ready(i, seen) and _counts(env, i, seen)
+        )
+        spare[name] = ready - min(target.floor.get(name, 0), ready)
+    for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
+        if instance.id in staying or not live(instance) or not instance.started:
+            continue
+        if instance.id in seen.table or instance.id in env.table or not _drained(env, instance, seen):
+            continue
+        if _ready(instance, seen) and _counts(env, instance, seen):
+            if spare[instance.process] <= 0:
+                continue
+            spare[instance.process] -= 1
+        yield Action(verb=Verb.STOP, instance=instance.id)
+
+
+def _counts(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
+    """True when a ready instance is capacity: the entry process's only while it has traffic, others always."""
+    process = entry(env.releases[instance.release])
+    return process is None or process.name != instance.process or instance.id in seen.table
+
+
+def _drained(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
+    process = env.releases[instance.release].process(instance.process)
+    view = seen.instances.get(instance.id)
+    if instance.drained_at is None or process is None or view is None or view.connections == 0:
+        return True
+    return seen.as_of - instance.drained_at >= process.drain
+
+
+def _ends(env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]) -> Iterator[Action]:
+    for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
+        over = instance.exit is not None or bool(instance.failed)
+        if over and instance.id not in seen.table and instance.id not in table:
+            yield Action(verb=Verb.REMOVE, instance=instance.id)
+        elif not over and instance.stopped_at is not None and _must_be_killed(env, instance, seen):
+            yield Action(verb=Verb.KILL, instance=instance.id)
+
+
+def _must_be_killed(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
+    process = env.releases[instance.release].process(instance.process)
+    if process is None or instance.stopped_at is None:
+        return False
+    if seen.as_of - instance.stopped_at < process.stop:
+        return False
+    return instance.killed_at is None or seen.as_of - instance.killed_at >= KILL_AGAIN

@@ -1,0 +1,137 @@
+"""Decide: the recorded state, an observation and the time give the events to record next. Pure.
+
+One call makes one turn: what was observed becomes facts, the rollout moves by at most one transition, and
+the allocation is set anew where it must be. The controller records the events, folds them and calls again
+until a turn gives none; then the platform's actions lead to the allocation.
+
+Transitions of a rollout::
+
+    FORWARD ──gate of the last step──▶ succeeded
+       │  └─gate of a step──▶ FORWARD, next step
+       ├─exit, failed launch, not ready in time, unready, progress or platform deadline──▶ REVERTING (reverted)
+       └─abort──▶ REVERTING (cancelled)
+    REVERTING ──stable release serves again──▶ reverted | cancelled      (failed, when there is no stable one)
+       └─progress or platform deadline──▶ failed
+
+Unknown is not healthy: an observation that is incomplete, or older than the last act, moves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stelae.core import failures, gates, timers
+from stelae.core.fold import evolve
+from stelae.core.target import target
+from stelae.domain import event as ev
+from stelae.domain.event import Event
+from stelae.domain.observation import Observation, Seen
+from stelae.domain.observation import Phase as SeenPhase
+from stelae.domain.state import EnvironmentState, Instance, Outcome, Phase, Rollout
+from stelae.domain.units import Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to record now, and when to look again at the latest (None: when something changes)."""
+
+    events: tuple[Event, ...] = ()
+    wake: Instant | None = None
+
+
+def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Decision:
+    """Return the next turn for *env*; *seen* is None when the platform cannot be reached."""
+    if seen is None:
+        return _blind(env, now)
+    events: list[Event] = list(_facts(env, seen))
+    if env.rollout is not None and env.rollout.unreachable_since is not None:
+        events.append(ev.PlatformBack())
+    for event in events:
+        env = evolve(env, event, now)
+    known = seen.complete and seen.applied >= env.applied
+    if known:
+        for event in _turn(env, seen, now):
+            events.append(event)
+            env = evolve(env, event, now)
+        wanted = target(env, now)
+        if wanted.generation != env.allocation.generation:
+            events.append(ev.AllocationSet(allocation=wanted))
+            env = evolve(env, events[-1], now)
+    return Decision(events=tuple(events), wake=timers.next_wake(env, now))
+
+
+def _blind(env: EnvironmentState, now: Instant) -> Decision:
+    """The platform does not answer: wait, but not for ever."""
+    rollout = env.rollout
+    if rollout is None:
+        return Decision()
+    if rollout.unreachable_since is None:
+        return Decision(events=(ev.PlatformLost(reason="the platform does not answer"),))
+    deadline = rollout.unreachable_since + rollout.strategy.platform
+    if now < deadline:
+        return Decision(wake=deadline)
+    reason = f"the platform did not answer for {rollout.strategy.platform // 1_000_000} s"
+    return Decision(events=(_ended(rollout, Outcome.FAILED, reason),))
+
+
+def _facts(env: EnvironmentState, seen: Observation) -> Iterator[Event]:
+    """What the observation adds to what is recorded of each instance."""
+    known = seen.complete and seen.applied >= env.applied
+    for instance in env.instances.values():
+        if instance.exit is not None or instance.failed:
+            continue
+        view = seen.instances.get(instance.id)
+        if view is not None:
+            yield from _fact(instance, view, seen.as_of)
+        elif known and instance.started:
+            yield ev.InstanceLost(instance=instance.id)
+
+
+def _fact(instance: Instance, view: Seen, as_of: Instant) -> Iterator[Event]:
+    if view.phase is SeenPhase.EXITED:
+        if view.exit is None:
+            yield ev.InstanceLost(instance=instance.id)
+        else:
+            yield ev.InstanceExited(instance=instance.id, exit=view.exit)
+    elif view.phase is SeenPhase.READY and instance.ready_at is None:
+        yield ev.InstanceReady(instance=instance.id)
+    elif view.phase is not SeenPhase.READY and instance.ready_at is not None:
+        yield ev.InstanceUnready(instance=instance.id, problem=view.problem)
+
+
+def _turn(env: EnvironmentState, seen: Observation, now: Instant) -> Iterator[Event]:
+    rollout = env.rollout
+    if rollout is None:
+        yield from (ev.WarmEnded(release=name) for name, until in env.warm.items() if until <= now)
+    elif rollout.phase is Phase.FORWARD:
+        yield from _forward(env, rollout, seen, now)
+    else:
+        yield from _reverting(env, rollout, seen, now)
+
+
+def _forward(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
+    failure = failures.failure(env, rollout, seen, now)
+    if failure is not None:
+        yield ev.RolloutReverting(
+            deployment=rollout.deployment, ending=Outcome.REVERTED, reason=failure.reason, details=failure.details
+        )
+    elif gates.step_passes(env, rollout, seen, now):
+        if gates.is_last(env, rollout):
+            yield _ended(rollout, Outcome.SUCCEEDED)
+        else:
+            yield ev.RolloutAdvanced(deployment=rollout.deployment, step=rollout.step + 1)
+
+
+def _reverting(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
+    if gates.reverted(env, rollout, seen):
+        # With no stable release to go back to, the deployment left nothing behind.
+        no_stable = env.stable is None and rollout.ending is Outcome.REVERTED
+        yield _ended(rollout, Outcome.FAILED if no_stable else rollout.ending, rollout.reason)
+    elif now - rollout.step_at >= rollout.strategy.progress:
+        reason = f"{rollout.reason}; and the stable release did not come back in time"
+        yield _ended(rollout, Outcome.FAILED, reason)
+
+
+def _ended(rollout: Rollout, outcome: Outcome, reason: str = "") -> ev.RolloutEnded:
+    return ev.RolloutEnded(deployment=rollout.deployment, outcome=outcome, reason=reason, details=rollout.details)

@@ -1,0 +1,88 @@
+"""Gates: when a rollout's step is done, and when a revert is."""
+
+from __future__ import annotations
+
+from stelae.core import strategies
+from stelae.core.target import live, move
+from stelae.core.traffic import entry
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.environment import StrategyKind
+from stelae.domain.observation import Observation
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.state import EnvironmentState, Instance, Rollout
+from stelae.domain.units import Duration, Instant
+
+
+def is_last(env: EnvironmentState, rollout: Rollout) -> bool:
+    """True when the rollout is at the end of its path, as long as it is now."""
+    return rollout.step >= strategies.steps(move(env, rollout)) - 1
+
+
+def step_passes(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> bool:
+    """True when the step's allocation is held: the candidate's instances have been ready for long enough,
+    and the traffic is where the step wants it. The old release's health is not asked: a fix must get in."""
+    way = move(env, rollout)
+    step = strategies.next_step(way, rollout.step)
+    candidate = way.candidate
+    for held in step.holdings:
+        if held.release == candidate.id:
+            ready = _ready(env, held.release, held.process, now, rollout.strategy.min_healthy)
+            if len(ready) < held.total:
+                return False
+    if rollout.strategy.kind is StrategyKind.RECREATE and rollout.step == 0 and not way.direct:
+        return _alone(env, candidate.id)
+    return _traffic_is_there(env, step, candidate, seen)
+
+
+def reverted(env: EnvironmentState, rollout: Rollout, seen: Observation) -> bool:
+    """True when the stable release holds all that is wanted and the candidate gets no traffic."""
+    if env.stable is None or env.down:
+        return not seen.table
+    stable = env.releases[env.stable]
+    gone = rollout.candidate
+    if gone != env.stable and any(_release_of(env, name) == gone for name in seen.table):
+        return False
+    step = strategies.steady(stable, env.wanted)
+    enough = all(len(_ready(env, held.release, held.process)) >= held.total for held in step.holdings)
+    return enough and _traffic_is_there(env, step, stable, seen)
+
+
+def _ready(
+    env: EnvironmentState, release: ReleaseId, process: str, now: Instant = 0, for_long: Duration = 0
+) -> list[Instance]:
+    return [
+        instance
+        for instance in env.instances.values()
+        if instance.release == release
+        and instance.process == process
+        and live(instance)
+        and instance.ready_at is not None
+        and (for_long == 0 or now - instance.ready_at >= for_long)
+    ]
+
+
+def _alone(env: EnvironmentState, release: ReleaseId) -> bool:
+    return not any(
+        instance.release != release and instance.exit is None and not instance.failed
+        for instance in env.instances.values()
+    )
+
+
+def _traffic_is_there(env: EnvironmentState, step: Allocation, release: Release, seen: Observation) -> bool:
+    """True when the router gives *release* what the step does: nothing, a share, or (weight full) everything."""
+    process = entry(release)
+    if process is None or not step.holding(release.id, process.name).serving:
+        return True
+    if step.weights and step.weights.get(release.id, 0) == 0:
+        return True
+    routed = [name for name in seen.table if _release_of(env, name) == release.id]
+    if len(routed) < step.holding(release.id, process.name).serving:
+        return False
+    others = {held.release for held in step.holdings if held.release != release.id and held.serving}
+    shared = not step.weights and others
+    return bool(shared) or len(routed) == len(seen.table)
+
+
+def _release_of(env: EnvironmentState, name: InstanceId) -> ReleaseId | None:
+    instance = env.instances.get(name)
+    return instance.release if instance else None

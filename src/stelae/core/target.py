@@ -1,0 +1,81 @@
+"""The target: what an environment should hold, as a function of what is recorded and of the time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stelae.core import backoff, strategies
+from stelae.core.strategies import Move
+from stelae.domain.allocation import Allocation, Holding
+from stelae.domain.environment import StrategyKind
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
+from stelae.domain.units import Instant
+
+
+def target(env: EnvironmentState, now: Instant) -> Allocation:
+    """Return the allocation to hold now; its generation is one more than the present one's where it differs."""
+    wanted = _wanted(env)
+    hosts = env.config.hosts if env.config else ()
+    wanted = replace(wanted, hosts=hosts, holdings=tuple(_held_back(env, held, now) for held in wanted.holdings))
+    if wanted.same_target(env.allocation):
+        return env.allocation
+    return replace(wanted, generation=env.allocation.generation + 1)
+
+
+def move(env: EnvironmentState, rollout: Rollout) -> Move:
+    """Return *rollout* as the strategies see it."""
+    return Move(
+        strategy=rollout.strategy,
+        wanted=env.wanted,
+        candidate=env.releases[rollout.candidate],
+        stable=env.releases[env.stable] if env.stable else None,
+        keep=bool(env.config and env.config.bake),
+    )
+
+
+def live(instance: Instance) -> bool:
+    """True for an instance that was launched, has not ended, and was not asked to end."""
+    return not instance.failed and instance.exit is None and instance.stopped_at is None
+
+
+def _wanted(env: EnvironmentState) -> Allocation:
+    if env.down:
+        return Allocation()
+    rollout = env.rollout
+    if rollout is not None and rollout.phase is Phase.FORWARD:
+        return strategies.next_step(move(env, rollout), rollout.step)
+    if env.stable is None:
+        return Allocation()
+    stable = env.releases[env.stable]
+    if rollout is not None and _must_not_overlap(env, rollout, stable):
+        return Allocation()
+    steady = strategies.steady(stable, env.wanted)
+    if rollout is not None:
+        return steady
+    warm = [held for name in env.warm for held in strategies.warm(env.releases[name], env.wanted)]
+    return replace(steady, holdings=(*steady.holdings, *warm))
+
+
+def _must_not_overlap(env: EnvironmentState, rollout: Rollout, stable: Release) -> bool:
+    """A revert of *recreate* first ends all of the candidate, then starts the stable release."""
+    if rollout.strategy.kind is not StrategyKind.RECREATE or rollout.candidate == stable.id:
+        return False
+    return any(
+        instance.release == rollout.candidate and instance.exit is None and not instance.failed
+        for instance in env.instances.values()
+    )
+
+
+def _held_back(env: EnvironmentState, held: Holding, now: Instant) -> Holding:
+    """While a process is in back-off it is not launched again, and nothing that runs is taken away."""
+    pause = env.backoff.get(backoff.key(held.release, held.process))
+    if pause is None or pause.until <= now:
+        return held
+    running = sum(
+        1
+        for instance in env.instances.values()
+        if instance.release == held.release and instance.process == held.process and live(instance)
+    )
+    serving = min(held.serving, running)
+    return replace(held, serving=serving, warm=min(held.warm, running - serving))

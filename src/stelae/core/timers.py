@@ -1,0 +1,46 @@
+"""Timers: the next point in time at which the same facts may give another decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stelae.domain.state import EnvironmentState, Instance, Phase
+from stelae.domain.units import SECOND, Instant
+
+KILL_AGAIN = 5 * SECOND
+"""An instance that survives SIGKILL (in an uninterruptible wait) is killed again after this."""
+
+
+def next_wake(env: EnvironmentState, now: Instant) -> Instant | None:
+    """Return the earliest deadline after *now*, or None when only a change can matter."""
+    return min((at for at in _deadlines(env) if at > now), default=None)
+
+
+def _deadlines(env: EnvironmentState) -> Iterator[Instant]:
+    yield from env.warm.values()
+    yield from (pause.until for pause in env.backoff.values())
+    rollout = env.rollout
+    if rollout is not None:
+        yield rollout.step_at + rollout.strategy.progress
+        if rollout.unreachable_since is not None:
+            yield rollout.unreachable_since + rollout.strategy.platform
+    for instance in env.instances.values():
+        yield from _of(env, instance)
+
+
+def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
+    process = env.releases[instance.release].process(instance.process)
+    if process is None or instance.exit is not None:
+        return
+    if instance.stopped_at is not None:
+        yield instance.stopped_at + process.stop
+        if instance.killed_at is not None:
+            yield instance.killed_at + KILL_AGAIN
+    if instance.drained_at is not None:
+        yield instance.drained_at + process.drain
+    rollout = env.rollout
+    if rollout is not None and rollout.phase is Phase.FORWARD and instance.release == rollout.candidate:
+        if instance.ready_at is not None:
+            yield instance.ready_at + rollout.strategy.min_healthy
+        elif not instance.ever_ready:
+            yield instance.launched_at + process.health.start

@@ -1,0 +1,115 @@
+"""The platform of single instances: one implementation over an engine, a router and a prober.
+
+``local`` uses it now; every later platform that starts single instances only has to provide the two ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from stelae.core import converge
+from stelae.core.traffic import entry
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Failed
+from stelae.domain.observation import Observation, Phase, Seen
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.units import Instant
+from stelae.platforms.port import Engine, EngineInstance, LaunchSpec, LogLine, RouteEntry, Router, RouterView
+from stelae.platforms.probe import Prober
+
+Key = tuple[EnvironmentId, InstanceId]
+
+
+class InstancePlatform:
+    """Implements ``Platform`` over *engine*, *router* and *prober*; *clock* gives the time of an observation."""
+
+    def __init__(self, engine: Engine, router: Router, prober: Prober, clock: Callable[[], Instant]) -> None:
+        self._engine = engine
+        self._router = router
+        self._prober = prober
+        self._clock = clock
+
+    async def prepare(self, release: Release) -> None:
+        """See ``Platform.prepare``."""
+        await self._engine.prepare(release)
+
+    async def observe(self, env: EnvironmentState) -> Observation:
+        """See ``Platform.observe``. What is looked at here is never older than the last act in *env*,
+        because one controller carries out one environment's actions and looks only in between."""
+        as_of = self._clock()
+        running = await self._engine.observe(env.id)
+        view = await self._router.observe(env.id)
+        instances = {found.id: self._seen(env, found, view) for found in running}
+        return Observation(as_of=as_of, applied=env.applied, instances=instances, table=view.table)
+
+    def _seen(self, env: EnvironmentState, found: EngineInstance, view: RouterView) -> Seen:
+        key = (env.id, found.id)
+        connections = view.connections.get(found.id, 0)
+        if not found.running:
+            self._prober.forget(key)
+            return Seen(id=found.id, phase=Phase.EXITED, connections=connections, exit=found.exit)
+        record = env.instances.get(found.id)
+        process = env.releases[record.release].process(record.process) if record else None
+        if process is None:
+            return Seen(id=found.id, phase=Phase.STARTING, connections=connections, address=found.address)
+        self._prober.watch(key, process, found.address)
+        state = self._prober.state(key)
+        was_ready = state.ever or (record is not None and record.ever_ready)
+        phase = Phase.READY if state.ready else Phase.UNREADY if was_ready and state.problem else Phase.STARTING
+        return Seen(id=found.id, phase=phase, connections=connections, address=found.address, problem=state.problem)
+
+    def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
+        """See ``Platform.actions``."""
+        return converge.actions(target, env, seen)
+
+    async def apply(self, action: Action, env: EnvironmentState) -> None:
+        """See ``Platform.apply``."""
+        if action.verb is Verb.LAUNCH:
+            await self._launch(action, env)
+        elif action.verb is Verb.ROUTE:
+            await self._route(action, env)
+        elif action.verb is Verb.STOP:
+            await self._engine.stop(env.id, action.instance)
+        elif action.verb is Verb.KILL:
+            await self._engine.kill(env.id, action.instance)
+        else:
+            self._prober.forget((env.id, action.instance))
+            await self._engine.remove(env.id, action.instance)
+            await self._router.forget(env.id, action.instance)
+
+    async def _launch(self, action: Action, env: EnvironmentState) -> None:
+        release = env.releases[action.release]
+        process = release.process(action.process)
+        if process is None:
+            raise Failed(f"release {action.release} has no process {action.process}")
+        await self._engine.prepare(release)
+        spec = LaunchSpec(environment=env.id, instance=action.instance, release=release, process=process)
+        await self._engine.launch(spec)
+
+    async def _route(self, action: Action, env: EnvironmentState) -> None:
+        addresses = {found.id: found.address for found in await self._engine.observe(env.id) if found.running}
+        entries = []
+        for name, weight in action.table.items():
+            record = env.instances.get(name)
+            process = entry(env.releases[record.release]) if record else None
+            if name not in addresses or process is None or process.port is None:
+                # It ended since it was observed: leaving it out is right, and the next look says so.
+                continue
+            entries.append(RouteEntry(instance=name, address=addresses[name], port=process.port, weight=weight))
+        await self._router.route(env.id, entries, action.hosts)
+
+    def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
+        """See ``Platform.logs``."""
+        return self._engine.logs(environment, instance.id, follow=follow)
+
+    def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.watch``."""
+        self._engine.watch(changed)
+        self._prober.on_change(lambda key: changed(key[0]))
+
+    async def close(self) -> None:
+        """See ``Platform.close``."""
+        await self._prober.close()
