@@ -10,6 +10,9 @@ from stelae.domain.process import Process
 PROCESSES_LABEL = "dev.stelae.processes"
 """The label of the OCI config that holds the process definitions as canonical JSON."""
 
+APP_LABEL = "dev.stelae.app"
+"""The label of the OCI config that holds the name of the app."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
