@@ -25,7 +25,7 @@ class Service(Protocol):
         """``{"version", "pid", "size", "root", "http_port"}``: who answers, the record's head, the front door."""
 
     async def missing(self, repository: str, objects: Sequence[str]) -> Json:
-        """``{"missing": [...]}``: those commit ids that the controller's mirror of *repository* lacks."""
+        """``{"missing": [...]}``: those object ids that the controller's mirror of *repository* lacks."""
 
     async def receive(self, actor: str, repository: str, pack_path: Path) -> Json:
         """Take a git pack into the mirror: ``{"objects": n}``. The file is deleted by the caller."""
@@ -58,10 +58,7 @@ class Service(Protocol):
         """``{"environment", "reason"}`` to ``{"deployment"}``: the one that is being ended."""
 
     async def scale(self, actor: str, request: Json) -> Json:
-        """``{"environment", "processes": {name: count}}`` to ``{"environment", "processes"}``.
-
-        The name ``""`` stands for the only process of the environment that has a port.
-        """
+        """``{"environment", "processes": {name: count}}`` to ``{"environment", "processes"}``."""
 
     async def deployment(self, deployment: str) -> Json:
         """``{"deployment", "environment", "kind", "release", "image", "previous", "actor", "requested_at",
@@ -79,7 +76,8 @@ class Service(Protocol):
         """
 
     async def history(self, environment: str, limit: int) -> Json:
-        """``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``, the newest *limit*, oldest first."""
+        """The newest *limit* events of *environment* (``""``: of all), oldest first:
+        ``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``."""
 
     async def show(self, ref: str) -> Json:
         """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit", ...}``."""

@@ -1,0 +1,283 @@
+"""A controller without a machine: fixed answers to every use case, and a server for them on a real socket."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.from_thread import start_blocking_portal
+
+from stelae.controller.contract import Json, Service
+from stelae.controller.server import serve
+from stelae.system.installation import Installation
+
+NOON = 1_796_040_000_000_000
+"""2026-11-30 12:00 UTC, the time of the fixed answers, in microseconds."""
+
+IMAGE = "sha256:" + "9b1d02c4aa37" + "0" * 52
+NEXT_IMAGE = "sha256:" + "51e8c07d91f2" + "0" * 52
+RELEASE = "r-7k2m9q" + "0" * 46
+NEXT_RELEASE = "r-c04xvt" + "0" * 46
+COMMIT = "3f9c1e2" + "0" * 33
+
+
+def row(**changes: Any) -> Json:
+    """Return one environment of a status, with *changes*."""
+    return {
+        "app": "guestbook",
+        "environment": "production",
+        "image": IMAGE,
+        "release": RELEASE,
+        "commit": COMMIT,
+        "instances": {"ready": 3, "wanted": 3},
+        "processes": {"web": {"ready": 3, "wanted": 3}},
+        "traffic": {RELEASE: 10_000},
+        "since": NOON - 120_000_000,
+        "state": "steady",
+        "detail": "",
+        "hosts": ["guestbook.localhost"],
+        "warm": {},
+        "rollout": None,
+    } | changes
+
+
+def deployment(**changes: Any) -> Json:
+    """Return one deployment that succeeded, with *changes*."""
+    return {
+        "deployment": "d-7",
+        "environment": "guestbook/production",
+        "kind": "deploy",
+        "release": NEXT_RELEASE,
+        "image": NEXT_IMAGE,
+        "previous": RELEASE,
+        "actor": "ana",
+        "requested_at": NOON - 5_000_000,
+        "reason": "",
+        "outcome": "succeeded",
+        "ended_at": NOON - 4_400_000,
+        "why": "",
+        "details": [],
+    } | changes
+
+
+_DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE}
+
+ANSWERS: dict[str, Any] = {
+    "ping": {"version": "0.1.0", "pid": 1, "size": 204, "root": "ab" * 32, "http_port": 8080},
+    "missing": {"missing": [COMMIT]},
+    "receive": {"objects": 3},
+    "build": [
+        {"progress": {"text": "packages (cached)"}},
+        {
+            "result": {
+                "image": NEXT_IMAGE,
+                "app": "guestbook",
+                "created": True,
+                "layers": [
+                    {"digest": IMAGE, "size": 41_000_000, "cached": True, "name": "base"},
+                    {"digest": NEXT_IMAGE, "size": 212_000, "cached": False, "name": "app"},
+                ],
+                "seconds": 0.31,
+            }
+        },
+    ],
+    "lock": [{"progress": {"text": "resolving packages"}}, {"result": {"lock": "version = 1\n"}}],
+    "apply": {
+        "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
+        "applied": ["guestbook/production"],
+    },
+    "environments": {"environments": [{"app": "guestbook", "name": "production", "processes": {"web": 3}}]},
+    "deploy": _DEPLOYED,
+    "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
+    "abort": {"deployment": "d-7"},
+    "scale": {"environment": "guestbook/production", "processes": {"web": 5}},
+    "deployment": deployment(),
+    "watch": [
+        {"progress": {"text": "rolling, step 1 of 2", "step": 1, "ready": 1, "wanted": 3}},
+        {"progress": {"text": "rolling, step 2 of 2", "step": 2, "ready": 3, "wanted": 3}},
+        {"result": deployment()},
+    ],
+    "status": {"environments": [row()], "record": {"size": 204, "root": "ab" * 32}},
+    "history": {
+        "events": [
+            {
+                "index": 203,
+                "at": NOON - 4_400_000,
+                "actor": "ana",
+                "environment": "guestbook/production",
+                "kind": "rollout.ended",
+                "text": "deployment d-7 succeeded",
+            }
+        ]
+    },
+    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "settings": {"LOG_LEVEL": "info"}},
+    "state": {
+        "at": NOON,
+        "index": 204,
+        "environments": [
+            row(
+                subject="Add export",
+                deployed_by="ana",
+                deployed_at=NOON - 86_400_000_000,
+                instances=[
+                    {"id": "web-7k2m9q-1", "process": "web", "release": RELEASE, "since": NOON - 1, "ready": True}
+                ],
+            )
+        ],
+    },
+    "logs": [
+        {"progress": {"instance": "web-7k2m9q-1", "at": NOON, "stream": "stdout", "text": "listening on 8000"}},
+        {"progress": {"instance": "web-7k2m9q-1", "at": NOON + 1, "stream": "stderr", "text": "warning: \x1b[2Jhm"}},
+    ],
+    "down": {"stopped": ["guestbook/production"]},
+    "start": {"started": ["guestbook/production"]},
+    "gc": {"removed": [{"what": "layer", "name": IMAGE, "bytes": 41_000_000}], "bytes": 41_000_000},
+    "verify_ledger": {"size": 204, "root": "ab" * 32},
+}
+
+
+class FakeService:
+    """Answers every use case from ``answers`` and notes each call in ``calls`` as (name, arguments).
+
+    An answer that is an exception is raised; a stream's list may end with one. ``closed`` names the streams that
+    ended, however they ended; ``hold`` are streams that wait for ever after their last line.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was set and called."""
+        self.answers: dict[str, Any] = copy.deepcopy(ANSWERS)
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.closed: list[str] = []
+        self.hold: set[str] = set()
+
+    async def _answer(self, name: str, *arguments: Any) -> Json:
+        self.calls.append((name, arguments))
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return dict(answer)
+
+    async def _lines(self, name: str, *arguments: Any) -> AsyncIterator[Json]:
+        self.calls.append((name, arguments))
+        try:
+            answer = self.answers[name]
+            for line in [answer] if isinstance(answer, Exception) else answer:
+                if isinstance(line, Exception):
+                    raise line
+                yield line
+            if name in self.hold:
+                await anyio.sleep_forever()
+        finally:
+            self.closed.append(name)
+
+    async def ping(self) -> Json:
+        """Answer as set."""
+        return await self._answer("ping")
+
+    async def missing(self, repository: str, objects: Sequence[str]) -> Json:
+        """Answer as set."""
+        return await self._answer("missing", repository, tuple(objects))
+
+    async def receive(self, actor: str, repository: str, pack_path: Path) -> Json:
+        """Answer as set; the pack's bytes are noted."""
+        return await self._answer("receive", actor, repository, await anyio.Path(pack_path).read_bytes())
+
+    def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("build", actor, request)
+
+    def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("lock", actor, request)
+
+    async def apply(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("apply", actor, request)
+
+    async def environments(self, app: str) -> Json:
+        """Answer as set."""
+        return await self._answer("environments", app)
+
+    async def deploy(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("deploy", actor, request)
+
+    async def rollback(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("rollback", actor, request)
+
+    async def abort(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("abort", actor, request)
+
+    async def scale(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("scale", actor, request)
+
+    async def deployment(self, deployment: str) -> Json:
+        """Answer as set."""
+        return await self._answer("deployment", deployment)
+
+    def watch(self, deployment: str) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("watch", deployment)
+
+    async def status(self, environment: str) -> Json:
+        """Answer as set."""
+        return await self._answer("status", environment)
+
+    async def history(self, environment: str, limit: int) -> Json:
+        """Answer as set."""
+        return await self._answer("history", environment, limit)
+
+    async def show(self, ref: str) -> Json:
+        """Answer as set."""
+        return await self._answer("show", ref)
+
+    async def state(self, at: int, environment: str) -> Json:
+        """Answer as set."""
+        return await self._answer("state", at, environment)
+
+    def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("logs", environment, instance, release, process, follow)
+
+    async def down(self, actor: str, app: str) -> Json:
+        """Answer as set."""
+        return await self._answer("down", actor, app)
+
+    async def start(self, actor: str, app: str) -> Json:
+        """Answer as set."""
+        return await self._answer("start", actor, app)
+
+    async def gc(self, actor: str, dry_run: bool) -> Json:
+        """Answer as set."""
+        return await self._answer("gc", actor, dry_run)
+
+    async def verify_ledger(self) -> Json:
+        """Answer as set."""
+        return await self._answer("verify_ledger")
+
+
+@contextmanager
+def served(service: Service, installation: Installation) -> Iterator[None]:
+    """Serve *service* on *installation*'s socket, by an event loop in another thread."""
+    with start_blocking_portal() as portal:
+        ready = threading.Event()
+        running = portal.start_task_soon(serve, service, installation, ready.set)
+        running.add_done_callback(lambda _: ready.set())
+        ready.wait()
+        try:
+            if running.done():
+                running.result()
+            yield
+        finally:
+            running.cancel()
