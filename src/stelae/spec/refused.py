@@ -1,0 +1,67 @@
+"""Keys that are refused for a reason: those of a later Stelae, and volumes, which no Stelae has."""
+
+from __future__ import annotations
+
+from stelae.spec.problem import Path, Problem
+
+VOLUMES = frozenset({"volume", "volumes", "mount", "mounts"})
+
+HOST_NAME = "host.stelae.internal"
+"""The name by which an instance reaches the machine it runs on (the gateway of the bridge)."""
+
+NO_VOLUMES = (
+    "volumes are refused, because an instance is replaced and never kept, so its data would be lost with it or "
+    f"shared between two releases; keep data in a database, on this machine as {HOST_NAME} (the bridge's gateway, "
+    "on which the database must listen) or at any address on the network, and put that address in settings"
+)
+
+_LATER: dict[Path, frozenset[str]] = {
+    (): frozenset({"job", "policy", "notify"}),
+    ("image",): frozenset({"dockerfile", "node", "stage", "stages", "secrets"}),
+    ("process", "*"): frozenset({"freeze", "secrets"}),
+    ("env", "*"): frozenset(
+        {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "require", "secrets", "soak", "steps"}
+    ),
+    ("env", "*", "strategy"): frozenset(
+        {"abort_on", "analysis", "canary", "freeze", "gate", "gates", "preview", "soak", "steps", "surge", "weights"}
+    ),
+}
+LATER_STRATEGIES = frozenset({"canary"})
+_LATER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "Pipfile")
+
+
+def later_keys(parent: Path) -> frozenset[str]:
+    """Return the keys of the table at *parent* that a later Stelae will know."""
+    for place, keys in _LATER.items():
+        if len(place) == len(parent) and all(want in ("*", part) for want, part in zip(place, parent, strict=True)):
+            return keys
+    return frozenset()
+
+
+def refused_key(path: Path, value: object) -> list[Problem]:
+    """Return why the unknown key at *path* is refused, or nothing when it is just unknown."""
+    key = path[-1]
+    if key in VOLUMES:
+        return [Problem(path=path, text=NO_VOLUMES)]
+    if key not in later_keys(path[:-1]):
+        return []
+    if key == "job" and isinstance(value, dict) and value:
+        return [Problem(path=(*path, name), text="", unsupported=True) for name in value]
+    return [Problem(path=path, text="", unsupported=True)]
+
+
+def refused_value(path: Path, value: object) -> list[Problem]:
+    """Return why *value*, which does not fit its key, is refused, when a later Stelae will take it."""
+    if len(path) == 4 and path[0] == "env" and path[2] == "processes" and isinstance(value, dict):
+        text = "automatic scaling; give a number of instances"
+        return [Problem(path=path, text=text, unsupported=True)]
+    in_strategy = len(path) in (3, 4) and path[0] == "env" and path[2] == "strategy" and path[3:] in ((), ("kind",))
+    if in_strategy and isinstance(value, str) and value in LATER_STRATEGIES:
+        return [Problem(path=path, text=f'the strategy "{value}"', unsupported=True)]
+    return []
+
+
+def is_later_lock(path: str) -> bool:
+    """True for the lock files of Python tools that a later Stelae will read."""
+    name = path.rsplit("/", 1)[-1]
+    return name in _LATER_LOCKS or (name.startswith("pylock.") and name.endswith(".toml"))

@@ -1,0 +1,237 @@
+"""The form of ``stelae.toml`` as a JSON Schema (draft 2020-12), which the parser checks first.
+
+``stelae.schema.json`` beside this module is the same, for editors. ``description`` says what a key is for;
+``title`` says what a value must be, and is what an error prints after "expected".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stelae.spec import units
+
+Schema = dict[str, Any]
+
+_NAME = "a name of at most 31 characters: a to z, 0 to 9 and -, a letter first"
+_PROCESS_NAME = "a name of at most 20 characters: a to z, 0 to 9 and -, a letter first"
+_SEGMENT = r"[A-Za-z0-9._@+-]+"
+_NO_DOTS = r"(?!\.\.?(/|$))"
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def _text(title: str, pattern: str, **more: Any) -> Schema:
+    return {"title": title, "type": "string", "pattern": pattern, **more}
+
+
+def _list(title: str, items: Schema, **more: Any) -> Schema:
+    return {"title": title, "type": "array", "items": items, **more}
+
+
+def _table(title: str, properties: Schema, **more: Any) -> Schema:
+    return {"title": title, "type": "object", "properties": properties, "additionalProperties": False, **more}
+
+
+def _map(title: str, key: str, value: str, **more: Any) -> Schema:
+    return {"title": title, "type": "object", "propertyNames": _ref(key), "additionalProperties": _ref(value), **more}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _key(name: str, description: str, **more: Any) -> Schema:
+    return {**_ref(name), "description": description, **more}
+
+
+_WORDS: Schema = {
+    "name": _text(_NAME, r"^[a-z][a-z0-9-]{0,30}$"),
+    "process_name": _text(_PROCESS_NAME, r"^[a-z][a-z0-9-]{0,19}$"),
+    "duration": _text(units.DURATION_FORM, units.DURATION_PATTERN),
+    "positive_duration": _text(units.POSITIVE_DURATION_FORM, units.POSITIVE_DURATION_PATTERN),
+    "size": _text(units.SIZE_FORM, units.SIZE_PATTERN),
+    "percent": _text(units.PERCENT_FORM, units.PERCENT_PATTERN),
+    "cores": {
+        "title": units.CORES_FORM,
+        "type": ["number", "string"],
+        "pattern": units.CORES_PATTERN,
+        "exclusiveMinimum": 0,
+        "maximum": units.MAX_CORES,
+    },
+    "base": _text(
+        '"debian:SUITE", "oci:PATH" or "scratch"',
+        r"^(debian:[a-z][a-z0-9-]{1,30}|oci:[^\s].*|scratch)$",
+    ),
+    "package": _text("the name of a Debian package", r"^[a-z0-9][a-z0-9+.-]{1,127}$"),
+    "relative_path": _text(
+        'a path inside the repository, without ".." and without spaces',
+        rf"^{_NO_DOTS}{_SEGMENT}(/{_NO_DOTS}{_SEGMENT})*$",
+    ),
+    "absolute_path": _text(
+        'an absolute path below /, without ".." and without spaces',
+        rf"^(/{_NO_DOTS}{_SEGMENT})+$",
+    ),
+    "glob": _text(
+        'a glob pattern of paths inside the repository, without ".."',
+        r"^(?!/)(?!(.*/)?\.\.(/|$)).*\S",
+    ),
+    "line": _text("a command line that is not empty", r"\S"),
+    "argument": {"title": "a string", "type": "string"},
+    "user": _text(
+        "the name of a user, of a to z, 0 to 9, - and _, and not root", r"^(?!root$)[a-z_][a-z0-9_-]{0,30}$"
+    ),
+    "url_path": _text("a path that begins with / and has no spaces", r"^/[!-~]*$"),
+    "setting_name": _text(
+        "a name of A to Z, 0 to 9 and _, and neither PORT nor STELAE_*, which Stelae sets itself",
+        r"^(?!PORT$|STELAE_)[A-Z_][A-Z0-9_]*$",
+    ),
+    "setting": {"title": "a string of at most 65536 characters, in quotes", "type": "string", "maxLength": 65536},
+    "host": _text(
+        "a host name in lower case, such as shop.example.com",
+        rf"^(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*$",
+    ),
+    "port": {"title": "a port from 1 to 65535", "type": "integer", "minimum": 1, "maximum": 65535},
+    "pids": {"title": "a number from 1 to 4194304", "type": "integer", "minimum": 1, "maximum": 4194304},
+    "count": {
+        "title": "a number of instances from 0 to 1000",
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 1000,
+    },
+    "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
+    "kind": {"title": '"rolling", "blue-green" or "recreate"', "enum": ["rolling", "blue-green", "recreate"]},
+}
+
+_APP = _table(
+    "a table",
+    {"name": _key("name", "The app's name, unique on a machine.")},
+    required=["name"],
+    description="What the app is called.",
+)
+
+_IMAGE = _table(
+    "a table",
+    {
+        "base": _key(
+            "base",
+            "What the image starts from. A PATH is of an OCI layout or archive on the controller's machine.",
+        ),
+        "packages": _list("a list of package names", _ref("package"), description="Debian packages to install."),
+        "python": _key("relative_path", "A requirements file in which every line has its hashes."),
+        "exclude": _list("a list of patterns", _ref("glob"), description="Files that stay out of the image."),
+        "run": _list(
+            "a list of command lines",
+            _ref("line"),
+            description="Shell lines, run in the working directory, in a sandbox without a network.",
+        ),
+        "workdir": _key("absolute_path", "Where the files are, and where processes start.", default="/app"),
+        "user": _key("user", "The user that processes run as.", default="app"),
+    },
+    required=["base"],
+    description="How the source becomes an image.",
+)
+
+_HEALTH = _table(
+    "a table",
+    {
+        "path": _key("url_path", "Ready when GET of it answers 2xx or 3xx; without it, when the port accepts."),
+        "interval": _key("positive_duration", "Time between two probes.", default="1s"),
+        "timeout": _key("positive_duration", "How long a probe may take.", default="2s"),
+        "start": _key("positive_duration", "How long an instance may take to be ready first.", default="30s"),
+    },
+    description="How an instance shows that it is ready.",
+)
+
+_PROCESS = _table(
+    "a table",
+    {
+        "command": _list(
+            "a list of at least one string, the program first",
+            _ref("argument"),
+            minItems=1,
+            description="The program and its arguments; no shell.",
+        ),
+        "port": _key("port", "Where it accepts connections; also in the environment variable PORT."),
+        "health": _HEALTH,
+        "drain": _key("duration", "How long open connections may go on after the traffic has moved.", default="30s"),
+        "stop": _key("duration", "How long it may take to end after SIGTERM, before SIGKILL.", default="10s"),
+        "memory": _key("size", "The most memory an instance may use, its tmpfs included.", default="256MiB"),
+        "cpu": _key("cores", "The most cores an instance may use; without it there is no limit."),
+        "pids": _key("pids", "The most processes and threads an instance may have.", default=256),
+        "tmpfs": _map(
+            "a table of paths and sizes",
+            "absolute_path",
+            "size",
+            description="Writable memory file systems. Everything else is read-only.",
+        ),
+        "moves": _key("moves", "When a process without a port changes to a new release.", default="after-traffic"),
+    },
+    required=["command"],
+    description="One kind of thing that the image runs.",
+)
+
+_STRATEGY: Schema = {
+    **_table(
+        "the name of a strategy, or a table",
+        {
+            "kind": _key("kind", "The shape of a rollout.", default="rolling"),
+            "batch": _key("percent", "The share of the instances that a rolling step adds.", default="25%"),
+            "min_healthy": _key("duration", "How long a new instance must stay ready to count.", default="1s"),
+            "progress": _key("positive_duration", "The longest time a step may take.", default="10m"),
+            "platform": _key(
+                "positive_duration", "The longest time the platform may be unreachable in a rollout.", default="5m"
+            ),
+        },
+        description="How an environment moves to another release.",
+    ),
+    "type": ["string", "object"],
+    "if": {"type": "string"},
+    "then": _ref("kind"),
+}
+
+_ENVIRONMENT = _table(
+    "a table",
+    {
+        "processes": _map(
+            "a table of processes and their numbers of instances",
+            "process_name",
+            "count",
+            minProperties=1,
+            description="How many instances of each process.",
+        ),
+        "settings": _map(
+            "a table of strings", "setting_name", "setting", description="Environment variables of every instance."
+        ),
+        "hosts": _list(
+            "a list of host names",
+            _ref("host"),
+            description="The host names whose requests go here; without any, APP.ENVIRONMENT.localhost.",
+        ),
+        "strategy": _STRATEGY,
+        "bake": _key("duration", "How long the replaced release stays warm after a rollout.", default="0s"),
+        "promote_from": _key("name", "Admits only images whose rollout succeeded in that environment."),
+    },
+    required=["processes"],
+    description="Where releases of the app run, and how they get there. Never part of the image.",
+)
+
+SCHEMA: Schema = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "urn:stelae:stelae.toml",
+    **_table(
+        "stelae.toml",
+        {
+            "app": _APP,
+            "image": _IMAGE,
+            "process": _map("tables [process.NAME]", "process_name", "process", minProperties=1),
+            "env": _map("tables [env.NAME]", "name", "environment"),
+        },
+        required=["app", "image", "process"],
+    ),
+    "$defs": {**_WORDS, "process": _PROCESS, "environment": _ENVIRONMENT},
+}
+
+
+def published() -> str:
+    """Return the text of ``stelae.schema.json``."""
+    return json.dumps(SCHEMA, indent=2) + "\n"
