@@ -1,0 +1,221 @@
+"""The router of the embedded platform: HAProxy, driven over its runtime socket, never reloaded in normal operation.
+
+An act writes the files first and tells the workers then, and is over when a worker showed that it holds the table.
+Every act compares before it changes, so it can be done again, and a worker that lost its memory is put right by it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Sequence
+
+import anyio
+
+from stelae.domain.allocation import InstanceId
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Unreachable
+from stelae.platforms.local.proxy.launch import (
+    SupervisorStatus,
+    WorkerStatus,
+    ensure_supervisor,
+    layout_of,
+    reload_workers,
+    supervisor_status,
+)
+from stelae.platforms.local.proxy.runtime import SHOW_HOSTS, Answer, ask, show_backends, total_sessions
+from stelae.platforms.local.proxy.store import Store
+from stelae.platforms.local.proxy.sync import differences
+from stelae.platforms.local.proxy.table import (
+    BACKENDS,
+    SLOTS,
+    Table,
+    backend_name,
+    check_entries,
+    forgotten,
+    routed,
+    server_name,
+)
+from stelae.platforms.port import RouteEntry, RouterView
+from stelae.system.installation import Installation
+
+_PATIENCE = 3.0  # seconds: a worker that was killed is back long before
+_POLL = 0.01
+
+
+class HaproxyRouter:
+    """A ``Router``. *backends* and *slots* are the sizes that a new table starts with; the table keeps its own.
+
+    Safe to use from several tasks at once. Nothing is touched before the first act.
+    """
+
+    def __init__(
+        self, installation: Installation, *, backends: int = BACKENDS, slots: int = SLOTS, cgroup: str = ""
+    ) -> None:
+        self._installation = installation
+        self._layout = layout_of(installation)
+        self._store = Store(self._layout, backends=backends, slots=slots)
+        self._cgroup = cgroup
+        self._lock = threading.Lock()
+        self._known: set[int] = set()  # generations that were compared as a whole
+
+    async def start(self) -> None:
+        """Have the proxy run and hold the table; raises Failed when it cannot listen, Unreachable otherwise."""
+        await anyio.to_thread.run_sync(self._start)
+
+    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
+        """See ``Router.route``. Raises InvalidInput for an entry or host that cannot be, Conflict for a host of
+        another environment, Unreachable when the proxy does not show the table; the act can be repeated."""
+        names = check_entries(entries, hosts)
+        await anyio.to_thread.run_sync(self._route, environment, entries, names)
+
+    async def observe(self, environment: EnvironmentId) -> RouterView:
+        """See ``Router.observe``; connections are summed over all workers. Raises Unreachable."""
+        return await anyio.to_thread.run_sync(self._observe, environment)
+
+    async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        """See ``Router.forget``; the slot is given away again when nothing is open to it any more."""
+        await anyio.to_thread.run_sync(self._forget, environment, instance)
+
+    def check(self) -> list[str]:
+        """Return what differs between the table, its files and every worker, a sentence each; raises Unreachable."""
+        with self._lock:
+            table = self._store.table()
+            found = self._store.differences()
+            status = supervisor_status(self._layout)
+            if status is None:
+                return [*found, "the proxy's supervisor does not run"]
+            if status.problem:
+                found.append(f"HAProxy: {status.problem}")
+            for worker, answer in self._ask_all(table, range(len(table.backends))):
+                compared = differences(table, range(len(table.backends)), answer)
+                sentences = compared.leaks if worker.retired else compared.sentences
+                found.extend(f"worker {worker.generation}: {sentence}" for sentence in sentences)
+            return found
+
+    def _start(self) -> None:
+        with self._lock:
+            table = self._store.table()
+            self._sync(table, range(len(table.backends)))
+
+    def _route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...]) -> None:
+        with self._lock:
+            before = self._store.table()
+            after = routed(before, environment, entries, hosts, lambda number: self._busy(before, number))
+            self._store.save(after)
+            self._sync(after, _numbers(environment, before, after))
+
+    def _forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
+        with self._lock:
+            before = self._store.table()
+            after = forgotten(before, environment, instance)
+            self._store.save(after)
+            self._sync(after, _numbers(environment, before, after))
+
+    def _observe(self, environment: EnvironmentId) -> RouterView:
+        with self._lock:
+            table = self._store.table()
+            number = table.index_of(environment)
+            if number is None:
+                return RouterView(table={}, connections={})
+            answers = self._ask_all(table, [number], sessions=True)
+        current = [answer for worker, answer in answers if not worker.retired]
+        open_now = total_sessions(answer for _, answer in answers)
+        weights: dict[InstanceId, int] = {}
+        connections: dict[InstanceId, int] = {}
+        for n, slot in enumerate(table.backends[number].slots):
+            if slot is None:
+                continue
+            key = (backend_name(number), server_name(n))
+            connections[slot.instance] = open_now.get(key, 0)
+            for answer in current:
+                server = answer.servers.get(key)
+                if server and server.eligible and server.weight and server.address == slot.address:
+                    weights[slot.instance] = server.weight
+        return RouterView(table=weights, connections=connections)
+
+    def _busy(self, table: Table, number: int) -> Collection[int]:
+        """Return the slots of a backend that something is still open to."""
+        if number >= len(table.backends):
+            return ()
+        name = backend_name(number)
+        total = total_sessions(answer for _, answer in self._ask_all(table, [number], sessions=True))
+        return {n for n in range(len(table.backends[number].slots)) if total.get((name, server_name(n)))}
+
+    def _sync(self, table: Table, numbers: Collection[int]) -> None:
+        """Make every worker hold the table: these backends, and all of them in a worker that is new to us."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                workers = self._workers()
+                problems = [line for worker in workers for line in self._sync_worker(worker, table, numbers)]
+            except OSError as error:
+                problems = [str(error)]
+            if not problems:
+                self._known = {worker.generation for worker in workers}
+                return
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    "the proxy does not hold the traffic table that it was given", details=tuple(problems[:10]),
+                    hint="stelae doctor compares the two",
+                )  # fmt: skip
+            time.sleep(_POLL)
+
+    def _sync_worker(self, worker: WorkerStatus, table: Table, numbers: Collection[int]) -> list[str]:
+        """Return what is still different afterwards. A retired worker takes nothing new, so it counts only that
+        it has stopped using what was taken out; one that cannot be asked any more is ending."""
+        if worker.generation not in self._known:
+            numbers = range(len(table.backends))
+        show = [*show_backends(backend_name(n) for n in numbers), SHOW_HOSTS]
+        try:
+            seen = ask(worker.socket, show)
+            if not worker.retired and not all(seen.has_backend(backend_name(n)) for n in numbers):
+                reload_workers(self._layout, self._supervisor())
+                raise OSError("HAProxy is starting with more backends")
+            found = differences(table, numbers, seen)
+            if not found.commands:
+                return []
+            answer = ask(worker.socket, [*found.commands, *show])
+        except OSError:
+            if worker.retired:
+                return []
+            raise
+        left = differences(table, numbers, answer)
+        if worker.retired:
+            return left.leaks
+        return [*left.sentences, *answer.words] if left.sentences else []
+
+    def _ask_all(
+        self, table: Table, numbers: Collection[int], *, sessions: bool = False
+    ) -> list[tuple[WorkerStatus, Answer]]:
+        """Return what every worker shows of these backends; raises Unreachable when one that runs does not say."""
+        commands = [*show_backends((backend_name(n) for n in numbers), sessions=sessions), SHOW_HOSTS]
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return [(worker, ask(worker.socket, commands)) for worker in self._workers()]
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"the proxy does not answer: {error}") from error
+            time.sleep(_POLL)
+
+    def _workers(self) -> tuple[WorkerStatus, ...]:
+        """Return the workers; raises OSError when none takes connections or one is just starting."""
+        status = self._supervisor()
+        if not all(worker.ready for worker in status.workers):
+            raise OSError(status.problem or "HAProxy is starting")
+        if all(worker.retired for worker in status.workers):
+            raise OSError(status.problem or "HAProxy does not run")
+        return status.workers
+
+    def _supervisor(self) -> SupervisorStatus:
+        ensure_supervisor(self._installation, cgroup=self._cgroup)
+        status = supervisor_status(self._layout)
+        if status is None:
+            raise OSError("the proxy's supervisor is starting")
+        return status
+
+
+def _numbers(environment: EnvironmentId, *tables: Table) -> set[int]:
+    """Return the backends that *environment* has in any of these tables."""
+    return {number for table in tables if (number := table.index_of(environment)) is not None}

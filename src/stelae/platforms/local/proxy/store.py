@@ -1,0 +1,62 @@
+"""The proxy's files: the table, and what HAProxy reads, which follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stelae.platforms.local.proxy.config import connection_limit, proxy_user, render_config, render_hosts
+from stelae.platforms.local.proxy.layout import Layout
+from stelae.platforms.local.proxy.table import Table, empty_table, from_json, to_json
+from stelae.system.files import write_atomic
+
+
+class Store:
+    """Reads the table once and keeps the files equal to it. They need not survive a power-off: nothing that they
+    name does."""
+
+    def __init__(self, layout: Layout, *, backends: int, slots: int) -> None:
+        self._layout = layout
+        self._sizes = (backends, slots)
+        self._table: Table | None = None
+        self._user = proxy_user()
+        self._limit = connection_limit()
+
+    def table(self) -> Table:
+        """Return the table, made with its files when there is none; raises Failed when the file is broken."""
+        if self._table is None:
+            try:
+                table = from_json(self._layout.state.read_bytes(), str(self._layout.state))
+            except FileNotFoundError:
+                table = empty_table(*self._sizes)
+            self._layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.save(table)
+        assert self._table is not None
+        return self._table
+
+    def save(self, table: Table) -> None:
+        """Make the files be *table*'s: before any worker hears of it, so that one that starts now knows it too."""
+        if table == self._table:
+            return
+        for path, data in self._files(table):
+            write_atomic(path, data, mode=0o600, durable=False)
+        self._table = table
+
+    def differences(self) -> list[str]:
+        """Return a sentence for each file that is not what follows from the table."""
+        found = []
+        for path, data in self._files(self.table()):
+            try:
+                live = path.read_bytes()
+            except FileNotFoundError:
+                found.append(f"the file {path.name} is missing")
+                continue
+            if live != data:
+                found.append(f"the file {path.name} is not what the table says")
+        return found
+
+    def _files(self, table: Table) -> tuple[tuple[Path, bytes], ...]:
+        return (
+            (self._layout.state, to_json(table)),
+            (self._layout.hosts, render_hosts(table)),
+            (self._layout.config, render_config(table, user=self._user, maxconn=self._limit)),
+        )
