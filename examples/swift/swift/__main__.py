@@ -10,9 +10,10 @@ import time
 
 STARTED = time.monotonic()
 
-import _signal  # type: ignore[import-not-found]  # noqa: E402 - signal and socket import enum, which takes longer than all the rest
+# The clock is read first. signal and socket would import enum, which takes longer than all the rest.
+import _signal  # type: ignore[import-not-found]  # noqa: E402
 import _socket  # noqa: E402
-import os  # noqa: E402 - the clock is read first
+import os  # noqa: E402
 import select  # noqa: E402
 
 VERSION = "1"
