@@ -13,7 +13,14 @@ from typing import BinaryIO
 from stelae.domain.digest import Digest, digest_of, hex_of, parse_digest
 from stelae.domain.errors import Failed
 from stelae.images.content import CHUNK
+from stelae.images.disk import room_on
 from stelae.system.files import sync_folder
+
+ADDING = ".adding."
+"""How the names of unfinished blobs begin; a crash may leave them, garbage collection takes them."""
+
+MAX_DOCUMENT = 4 << 20
+"""The largest manifest or config that is read, in bytes: what registries accept as well."""
 
 _MODE = 0o444
 
@@ -28,27 +35,29 @@ class Blobs:
         """Return where the blob is or would be; raises InvalidInput when *digest* is not a digest."""
         return self.folder / hex_of(parse_digest(digest))
 
-    def has(self, digest: Digest) -> bool:
-        """Say whether the blob is there."""
-        return self.path(digest).is_file()
+    def touch(self, digest: Digest) -> bool:
+        """Say whether the blob is there, and make it count as new for garbage collection."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
 
     def add(self, data: bytes | Path) -> Digest:
-        """Store *data* (or the content of the file) and return its digest. Storing it again does nothing, except
-        that the blob counts as new for garbage collection."""
+        """Store *data* (or the content of the file) and return its digest. Storing it again mends a
+        blob that is corrupted, and makes it count as new for garbage collection."""
         if isinstance(data, bytes):
-            digest = digest_of(data)
-            if self._touch(digest):
-                return digest
             return self.write(lambda out: _write_all(out, data))
         with data.open("rb") as file:
             return self.write(lambda out: _copy(file, out))
 
     def write(self, produce: Callable[[BinaryIO], Digest]) -> Digest:
         """Store what *produce* writes; it returns the digest of it."""
-        with self._temporary() as (file, temporary):
+        with room_on(self.folder), self._temporary() as (file, temporary):
             digest = produce(file)
             target = self.path(digest)
-            if self._touch(digest):
+            if self._is_sound(digest):
+                self.touch(digest)
                 return digest
             file.flush()
             os.fchmod(file.fileno(), _MODE)
@@ -58,11 +67,15 @@ class Blobs:
         return digest
 
     def read(self, digest: Digest) -> bytes:
-        """Return the bytes of a blob; raises Failed when it is missing or its bytes have another digest."""
+        """Return the bytes of a small blob (a manifest, a config); raises Failed when it is missing, larger than
+        ``MAX_DOCUMENT``, or its bytes have another digest."""
         try:
-            data = self.path(digest).read_bytes()
+            with self.path(digest).open("rb") as file:
+                data = file.read(MAX_DOCUMENT + 1)
         except FileNotFoundError:
             raise _missing(digest) from None
+        if len(data) > MAX_DOCUMENT:
+            raise Failed(f"{digest} is larger than {MAX_DOCUMENT} bytes: not a manifest or a config")
         if digest_of(data) != digest:
             raise corrupted(digest)
         return data
@@ -83,16 +96,16 @@ class Blobs:
             if len(name) == 64 and not name.startswith("."):
                 yield Digest("sha256:" + name)
 
-    def _touch(self, digest: Digest) -> bool:
+    def _is_sound(self, digest: Digest) -> bool:
         try:
-            os.utime(self.path(digest))
-        except FileNotFoundError:
+            self.verify(digest)
+        except Failed:
             return False
         return True
 
     @contextmanager
     def _temporary(self) -> Iterator[tuple[BinaryIO, Path]]:
-        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=".adding.")
+        descriptor, name = tempfile.mkstemp(dir=self.folder, prefix=ADDING)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file, Path(name)

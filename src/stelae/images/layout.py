@@ -9,10 +9,8 @@ layer is kept beside them under its diffID.
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.image import APP_LABEL, PROCESSES_LABEL, Image
-from stelae.images import transfer
-from stelae.images.blobs import Blobs, corrupted
+from stelae.images import disk, transfer
+from stelae.images.blobs import MAX_DOCUMENT, Blobs, corrupted
 from stelae.images.layer_tar import write_layer
 from stelae.images.processes import decode_processes, encode_processes
 from stelae.images.tree import Tree
@@ -35,8 +33,6 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 REF_NAME = "org.opencontainers.image.ref.name"
-
-_MAX_DOCUMENT = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,21 +73,18 @@ class Layout:
     def _index(self) -> Path:
         return self.folder / "index.json"
 
-    @contextmanager
-    def locked(self, *, shared: bool = False) -> Iterator[None]:
+    def locked(self, *, shared: bool = False) -> AbstractContextManager[None]:
         """Hold the store against other processes and threads: alone, or *shared* with others that only add."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-            yield
+        return disk.locked(self.folder, shared=shared)
 
     def blob_path(self, digest: Digest) -> Path:
         """Return where the blob is or would be; raises InvalidInput when *digest* is not a digest."""
         return self.blobs.path(digest)
 
     def has(self, digest: Digest) -> bool:
-        """Say whether the blob is there (not whether its bytes are right: ``verify_blob``)."""
-        return self.blobs.has(digest)
+        """Say whether the blob is there (not whether its bytes are right: ``verify_blob``). The blob counts as new
+        for garbage collection from then on, so that an image can be made of it."""
+        return self.blobs.touch(digest)
 
     def add_blob(self, data: bytes | Path) -> Digest:
         """Store bytes, or a copy of a file, and return the digest; the blob is durable when this returns."""
@@ -159,10 +152,14 @@ class Layout:
     def remove(self, digest: Digest) -> bool:
         """Take an image out of the index and say whether it was there. Garbage collection takes its blobs."""
         with self.locked():
-            entries = self._entries()
-            left = [entry for entry in entries if entry["digest"] != digest]
-            if len(left) != len(entries):
-                self._write_index(left)
+            return self.forget(digest)
+
+    def forget(self, digest: Digest) -> bool:
+        """Like ``remove``, for a caller that holds the store alone."""
+        entries = self._entries()
+        left = [entry for entry in entries if entry["digest"] != digest]
+        if len(left) != len(entries):
+            self._write_index(left)
         return len(left) != len(entries)
 
     def images(self) -> tuple[Entry, ...]:
@@ -213,8 +210,8 @@ class Layout:
 
 def _document(data: bytes, where: str) -> dict[str, Any]:
     try:
-        if len(data) > _MAX_DOCUMENT:
-            raise ValueError(f"larger than {_MAX_DOCUMENT} bytes")
+        if len(data) > MAX_DOCUMENT:
+            raise ValueError(f"larger than {MAX_DOCUMENT} bytes")
         document = json.loads(data)
         if not isinstance(document, dict):
             raise ValueError("not an object")
@@ -234,6 +231,15 @@ def _descriptors(manifest: dict[str, Any]) -> list[Entry]:
         raise InvalidInput(
             f"not an OCI image manifest: {error!r}", hint="an index of images has to be narrowed to one"
         ) from error
+
+
+def is_manifest(data: bytes) -> bool:
+    """Say whether *data* is the manifest of an image."""
+    try:
+        _descriptors(_document(data, "blob"))
+    except InvalidInput:
+        return False
+    return True
 
 
 def image_of(layout: Layout, digest: Digest) -> Image:

@@ -18,6 +18,9 @@ from stelae.domain.units import GIB
 from stelae.images.content import CHUNK
 from stelae.system.command import run
 
+IMPORT = ".import."
+"""How the names of unfinished imports begin; a crash may leave them, garbage collection takes them."""
+
 MAX_LAYER = 32 * GIB
 """The largest tar that is taken out of a compressed layer, in bytes."""
 
@@ -30,7 +33,7 @@ _TIMEOUT = 600
 def copied(source: Path, tag: str, beside: Path) -> Iterator[Path]:
     """Give an OCI layout, in a folder of its own inside *beside*, that holds the one image of *source*."""
     name, keep = _reference(source, tag)
-    folder = Path(tempfile.mkdtemp(dir=beside, prefix=".import."))
+    folder = Path(tempfile.mkdtemp(dir=beside, prefix=IMPORT))
     try:
         options = ["--preserve-digests"] if keep else ["--dest-oci-accept-uncompressed-layers"]
         run(["skopeo", "--insecure-policy", "copy", "--quiet", *options, name, f"oci:{folder}:it"], timeout=_TIMEOUT)

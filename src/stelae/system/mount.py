@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,17 @@ def unmount(target: Path, flags: int = 0) -> None:
 
 def mounts_below(folder: Path) -> tuple[Mount, ...]:
     """Return every mount at or below *folder* in this mount namespace, in the order they were made."""
-    prefix = str(folder)
+    prefix = str(folder).rstrip("/")
     found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields, _, rest = line.partition(b" - ")
+        point = _unescape(fields.split(b" ")[4])
         if point == prefix or point.startswith(prefix + "/"):
-            kind, source, *_ = rest.split(" ")
-            found.append(Mount(point=Path(point), kind=kind, source=source))
+            kind, source, *_ = rest.split(b" ")
+            found.append(Mount(point=Path(point), kind=kind.decode(), source=_unescape(source)))
     return tuple(found)
+
+
+def _unescape(text: bytes) -> str:
+    """Undo the octal escapes (of space, tab, newline and backslash) of /proc/self/mountinfo."""
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), text))

@@ -1,0 +1,33 @@
+"""What can go wrong with a disk, in words, and the lock of a folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stelae.domain.errors import Failed
+
+
+@contextmanager
+def locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold *folder* against other processes and threads: alone, or *shared*. The kernel frees it on a crash."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def room_on(folder: Path) -> Iterator[None]:
+    """Turn a full disk into Failed; the caller leaves nothing half done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Failed(
+                "the disk is full", where=str(folder), hint="stelae gc removes what no environment can return to"
+            ) from error
+        raise
