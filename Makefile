@@ -1,0 +1,39 @@
+# What a person does in this repository. Each target installs what it needs, says so, and is quick when nothing is
+# missing.
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help up down test test-fast bench lock packages env
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: packages env ## start Stelae on this machine, build the guestbook and deploy it
+	@scripts/on-path
+	@cd examples/guestbook && $(AS_ROOT) "$(CURDIR)/.venv/bin/stelae" up
+
+down: env ## stop everything that Stelae started
+	@cd examples/guestbook && $(AS_ROOT) "$(CURDIR)/.venv/bin/stelae" down
+
+test: packages env ## run all checks and tests, on real parts
+	@scripts/test
+
+test-fast: env ## run the checks and the tests that need no root and no network
+	@scripts/test fast
+
+bench: ## measure Stelae beside what would be used instead
+	@scripts/system-packages bench
+	@scripts/environment
+	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" bench/run.py
+
+lock: ## write the lock files again (scripts/lock --upgrade takes newer versions)
+	@scripts/lock
+
+packages:
+	@scripts/system-packages
+
+env:
+	@scripts/environment
+
+AS_ROOT = $(if $(filter-out 0,$(shell id -u)),sudo --)
