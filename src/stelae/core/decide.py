@@ -96,7 +96,7 @@ def _fact(instance: Instance, view: Seen, as_of: Instant) -> Iterator[Event]:
             yield ev.InstanceExited(instance=instance.id, exit=view.exit)
     elif view.phase is SeenPhase.READY and instance.ready_at is None:
         yield ev.InstanceReady(instance=instance.id)
-    elif view.phase is not SeenPhase.READY and instance.ready_at is not None:
+    elif view.phase is SeenPhase.UNREADY and instance.ready_at is not None:
         yield ev.InstanceUnready(instance=instance.id, problem=view.problem)
 
 

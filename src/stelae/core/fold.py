@@ -277,12 +277,12 @@ def _instance(env: EnvironmentState, name: InstanceId, **changes: Any) -> Enviro
 
 @_folds(ev.InstanceReady)
 def _ready(env: EnvironmentState, event: ev.InstanceReady, at: Instant, actor: str) -> EnvironmentState:
-    return _instance(env, event.instance, ready_at=at, ever_ready=True)
+    return _instance(env, event.instance, ready_at=at, ever_ready=True, unready_at=None)
 
 
 @_folds(ev.InstanceUnready)
 def _unready(env: EnvironmentState, event: ev.InstanceUnready, at: Instant, actor: str) -> EnvironmentState:
-    return _instance(env, event.instance, ready_at=None)
+    return _instance(env, event.instance, ready_at=None, unready_at=at)
 
 
 @_folds(ev.InstanceExited)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from stelae.core import backoff, strategies
 from stelae.core.strategies import Move
-from stelae.domain.allocation import Allocation, Holding
+from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.environment import StrategyKind
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
@@ -16,8 +17,13 @@ from stelae.domain.units import Instant
 def target(env: EnvironmentState, now: Instant) -> Allocation:
     """Return the allocation to hold now; its generation is one more than the present one's where it differs."""
     wanted = _wanted(env)
-    hosts = env.config.hosts if env.config else ()
-    wanted = replace(wanted, hosts=hosts, holdings=tuple(_held_back(env, held, now) for held in wanted.holdings))
+    hosts = env.config.routed_hosts if env.config else ()
+    wanted = replace(
+        wanted,
+        hosts=hosts,
+        condemned=frozenset(_hopeless(env, now)),
+        holdings=tuple(_held_back(env, held, now) for held in wanted.holdings),
+    )
     if wanted.same_target(env.allocation):
         return env.allocation
     return replace(wanted, generation=env.allocation.generation + 1)
@@ -65,6 +71,25 @@ def _must_not_overlap(env: EnvironmentState, rollout: Rollout, stable: Release) 
         instance.release == rollout.candidate and instance.exit is None and not instance.failed
         for instance in env.instances.values()
     )
+
+
+def given_up_at(env: EnvironmentState, instance: Instance) -> Instant | None:
+    """Return when *instance*, which runs and is not ready, has had all the time that it gets to be ready."""
+    process = env.releases[instance.release].process(instance.process)
+    if process is None or instance.ready_at is not None or not live(instance):
+        return None
+    since = instance.launched_at if instance.unready_at is None else instance.unready_at
+    return since + process.health.start
+
+
+def _hopeless(env: EnvironmentState, now: Instant) -> Iterator[InstanceId]:
+    """Instances that hang: they are replaced, except a candidate's, over which the rollout decides."""
+    rollout = env.rollout
+    judged = rollout.candidate if rollout is not None and rollout.phase is Phase.FORWARD else None
+    for instance in env.instances.values():
+        limit = given_up_at(env, instance)
+        if instance.release != judged and limit is not None and limit <= now:
+            yield instance.id
 
 
 def _held_back(env: EnvironmentState, held: Holding, now: Instant) -> Holding:

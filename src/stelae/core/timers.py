@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stelae.core.target import given_up_at
 from stelae.domain.state import EnvironmentState, Instance, Phase
 from stelae.domain.units import SECOND, Instant
 
@@ -40,7 +41,7 @@ def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
         yield instance.drained_at + process.drain
     rollout = env.rollout
     if rollout is not None and rollout.phase is Phase.FORWARD and instance.release == rollout.candidate:
-        if instance.ready_at is not None:
-            yield instance.ready_at + rollout.strategy.min_healthy
-        elif not instance.ever_ready:
-            yield instance.launched_at + process.health.start
+        yield (instance.ready_at or 0) + rollout.strategy.min_healthy
+    limit = given_up_at(env, instance)
+    if limit is not None:
+        yield limit

@@ -61,6 +61,11 @@ class Environment:
         """The environment's name in the whole installation."""
         return environment_id(self.app, self.name)
 
+    @property
+    def routed_hosts(self) -> tuple[str, ...]:
+        """The host names whose requests go to this environment; one below ``localhost`` when none is given."""
+        return self.hosts or (f"{self.app}.{self.name}.localhost",)
+
 
 def environment_id(app: str, name: str) -> EnvironmentId:
     """Return the id of environment *name* of *app*."""

@@ -94,6 +94,7 @@ class Instance:
     failed: str = ""  # why the launch failed
     ready_at: Instant | None = None  # start of the present unbroken time of being ready
     ever_ready: bool = False
+    unready_at: Instant | None = None  # since when it fails the probes that it passed before
     exit: Exit | None = None
     drained_at: Instant | None = None  # since when it gets no new requests
     stopped_at: Instant | None = None  # when it was asked to end

@@ -43,7 +43,18 @@ class InstancePlatform:
         running = await self._engine.observe(env.id)
         view = await self._router.observe(env.id)
         instances = {found.id: self._seen(env, found, view) for found in running}
-        return Observation(as_of=as_of, applied=env.applied, instances=instances, table=view.table)
+        return Observation(
+            as_of=as_of,
+            applied=env.applied,
+            complete=not any(self._adopted_unasked(env, seen) for seen in instances.values()),
+            instances=instances,
+            table=view.table,
+        )
+
+    def _adopted_unasked(self, env: EnvironmentState, seen: Seen) -> bool:
+        """True for an instance that was ready before this controller started and has not been probed yet."""
+        record = env.instances.get(seen.id)
+        return seen.phase is Phase.STARTING and record is not None and record.ready_at is not None
 
     def _seen(self, env: EnvironmentState, found: EngineInstance, view: RouterView) -> Seen:
         key = (env.id, found.id)

@@ -1,0 +1,232 @@
+"""Use cases that move an environment: deploy, roll back, abort, scale.
+
+Each checks under the environment's lock, records, and wakes the loop; nothing here acts. Refusals are
+recorded too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import replace
+from typing import Any
+
+from stelae.controller import references
+from stelae.controller.loops import Loops
+from stelae.controller.record import Record
+from stelae.domain import event as ev
+from stelae.domain.digest import short
+from stelae.domain.environment import EnvironmentId, Strategy, StrategyKind, environment_id
+from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused, StelaeError
+from stelae.domain.release import Release, ReleaseId, short_release
+from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
+from stelae.platforms.port import Platform
+
+Json = dict[str, Any]
+
+MOST = 1000
+"""The largest count that ``scale`` takes: a slip of the finger must not fill the machine."""
+
+
+class Deployments:
+    """Requests to move environments."""
+
+    def __init__(self, record: Record, loops: Loops, platform: Platform) -> None:
+        self._record = record
+        self._loops = loops
+        self._platform = platform
+        self._locks: dict[EnvironmentId, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def deploy(self, actor: str, request: Json) -> Json:
+        """Ask for a deployment; see ``Service.deploy``."""
+        env = references.environment(self._record.state, request["environment"])
+        async with self._locks[env.id]:
+            done = self._answered(request["key"])
+            if done is not None:
+                return done
+            env = references.environment(self._record.state, env.id)
+            try:
+                release = self._release(env, request)
+                self._admit(env, release)
+                if env.rollout is not None and not request["supersede"]:
+                    raise self._busy(env)
+            except StelaeError as refusal:
+                await self._refuse(env, actor, "deploy", refusal)
+                raise
+            strategy = self._strategy(env, request["strategy"])
+            return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request)
+
+    async def rollback(self, actor: str, request: Json) -> Json:
+        """Ask for a return to an earlier release; it supersedes whatever holds the environment."""
+        env = references.environment(self._record.state, request["environment"])
+        async with self._locks[env.id]:
+            done = self._answered(request["key"])
+            if done is not None:
+                return done
+            env = references.environment(self._record.state, env.id)
+            try:
+                release = references.release(env, request["to"]) if request["to"] else self._last_good(env)
+            except StelaeError as refusal:
+                await self._refuse(env, actor, "rollback", refusal)
+                raise
+            return await self._request(env, actor, release, _quick(env), DeploymentKind.ROLLBACK, request)
+
+    async def abort(self, actor: str, request: Json) -> Json:
+        """End the rollout that is under way and go back to the stable release."""
+        env = references.environment(self._record.state, request["environment"])
+        async with self._locks[env.id]:
+            env = references.environment(self._record.state, env.id)
+            rollout = env.rollout
+            if rollout is None:
+                raise Conflict(
+                    f"nothing to abort: no deployment is under way in {env.id}",
+                    hint=f"to leave the present release: stelae rollback {env.id}",
+                )
+            if rollout.phase is Phase.FORWARD:
+                reason = f"aborted by {actor}" + (f": {request['reason']}" if request["reason"] else "")
+                event = ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=reason)
+                await self._record.append([event], actor=actor, environment=env.id)
+                self._loops.wake(env.id)
+            return {"deployment": rollout.deployment}
+
+    async def scale(self, actor: str, request: Json) -> Json:
+        """Make processes have so many instances; a rollout that is under way takes it into account."""
+        env = references.environment(self._record.state, request["environment"])
+        async with self._locks[env.id]:
+            env = references.environment(self._record.state, env.id)
+            for name, count in request["processes"].items():
+                if name not in env.wanted:
+                    raise InvalidInput(
+                        f"{env.id} has no process {name!r}", hint=f"it has {', '.join(sorted(env.wanted))}"
+                    )
+                if not 0 <= count <= MOST:
+                    raise InvalidInput(f"{name}={count}: a count is from 0 to {MOST}")
+            events = [
+                ev.Scaled(process=name, count=count)
+                for name, count in request["processes"].items()
+                if env.wanted[name] != count
+            ]
+            if events:
+                await self._record.append(events, actor=actor, environment=env.id)
+                self._loops.wake(env.id)
+            after = references.environment(self._record.state, env.id)
+            return {"environment": env.id, "processes": dict(after.wanted)}
+
+    def _answered(self, key: str) -> Json | None:
+        """The answer to a request that came before: a client whose connection broke asks again."""
+        name = self._record.state.requests.get(key) if key else None
+        if name is None:
+            return None
+        env, deployment = references.deployment(self._record.state, name)
+        return _answer(name, env.releases[deployment.release], deployment.previous)
+
+    def _release(self, env: EnvironmentState, request: Json) -> Release:
+        if request["release"]:
+            return references.release(env, request["release"])
+        assert env.config is not None
+        image = references.image(self._record.state, request["image"]).image
+        if image.app != env.config.app:
+            raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {env.config.app!r}")
+        missing = [name for name in env.wanted if all(process.name != name for process in image.processes)]
+        if missing:
+            raise InvalidInput(
+                f"image {short(image.digest)} has no process {missing[0]!r}, which {env.id} runs",
+                hint="take it out of the environment (stelae env apply), or deploy an image that has it",
+            )
+        return Release(
+            app=env.config.app, environment=env.config.name, image=image.digest,
+            settings=dict(env.config.settings), processes=image.processes,
+        )  # fmt: skip
+
+    def _admit(self, env: EnvironmentState, release: Release) -> None:
+        assert env.config is not None
+        origin = env.config.promote_from
+        if not origin:
+            return
+        built = self._record.state.images.get(release.image)
+        name = short(release.image)
+        if built is not None and not any(source.versioned for source in built.sources):
+            raise Refused(
+                f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
+                hint="commit, deploy the commit, and promote that image",
+            )
+        verified = self._record.environment(environment_id(env.config.app, origin))
+        if verified is None or release.image not in verified.verified:
+            raise Refused(
+                f"refused by policy: image {name} was never verified in {origin}",
+                hint=f"deploy it there first: stelae deploy {origin} --image {release.image}",
+            )
+
+    def _busy(self, env: EnvironmentState) -> Conflict:
+        rollout = env.rollout
+        assert rollout is not None
+        _, _, name = env.id.partition("/")
+        return Conflict(
+            f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
+            f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
+            hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
+        )
+
+    def _last_good(self, env: EnvironmentState) -> Release:
+        """The stable release while a rollout is under way, else the one that was stable before it."""
+        if env.rollout is not None and env.stable is not None:
+            return env.releases[env.stable]
+        for name in reversed(env.stables):
+            if name != env.stable:
+                return env.releases[name]
+        raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")
+
+    def _strategy(self, env: EnvironmentState, kind: str) -> Strategy:
+        assert env.config is not None
+        if not kind:
+            return env.config.strategy
+        known = [item.value for item in StrategyKind]
+        if kind not in known:
+            raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
+        return replace(env.config.strategy, kind=StrategyKind(kind))
+
+    async def _refuse(self, env: EnvironmentState, actor: str, request: str, refusal: StelaeError) -> None:
+        event = ev.RequestRefused(request=request, reason=str(refusal))
+        await self._record.append([event], actor=actor, environment=env.id)
+
+    async def _request(
+        self, env: EnvironmentState, actor: str, release: Release, strategy: Strategy, kind: DeploymentKind,
+        request: Json,
+    ) -> Json:  # fmt: skip
+        try:
+            if kind is DeploymentKind.DEPLOY and not self._record.ledger.room():
+                raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
+            await self._platform.prepare(release)
+        except StelaeError as refusal:
+            await self._refuse(env, actor, kind.value, refusal)
+            raise
+        name = f"d-{self._record.state.deployments + 1}"
+        env = references.environment(self._record.state, env.id)
+        events: list[ev.Event] = []
+        if env.rollout is not None:
+            reason = f"replaced by {name} of {actor}"
+            events.append(
+                ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
+            )
+        events.append(
+            ev.DeploymentRequested(
+                deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"]
+            )
+        )
+        await self._record.append(
+            events, actor=actor, environment=env.id, key=request["key"], urgent=kind is DeploymentKind.ROLLBACK
+        )
+        self._loops.wake(env.id)
+        return _answer(name, release, env.stable)
+
+
+def _quick(env: EnvironmentState) -> Strategy:
+    """How a rollback moves: everything at once, without soak, and no overlap where there must be none."""
+    assert env.config is not None
+    usual = env.config.strategy
+    kind = usual.kind if usual.kind is StrategyKind.RECREATE else StrategyKind.BLUE_GREEN
+    return replace(usual, kind=kind, min_healthy=0)
+
+
+def _answer(deployment: str, release: Release, previous: ReleaseId | None) -> Json:
+    return {"deployment": deployment, "release": release.id, "previous": previous or "", "image": release.image}

@@ -1,0 +1,133 @@
+"""The loop of one environment: observe → decide → record → act, until nothing is left to do; then wait.
+
+Everything it does follows from the record and from an observation, so it may be killed at any point: what
+was intended and has no outcome is carried out again when it starts, by the same number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from stelae.controller.record import Record
+from stelae.core.decide import decide
+from stelae.domain.action import Action, Verb
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import StelaeError, Unreachable
+from stelae.domain.event import ActionDone, ActionIntended
+from stelae.domain.observation import Observation
+from stelae.domain.state import EnvironmentState
+from stelae.domain.units import SECOND, Instant
+from stelae.platforms.port import Platform
+
+log = structlog.get_logger(__name__)
+
+AT_REST = 5.0
+"""Seconds after which an environment is looked at again though nothing called for it."""
+
+DRAINING = 0.1
+"""Seconds between two looks while open connections are waited for: no event tells of their end."""
+
+AFTER_FAILURE = 1.0
+"""Seconds to wait after an act that failed, so that a broken part is not hammered."""
+
+
+class EnvironmentLoop:
+    """Holds one environment to its record."""
+
+    def __init__(self, name: EnvironmentId, record: Record, platform: Platform, clock: Callable[[], Instant]) -> None:
+        self.name = name
+        self._record = record
+        self._platform = platform
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run until cancelled. Errors of parts are logged and tried again; none ends the loop."""
+        while True:
+            try:
+                await self._resume()
+                while True:
+                    self._wake.clear()
+                    await self._wait(await self._pass())
+            except StelaeError as error:
+                log.warning("loop.failed", environment=self.name, problem=str(error), hint=error.hint)
+            except Exception:
+                log.exception("loop.crashed", environment=self.name)
+            await asyncio.sleep(AFTER_FAILURE)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    @property
+    def _env(self) -> EnvironmentState:
+        return self._record.environment(self.name) or EnvironmentState(id=self.name)
+
+    async def _resume(self) -> None:
+        """Carry out again what was intended before a crash; every act is idempotent by its number."""
+        pending = sorted(self._env.pending.values(), key=lambda action: action.number)
+        if pending:
+            await self._carry_out(pending)
+
+    async def _pass(self) -> float:
+        """Observe, decide, record and act once; return the seconds to wait before the next pass."""
+        seen = await self._observe()
+        decision = decide(self._env, seen, self._clock())
+        if decision.events:
+            await self._record.append(decision.events, environment=self.name)
+            return 0
+        env = self._env
+        actions = self._platform.actions(env.allocation, env, seen) if seen is not None else ()
+        if actions:
+            await self._record.append([ActionIntended(action=action) for action in actions], environment=self.name)
+            worked = await self._carry_out(actions)
+            return 0 if worked else AFTER_FAILURE
+        return self._until(decision.wake, seen)
+
+    def _until(self, wake: Instant | None, seen: Observation | None) -> float:
+        if seen is None:
+            return AFTER_FAILURE
+        limit = AT_REST
+        draining = any(view.connections and view.id not in seen.table for view in seen.instances.values())
+        if draining or not seen.complete:
+            limit = DRAINING
+        if wake is None:
+            return limit
+        return min(limit, max(0.0, (wake - self._clock()) / SECOND))
+
+    async def _observe(self) -> Observation | None:
+        try:
+            return await self._platform.observe(self._env)
+        except Unreachable as error:
+            log.warning("platform.unreachable", environment=self.name, problem=str(error))
+            return None
+
+    async def _carry_out(self, actions: Sequence[Action]) -> bool:
+        """Apply recorded *actions*: launches side by side, then the rest in order; record the outcomes."""
+        launches = [action for action in actions if action.verb is Verb.LAUNCH]
+        routes = [action for action in actions if action.verb is Verb.ROUTE]
+        others = [action for action in actions if action.verb not in (Verb.LAUNCH, Verb.ROUTE)]
+        outcomes: list[ActionDone] = []
+        for group in (launches, routes, others):
+            outcomes += await asyncio.gather(*(self._apply(action) for action in group))
+        outcomes.sort(key=lambda done: done.number)
+        await self._record.append(outcomes, environment=self.name)
+        return not any(done.error for done in outcomes)
+
+    async def _apply(self, action: Action) -> ActionDone:
+        try:
+            await self._platform.apply(action, self._env)
+        except StelaeError as error:
+            log.warning("action.failed", environment=self.name, verb=action.verb, problem=str(error))
+            return ActionDone(number=action.number, error="; ".join((str(error), *error.details[-3:])))
+        return ActionDone(number=action.number)

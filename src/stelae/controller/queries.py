@@ -1,0 +1,239 @@
+"""Use cases that only read: status, history, show, the state at a time, logs, the watch of a deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.controller import references, views
+from stelae.controller.record import Record
+from stelae.controller.sentences import sentence
+from stelae.core import fold
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import InstanceId
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import InvalidInput
+from stelae.domain.event import ActionIntended, Recorded
+from stelae.domain.state import EnvironmentState, InstallationState, Instance
+from stelae.domain.units import Instant
+from stelae.platforms.port import Platform
+
+Json = dict[str, Any]
+
+_COMMIT = re.compile(r"[0-9a-f]{4,40}")
+
+
+class Queries:
+    """Answers from the record."""
+
+    def __init__(self, record: Record, platform: Platform) -> None:
+        self._record = record
+        self._platform = platform
+
+    async def status(self, environment: str) -> Json:
+        """See ``Service.status``."""
+        state = self._record.state
+        chosen = [references.environment(state, environment)] if environment else list(state.environments.values())
+        rows = [views.status_row(state, env) for env in chosen if env.config is not None]
+        rows.sort(key=lambda row: row["app"])
+        return {"environments": rows, "record": {"size": state.size, "root": self._record.ledger.root}}
+
+    async def environments(self, app: str) -> Json:
+        """See ``Service.environments``."""
+        from stelae.spec.render import environment_document
+
+        found = [
+            {"app": env.config.app, "name": env.config.name, **environment_document(env.config)}
+            for env in self._record.state.environments.values()
+            if env.config is not None and app in ("", env.config.app)
+        ]
+        return {"environments": found}
+
+    async def history(self, environment: str, limit: int) -> Json:
+        """See ``Service.history``."""
+        if environment:
+            references.environment(self._record.state, environment)
+
+        def read() -> list[Recorded]:
+            found: list[Recorded] = []
+            end = self._record.ledger.size
+            while end > 0 and len(found) < limit:
+                start = max(0, end - 1000)
+                page = [r for r in self._record.ledger.read(start, end) if environment in ("", r.environment)]
+                found = page + found
+                end = start
+            return found[-limit:]
+
+        return {"events": [_event(item) for item in await to_thread.run_sync(read)]}
+
+    async def deployment(self, deployment: str) -> Json:
+        """See ``Service.deployment``."""
+        return views.deployment_view(*references.deployment(self._record.state, deployment))
+
+    async def watch(self, deployment: str) -> AsyncIterator[Json]:
+        """See ``Service.watch``."""
+        last: Json | None = None
+        while True:
+            size = self._record.state.size
+            env, found = references.deployment(self._record.state, deployment)
+            if found.outcome is not None:
+                yield {"result": views.deployment_view(env, found)}
+                return
+            now = self._progress(env, deployment)
+            if now is not None and now != last:
+                last = now
+                yield {"progress": now}
+            await self._record.changed(size)
+
+    def _progress(self, env: EnvironmentState, deployment: str) -> Json | None:
+        if env.rollout is None or env.rollout.deployment != deployment:
+            return None
+        view = views.rollout_view(env, env.rollout)
+        text = f"{view['strategy']} step {min(view['step'], view['steps'])} of {view['steps']}"
+        if view["phase"] == "reverting":
+            text = f"going back: {view['reason']}"
+        return {"text": text, "step": view["step"], "ready": view["ready"], "wanted": view["wanted"]}
+
+    async def show(self, ref: str) -> Json:
+        """See ``Service.show``."""
+        state = self._record.state
+        if ref.startswith("d-"):
+            return {"what": "deployment", **views.deployment_view(*references.deployment(state, ref))}
+        for env in state.environments.values():
+            if InstanceId(ref) in env.instances:
+                found = views.instance_view(env.instances[InstanceId(ref)])
+                return {"what": "instance", "environment": env.id, **found}
+        if ref.startswith("r-"):
+            return self._release(ref)
+        commits = [
+            built for built in state.images.values() if any(source.commit.startswith(ref) for source in built.sources)
+        ]
+        if _COMMIT.fullmatch(ref) and commits:
+            return {"what": "commit", "commit": ref, "images": [self._image(built.image.digest) for built in commits]}
+        return {"what": "image", **self._image(references.image(state, ref).image.digest)}
+
+    def _release(self, ref: str) -> Json:
+        found = []
+        for env in self._record.state.environments.values():
+            found += [(env, release) for name, release in env.releases.items() if name.startswith(ref)]
+        if not found:
+            raise InvalidInput(f"no release {ref!r}", hint="stelae history lists them")
+        if len(found) > 1:
+            raise InvalidInput(f"{ref!r} names {len(found)} releases", hint="give more characters")
+        env, release = found[0]
+        deployments = [views.deployment_view(env, d) for d in env.deployments.values() if d.release == release.id]
+        return {
+            "what": "release", "release": release.id, "environment": env.id, "image": release.image,
+            "settings": dict(release.settings), "stable": env.stable == release.id,
+            "deployments": deployments,
+            "instances": [views.instance_view(i) for i in env.instances.values() if i.release == release.id],
+        }  # fmt: skip
+
+    def _image(self, digest: str) -> Json:
+        state = self._record.state
+        built = references.image(state, digest)
+        releases = [
+            {"release": release.id, "environment": env.id, "stable": env.stable == release.id}
+            for env in state.environments.values()
+            for release in env.releases.values()
+            if release.image == built.image.digest
+        ]
+        return {**views.image_view(built), "releases": releases}
+
+    async def state(self, at: Instant, environment: str) -> Json:
+        """See ``Service.state``."""
+
+        def replay() -> InstallationState:
+            state = InstallationState()
+            for recorded in self._record.ledger.read(0, self._record.ledger.index_at(at)):
+                state = fold.apply(state, recorded)
+            return state
+
+        state = await to_thread.run_sync(replay)
+        chosen = [env for env in state.environments.values() if environment in ("", env.id) and env.config]
+        if environment and not chosen:
+            references.environment(self._record.state, environment)
+        return {
+            "at": at, "index": state.size, "environments": [views.environment_at(state, env) for env in chosen],
+        }  # fmt: skip
+
+    async def logs(
+        self, environment: str, instance: str, release: str, process: str, follow: bool
+    ) -> AsyncIterator[Json]:
+        """See ``Service.logs``. Lines of several instances come in the order of their times; with *follow*
+        in the order in which they are written."""
+        env = references.environment(self._record.state, environment)
+        chosen = await self._chosen(env, instance, release, process)
+        lines: asyncio.Queue[Json | None] = asyncio.Queue(maxsize=1000)
+
+        async def pump(item: Instance) -> None:
+            async for line in self._platform.logs(env.id, item, follow=follow):
+                await lines.put({"instance": line.instance, "at": line.at, "stream": line.stream, "text": line.text})
+
+        async def pump_all() -> None:
+            async with asyncio.TaskGroup() as group:
+                for item in chosen:
+                    group.create_task(pump(item))
+            await lines.put(None)
+
+        pumping = asyncio.create_task(pump_all())
+        try:
+            async for line in _ordered(lines, follow=follow):
+                yield {"progress": line}
+            await pumping
+        finally:
+            pumping.cancel()
+
+    async def _chosen(self, env: EnvironmentState, instance: str, release: str, process: str) -> list[Instance]:
+        """The instances that are asked for: those that are there, or, named, those that were once."""
+        wanted = references.release(env, release).id if release else ""
+        found = await self._ever(env.id) if instance or wanted else list(env.instances.values())
+        chosen = [
+            item
+            for item in found
+            if (not instance or item.id == instance)
+            and (not wanted or item.release == wanted)
+            and (not process or item.process == process)
+        ]
+        if not chosen and (instance or process):
+            raise InvalidInput(f"{env.id} has no instance {instance or f'of {process}'}", hint="see: stelae status")
+        return chosen
+
+    async def _ever(self, environment: EnvironmentId) -> list[Instance]:
+        def read() -> list[Instance]:
+            found = []
+            for recorded in self._record.ledger.read():
+                event = recorded.event
+                if recorded.environment != environment or not isinstance(event, ActionIntended):
+                    continue
+                if event.action.verb is Verb.LAUNCH:
+                    found.append(_launched(event.action, recorded.at))
+            return found
+
+        return await to_thread.run_sync(read)
+
+
+async def _ordered(lines: asyncio.Queue[Json | None], *, follow: bool) -> AsyncIterator[Json]:
+    kept: list[Json] = []
+    while (line := await lines.get()) is not None:
+        if follow:
+            yield line
+        else:
+            kept.append(line)
+    for line in sorted(kept, key=lambda item: int(item["at"])):
+        yield line
+
+
+def _launched(action: Action, at: Instant) -> Instance:
+    return Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)
+
+
+def _event(item: Recorded) -> Json:
+    return {
+        "index": item.index, "at": item.at, "actor": item.actor, "environment": item.environment,
+        "kind": item.event.kind, "text": sentence(item.event),
+    }  # fmt: skip

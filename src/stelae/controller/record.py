@@ -1,0 +1,92 @@
+"""The record: the ledger and the state that is folded from it, kept in step.
+
+One thread writes. What is appended is folded before ``append`` returns, so that who reads ``state`` afterwards
+sees it; ``changed`` wakes those who wait for something to happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from stelae.core import fold
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.event import Event, Recorded
+from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.ledger import state_codec
+from stelae.ledger.projection import Projections
+from stelae.ledger.store import Draft, Ledger
+
+CONTROLLER = "controller"
+"""The actor of what nobody asked for."""
+
+PROJECTION = "installation"
+
+
+class Record:
+    """The ledger of a running controller, with its folded state."""
+
+    def __init__(self, ledger: Ledger, projections: Projections) -> None:
+        self.ledger = ledger
+        self._projections = projections
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._listeners: list[Callable[[Recorded], None]] = []
+        self._news = asyncio.Condition()
+        self.state = self._load()
+
+    def _load(self) -> InstallationState:
+        """Fold the ledger, from the cached state where there is one: it may be deleted at any time."""
+        cached = self._projections.load(PROJECTION)
+        state = InstallationState()
+        if cached is not None and cached[0] <= self.ledger.size:
+            state = state_codec.decode(cached[1])
+        for recorded in self.ledger.read(state.size):
+            state = fold.apply(state, recorded)
+        return state
+
+    def environment(self, name: EnvironmentId) -> EnvironmentState | None:
+        """Return the state of environment *name*, None when nothing was ever recorded of it."""
+        return self.state.environments.get(name)
+
+    def listen(self, listener: Callable[[Recorded], None]) -> None:
+        """Have *listener* called, in the event loop, for each event after it was folded."""
+        self._listeners.append(listener)
+
+    async def append(
+        self, events: Sequence[Event], *, actor: str = CONTROLLER, environment: str = "", key: str = "",
+        urgent: bool = True,
+    ) -> tuple[Recorded, ...]:  # fmt: skip
+        """Record *events* in one transaction and fold them.
+
+        Outcomes, refusals and ways back are *urgent*: they may use the ledger's reserve on a full disk.
+        Raises Failed when the disk is full or the ledger is broken; then nothing was recorded.
+        """
+        drafts = [
+            Draft(event=event, actor=actor, environment=EnvironmentId(environment), key=key) for event in events
+        ]
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._writer, lambda: self.ledger.append(drafts, urgent=urgent))
+        # A cancelled request must not leave an event recorded and not folded.
+        return await asyncio.shield(self._folded(writing))
+
+    async def _folded(self, writing: asyncio.Future[tuple[Recorded, ...]]) -> tuple[Recorded, ...]:
+        recorded = await writing
+        for item in recorded:
+            self.state = fold.apply(self.state, item)
+            for listener in self._listeners:
+                listener(item)
+        async with self._news:
+            self._news.notify_all()
+        return recorded
+
+    async def changed(self, size: int) -> None:
+        """Return as soon as more than *size* events are recorded."""
+        async with self._news:
+            await self._news.wait_for(lambda: self.state.size > size)
+
+    def close(self) -> None:
+        """Keep the folded state for a quick start, and close the ledger."""
+        self._writer.shutdown(wait=True)
+        self._projections.save(PROJECTION, self.state.size, state_codec.encode(self.state))
+        self.ledger.close()

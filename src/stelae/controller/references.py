@@ -1,0 +1,56 @@
+"""References: what a person types (a unique prefix) to the thing that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stelae.domain.digest import Digest
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import InvalidInput
+from stelae.domain.release import Release
+from stelae.domain.state import BuiltImage, Deployment, EnvironmentState, InstallationState
+
+
+def environment(state: InstallationState, name: str) -> EnvironmentState:
+    """Return the applied environment called ``app/env``; raises InvalidInput naming those that exist."""
+    found = state.environments.get(EnvironmentId(name))
+    if found is None or found.config is None:
+        known = sorted(env.id for env in state.environments.values() if env.config)
+        raise InvalidInput(
+            f"no environment {name!r}",
+            hint=f"known: {', '.join(known)}" if known else "make it with: stelae env apply",
+        )
+    return found
+
+
+def image(state: InstallationState, ref: str) -> BuiltImage:
+    """Return the image whose digest starts with *ref* (with or without ``sha256:``)."""
+    wanted = ref if ref.startswith("sha256:") else f"sha256:{ref}"
+    return state.images[Digest(_one("image", ref, [d for d in state.images if d.startswith(wanted)]))]
+
+
+def release(env: EnvironmentState, ref: str) -> Release:
+    """Return the release of *env* whose id starts with *ref*."""
+    wanted = ref if ref.startswith("r-") else f"r-{ref}"
+    name = _one(f"release of {env.id}", ref, [r for r in env.releases if r.startswith(wanted)])
+    return next(found for key, found in env.releases.items() if key == name)
+
+
+def deployment(state: InstallationState, ref: str) -> tuple[EnvironmentState, Deployment]:
+    """Return the deployment with the id *ref*, and its environment."""
+    for env in state.environments.values():
+        found = env.deployments.get(ref)
+        if found is not None:
+            return env, found
+    raise InvalidInput(f"no deployment {ref!r}", hint="stelae history lists them")
+
+
+def _one(what: str, ref: str, found: Iterable[str]) -> str:
+    names = sorted(found)
+    if not names:
+        raise InvalidInput(f"no {what} {ref!r}", hint="stelae history lists what there is")
+    if len(names) > 1 and len(ref.removeprefix("sha256:").removeprefix("r-")) > 0 and ref not in names:
+        raise InvalidInput(
+            f"{ref!r} names {len(names)} of them", hint="give more characters", details=tuple(names[:5])
+        )
+    return names[0]

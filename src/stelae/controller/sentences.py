@@ -1,0 +1,91 @@
+"""Events as sentences for people: one line each, the fact first."""
+
+from __future__ import annotations
+
+from stelae.domain import event as ev
+from stelae.domain.action import Verb
+from stelae.domain.digest import short
+from stelae.domain.event import Event
+from stelae.domain.release import short_release
+from stelae.domain.state import Outcome
+
+_DONE = {
+    Outcome.SUCCEEDED: "succeeded",
+    Outcome.REVERTED: "was reverted",
+    Outcome.CANCELLED: "was cancelled",
+    Outcome.SUPERSEDED: "was superseded",
+    Outcome.FAILED: "failed",
+}
+
+
+def sentence(event: Event) -> str:
+    """Return what *event* says, in words."""
+    found = _of_people(event) or _of_rollouts(event) or _of_instances(event)
+    return found or event.kind
+
+
+def _of_people(event: Event) -> str:
+    match event:
+        case ev.ControllerStarted():
+            return f"controller {event.version} started"
+        case ev.ImageBuilt():
+            source = f"{event.source.commit[:7]} {event.source.subject}".rstrip()
+            return f"built image {short(event.image.digest)} from {source}"
+        case ev.BuildFailed():
+            return f"build of {event.source.commit[:7]} failed: {event.reason}"
+        case ev.EnvironmentApplied():
+            return "environment applied"
+        case ev.EnvironmentStopped():
+            return "taken down"
+        case ev.EnvironmentStarted():
+            return "started again"
+        case ev.Scaled():
+            return f"{event.process} scaled to {event.count}"
+        case ev.DeploymentRequested():
+            why = f" ({event.reason})" if event.reason else ""
+            release = f"{short_release(event.release.id)}, image {short(event.release.image)}"
+            return f"{event.deployment}: {event.deployment_kind} of {release}{why}"
+        case ev.RequestRefused():
+            return f"{event.request} refused: {event.reason}"
+    return ""
+
+
+def _of_rollouts(event: Event) -> str:
+    match event:
+        case ev.RolloutAdvanced():
+            return f"{event.deployment}: step {event.step + 1}"
+        case ev.RolloutReverting():
+            return f"{event.deployment} goes back: {event.reason}"
+        case ev.RolloutEnded():
+            return f"{event.deployment} {_DONE[event.outcome]}" + (f": {event.reason}" if event.reason else "")
+        case ev.PlatformLost():
+            return event.reason
+        case ev.PlatformBack():
+            return "the platform answers again"
+        case ev.WarmEnded():
+            return f"{short_release(event.release)} is not kept warm any more"
+        case ev.AllocationSet():
+            held = ", ".join(
+                f"{item.total} {item.process} of {short_release(item.release)}" for item in event.allocation.holdings
+            )
+            return f"should hold {held or 'nothing'}"
+    return ""
+
+
+def _of_instances(event: Event) -> str:
+    match event:
+        case ev.ActionIntended(action=action):
+            if action.verb is Verb.ROUTE:
+                return f"#{action.number} route to {', '.join(sorted(action.table)) or 'nothing'}"
+            return f"#{action.number} {action.verb} {action.instance}"
+        case ev.ActionDone():
+            return f"#{event.number} " + (f"failed: {event.error}" if event.error else "done")
+        case ev.InstanceReady():
+            return f"{event.instance} is ready"
+        case ev.InstanceUnready():
+            return f"{event.instance} is not ready any more: {event.problem}"
+        case ev.InstanceExited():
+            return f"{event.instance} {event.exit}"
+        case ev.InstanceLost():
+            return f"{event.instance} is gone"
+    return ""

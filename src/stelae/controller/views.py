@@ -1,0 +1,208 @@
+"""Views: states as the JSON values that the API answers with. Pure functions of what is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stelae.core import strategies
+from stelae.core.target import live, move
+from stelae.core.traffic import entry
+from stelae.domain.allocation import FULL_WEIGHT
+from stelae.domain.release import ReleaseId, short_release
+from stelae.domain.state import (
+    BuiltImage,
+    Deployment,
+    EnvironmentState,
+    InstallationState,
+    Instance,
+    Phase,
+    Rollout,
+)
+
+Json = dict[str, Any]
+
+
+def status_row(state: InstallationState, env: EnvironmentState) -> Json:
+    """Return one line of ``stelae status``."""
+    app, _, name = env.id.partition("/")
+    release = env.releases.get(env.stable) if env.stable else None
+    built = state.images.get(release.image) if release else None
+    processes = {
+        process: {"ready": _ready_of(env, process), "wanted": 0 if env.down else count}
+        for process, count in env.wanted.items()
+    }
+    return {
+        "app": app,
+        "environment": name,
+        "image": release.image if release else "",
+        "release": env.stable or "",
+        "commit": built.sources[-1].commit if built else "",
+        "instances": {
+            "ready": sum(item["ready"] for item in processes.values()),
+            "wanted": sum(item["wanted"] for item in processes.values()),
+        },
+        "processes": processes,
+        "traffic": traffic(env),
+        "since": env.stable_since,
+        "state": _state(env),
+        "detail": _detail(env),
+        "hosts": list(env.config.routed_hosts) if env.config else [],
+        "warm": dict(env.warm),
+        "rollout": rollout_view(env, env.rollout) if env.rollout else None,
+    }
+
+
+def _ready_of(env: EnvironmentState, process: str) -> int:
+    """Ready instances of the stable release, or of the candidate before there is a stable one."""
+    release = env.stable or (env.rollout.candidate if env.rollout else None)
+    return sum(
+        1
+        for instance in env.instances.values()
+        if instance.process == process and instance.release == release and live(instance) and instance.ready_at
+    )
+
+
+def traffic(env: EnvironmentState) -> dict[ReleaseId, int]:
+    """Return each release's share of the traffic in basis points, as the last table gives it."""
+    weights: dict[ReleaseId, int] = {}
+    for name, weight in env.table.items():
+        instance = env.instances.get(name)
+        if instance is not None:
+            weights[instance.release] = weights.get(instance.release, 0) + weight
+    total = sum(weights.values())
+    return {release: weight * FULL_WEIGHT // total for release, weight in weights.items()} if total else {}
+
+
+def _state(env: EnvironmentState) -> str:
+    if env.down:
+        return "down"
+    if env.rollout is not None:
+        return "reverting" if env.rollout.phase is Phase.REVERTING else "deploying"
+    if env.stable is None:
+        return "empty"
+    enough = all(_ready_of(env, process) >= count for process, count in env.wanted.items())
+    return "steady" if enough else "degraded"
+
+
+def _detail(env: EnvironmentState) -> str:
+    rollout = env.rollout
+    if rollout is not None:
+        name = short_release(rollout.candidate)
+        if rollout.phase is Phase.REVERTING:
+            return f"going back from {name}: {rollout.reason}"
+        steps = strategies.steps(move(env, rollout))
+        return f"{rollout.strategy.kind} to {name}, step {min(rollout.step + 1, steps)} of {steps}"
+    crashing = [key for key, pause in env.backoff.items() if pause.failures >= 3]
+    running = [key for key in crashing if env.stable and key.startswith(env.stable)]
+    if running:
+        process = running[0].rpartition("/")[2]
+        return f"{process} keeps ending; {env.backoff[running[0]].failures} times in a row"
+    if env.warm:
+        return f"{', '.join(short_release(name) for name in env.warm)} warm"
+    return ""
+
+
+def rollout_view(env: EnvironmentState, rollout: Rollout) -> Json:
+    """Return how far *rollout* is."""
+    way = move(env, rollout)
+    step = strategies.next_step(way, rollout.step)
+    wanted = sum(held.total for held in step.holdings if held.release == rollout.candidate)
+    ready = sum(
+        1
+        for instance in env.instances.values()
+        if instance.release == rollout.candidate and live(instance) and instance.ready_at is not None
+    )
+    return {
+        "deployment": rollout.deployment,
+        "kind": rollout.kind,
+        "candidate": rollout.candidate,
+        "strategy": rollout.strategy.kind,
+        "phase": rollout.phase,
+        "step": rollout.step + 1,
+        "steps": strategies.steps(way),
+        "ready": min(ready, wanted),
+        "wanted": wanted,
+        "reason": rollout.reason,
+        "actor": rollout.actor,
+        "started_at": rollout.started_at,
+    }
+
+
+def deployment_view(env: EnvironmentState, deployment: Deployment) -> Json:
+    """Return a deployment and how it went."""
+    return {
+        "deployment": deployment.id,
+        "environment": env.id,
+        "kind": deployment.kind,
+        "release": deployment.release,
+        "image": env.releases[deployment.release].image,
+        "previous": deployment.previous or "",
+        "actor": deployment.actor,
+        "requested_at": deployment.requested_at,
+        "reason": deployment.reason,
+        "outcome": deployment.outcome or "",
+        "ended_at": deployment.ended_at,
+        "why": deployment.why,
+        "details": list(deployment.details),
+        "warm_until": env.warm.get(deployment.previous) if deployment.previous else None,
+        "serving": serving_view(env),
+        "hosts": list(env.config.routed_hosts) if env.config else [],
+    }
+
+
+def serving_view(env: EnvironmentState) -> Json:
+    """Return which release serves, and how many of its entry process's instances are ready."""
+    release = env.releases.get(env.stable) if env.stable else None
+    process = entry(release) if release else None
+    if release is None or process is None:
+        return {"release": env.stable or "", "ready": 0, "wanted": 0}
+    return {
+        "release": release.id,
+        "ready": _ready_of(env, process.name),
+        "wanted": env.wanted.get(process.name, 0),
+    }
+
+
+def instance_view(instance: Instance) -> Json:
+    """Return one instance."""
+    return {
+        "id": instance.id,
+        "process": instance.process,
+        "release": instance.release,
+        "since": instance.launched_at,
+        "ready": instance.ready_at is not None,
+        "exit": str(instance.exit) if instance.exit else "",
+    }
+
+
+def image_view(built: BuiltImage) -> Json:
+    """Return an image, and from which commits it was built."""
+    return {
+        "image": built.image.digest,
+        "app": built.image.app,
+        "size": built.image.size,
+        "layers": list(built.image.layers),
+        "processes": [
+            {"name": item.name, "command": list(item.command), "port": item.port} for item in built.image.processes
+        ],
+        "sources": [
+            {"commit": item.commit, "path": item.path, "subject": item.subject, "versioned": item.versioned}
+            for item in built.sources
+        ],
+        "built_at": built.built_at,
+        "built_by": built.actor,
+    }
+
+
+def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
+    """Return what *env* was running, for ``stelae state``."""
+    row = status_row(state, env)
+    release = env.releases.get(env.stable) if env.stable else None
+    built = state.images.get(release.image) if release else None
+    by = next((d for d in reversed(list(env.deployments.values())) if d.release == env.stable and d.outcome), None)
+    row["subject"] = built.sources[-1].subject if built else ""
+    row["deployed_by"] = by.actor if by else ""
+    row["deployed_at"] = by.requested_at if by else None
+    row["settings"] = dict(release.settings) if release else {}
+    row["instances"] = [instance_view(i) for i in env.instances.values() if i.exit is None and not i.failed]
+    return row
