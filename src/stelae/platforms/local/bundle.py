@@ -1,0 +1,221 @@
+"""The OCI bundle of an instance: ``config.json`` (OCI runtime specification 1.0.2) and the files mounted into it.
+
+What every instance gets: a read-only root, no capability, no way to gain one, the default system call
+filter, no device but the harmless ones, and memory file systems only where its process definition says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from stelae.domain.errors import Failed
+from stelae.domain.process import Process
+from stelae.domain.units import KIB
+from stelae.platforms.local.place import Place
+from stelae.platforms.port import LaunchSpec
+
+DEFAULT_USER = 10001
+HOST_NAME = "host.stelae.internal"
+"""The name by which an instance reaches the machine that it runs on."""
+
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_SHM = "/dev/shm"  # noqa: S108 - a mount point inside the instance
+_SHM_SIZE = 64 * KIB  # enough for semaphores; a process that needs more says so by a tmpfs there
+_QUIET = ["nosuid", "noexec", "nodev"]
+_MASKED = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+]  # fmt: skip
+_READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+_RESOLV = Path("/etc/resolv.conf")
+_RESOLV_SYSTEMD = Path("/run/systemd/resolve/resolv.conf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a bundle needs to know of the machine."""
+
+    seccomp: Mapping[str, Any]
+    cgroup_path: str
+    unified: bool  # cgroup v2
+    limits_swap: bool
+    gateway: IPv4Address
+
+
+def write_bundle(
+    place: Place, spec: LaunchSpec, root: Path, image: Mapping[str, Any], address: IPv4Address, host: Host
+) -> None:
+    """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its
+    mounted root. Raises Failed when the image cannot be run so (a user by name, no mount point)."""
+    files = {
+        "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
+        "/etc/hosts": (
+            f"127.0.0.1 localhost\n::1 localhost\n{address} {spec.instance}\n{host.gateway} {HOST_NAME}\n"
+        ),
+        "/etc/hostname": f"{spec.instance}\n",
+    }
+    for destination, text in files.items():
+        path = place.folder / Path(destination).name
+        path.write_text(text)
+        path.chmod(0o644)  # whatever the controller's umask is, the instance's user reads it
+    mounts = [*_system_mounts(spec.process, unified=host.unified), *_tmpfs_mounts(spec.process)]
+    mounts += [_file_mount(place.folder / Path(name).name, name) for name in files]
+    _check_mount_points(root, [entry["destination"] for entry in mounts])
+    config = {
+        "ociVersion": "1.0.2",
+        "root": {"path": str(root), "readonly": True},
+        "hostname": spec.instance[:63],
+        "process": _process(spec, image.get("config") or {}),
+        "mounts": mounts,
+        "linux": _linux(place, spec.process, host),
+    }
+    (place.folder / "config.json").write_text(json.dumps(config))
+
+
+def environment_of(spec: LaunchSpec, image_env: Sequence[str]) -> list[str]:
+    """Return the process's environment: the image's, then the release's settings, then Stelae's own words."""
+    app, _, environment = spec.environment.partition("/")
+    own = {
+        "STELAE_APP": app,
+        "STELAE_ENVIRONMENT": environment,
+        "STELAE_IMAGE": spec.release.image,
+        "STELAE_INSTANCE": spec.instance,
+        "STELAE_PROCESS": spec.process.name,
+        "STELAE_RELEASE": spec.release.id,
+    }
+    if spec.process.port is not None:
+        own["PORT"] = str(spec.process.port)
+    merged = dict(item.partition("=")[::2] for item in (_PATH, *image_env))
+    return [f"{key}={value}" for key, value in (merged | dict(spec.release.settings) | own).items()]
+
+
+def user_of(text: str) -> tuple[int, int]:
+    """Return the user and group of an OCI configuration's ``User``; raises Failed when they are not numbers."""
+    match = re.fullmatch(r"(\d+)(?::(\d+))?", text or str(DEFAULT_USER))
+    if match is None:
+        raise Failed(f"the image's user is not a number: {text[:100]!r}", hint="build the image with a numeric user")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def resolvers(*candidates: Path) -> str:
+    """Return the first resolv.conf that names a server which an instance can reach, else one without servers.
+
+    A server on a loopback address, such as systemd-resolved's stub, is not reachable from another namespace.
+    """
+    rest: list[str] = []
+    for path in candidates:
+        lines = path.read_text().splitlines() if path.exists() else []
+        servers = [line for line in lines if line.split()[:1] == ["nameserver"]]
+        reachable = [line for line in servers if not _is_loopback(line.split()[1])]
+        rest = rest or [line for line in lines if line.split()[:1] in (["search"], ["options"])]
+        if reachable:
+            return "\n".join([*(line for line in lines if line not in servers), *reachable]) + "\n"
+    return "".join(f"{line}\n" for line in rest)
+
+
+def _is_loopback(server: str) -> bool:
+    try:
+        return ip_address(server.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _process(spec: LaunchSpec, config: Mapping[str, Any]) -> dict[str, Any]:
+    uid, gid = user_of(config.get("User") or "")
+    own_score = int(Path("/proc/self/oom_score_adj").read_text())
+    return {
+        "terminal": False,
+        "user": {"uid": uid, "gid": gid},
+        "args": list(spec.process.command),
+        "env": environment_of(spec, config.get("Env") or ()),
+        "cwd": config.get("WorkingDir") or "/",
+        "capabilities": {name: [] for name in ("bounding", "effective", "inheritable", "permitted", "ambient")},
+        "noNewPrivileges": True,
+        # an instance is not protected as its controller may be; to lower one's own score needs a capability
+        "oomScoreAdj": max(0, own_score),
+    }
+
+
+def _linux(place: Place, process: Process, host: Host) -> dict[str, Any]:
+    memory = {"limit": process.memory}
+    if host.limits_swap:
+        memory["swap"] = process.memory  # memory and swap together: none
+    resources: dict[str, Any] = {
+        "devices": [{"allow": False, "access": "rwm"}],
+        "memory": memory,
+        "pids": {"limit": process.pids},
+    }
+    if process.cpu:
+        resources["cpu"] = {"quota": process.cpu * 100, "period": 100_000}
+    namespaces: list[dict[str, str]] = [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]
+    if host.unified:
+        namespaces.append({"type": "cgroup"})
+    namespaces.append({"type": "network", "path": str(place.netns)})
+    return {
+        "cgroupsPath": host.cgroup_path,
+        "resources": resources,
+        "namespaces": namespaces,
+        "seccomp": host.seccomp,
+        "maskedPaths": _MASKED,
+        "readonlyPaths": _READ_ONLY,
+    }
+
+
+def _system_mounts(process: Process, *, unified: bool) -> list[dict[str, Any]]:
+    mounts = [
+        _mount("/proc", "proc", "proc", _QUIET),
+        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "mode=755", "size=64k"]),
+        _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        _mount("/dev/mqueue", "mqueue", "mqueue", _QUIET),
+        _mount("/sys", "sysfs", "sysfs", [*_QUIET, "ro"]),
+    ]
+    if unified:  # so that language runtimes can read their limits
+        mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", [*_QUIET, "ro"]))
+    if all(entry.path != _SHM for entry in process.tmpfs):
+        mounts.append(_mount(_SHM, "tmpfs", "shm", [*_QUIET, "mode=1777", f"size={_SHM_SIZE}"]))
+    return mounts
+
+
+def _tmpfs_mounts(process: Process) -> list[dict[str, Any]]:
+    return [
+        _mount(entry.path, "tmpfs", "tmpfs", [*_QUIET, "mode=1777", f"size={entry.size}"])
+        for entry in sorted(process.tmpfs, key=lambda entry: entry.path)
+    ]
+
+
+def _file_mount(source: Path, destination: str) -> dict[str, Any]:
+    return _mount(destination, "bind", str(source), ["bind", "ro", *_QUIET])
+
+
+def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def _check_mount_points(root: Path, destinations: Sequence[str]) -> None:
+    """A read-only root cannot be given a mount point at launch, so a missing one is the image's fault."""
+    for destination in destinations:
+        if destination.startswith(("/dev/", "/sys/")):  # inside what is mounted before
+            continue
+        if _lacks(root, destination):
+            raise Failed(
+                f"the image has no {destination} to mount on",
+                hint="create it in the image: the root of an instance is read-only",
+            )
+
+
+def _lacks(root: Path, destination: str) -> bool:
+    current = root
+    for part in Path(destination).parts[1:]:
+        current /= part
+        if current.is_symlink():  # the runtime resolves it inside the root; from here it would lead outside
+            return False
+        if not current.exists():
+            return True
+    return False

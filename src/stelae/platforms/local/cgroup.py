@@ -1,0 +1,126 @@
+"""Control groups of instances, on pure cgroup v2 and on v1 (also hybrid) hosts.
+
+An instance has ``PARENT/instances/CID`` (made by the runtime) and its conmon has ``PARENT/conmon/CID``
+(made here), below the root of every hierarchy that is used.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from stelae.domain.errors import Failed
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+# Where conmon itself is put on v1: what counts memory and processes, and what systemd looks at.
+_CONMON_V1 = ("memory", "pids", "systemd", "unified")
+_PATIENCE = 5.0  # seconds that a killed process may take to be gone
+
+
+class Cgroups:
+    """The control groups below *parent* (an absolute path such as ``/stelae``)."""
+
+    def __init__(self, parent: str, root: Path = CGROUP_ROOT) -> None:
+        self.parent = parent
+        self.unified = (root / "cgroup.controllers").exists()
+        # on v1, two names of one hierarchy (cpu and cpu,cpuacct) are symbolic links to one mount
+        self._roots = (root,) if self.unified else tuple(sorted({item.resolve() for item in root.iterdir()}))
+        self.limits_swap = self.unified or (root / "memory/memory.memsw.limit_in_bytes").exists()
+
+    def path(self, cid: str) -> str:
+        """Return the container's ``cgroupsPath``."""
+        return f"{self.parent}/instances/{cid}"
+
+    def place_conmon(self, cid: str, pid: int) -> None:
+        """Move a conmon that waits for its start into its own group."""
+        for root in self._roots:
+            if self.unified or root.name in _CONMON_V1:
+                folder = root / self.parent.lstrip("/") / "conmon" / cid
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "cgroup.procs").write_text(str(pid))
+
+    def oom_kills(self, cid: str) -> int:
+        """Return how many processes of the instance the kernel ended for want of memory."""
+        below = self.path(cid).lstrip("/")
+        for root in self._roots:
+            for name in ("memory.events", "memory.oom_control"):
+                with suppress(OSError):
+                    for line in (root / below / name).read_text().splitlines():
+                        key, _, value = line.partition(" ")
+                        if key == "oom_kill":
+                            return int(value)
+        return 0
+
+    def kill(self, cid: str) -> None:
+        """End every process of the instance and of its conmon, and wait until they are gone.
+
+        conmon comes first: it would start what is being ended. Raises Failed when a process stays.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        for group in ("conmon", "instances"):
+            while pids := self._pids(f"{group}/{cid}"):
+                for pid in pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                if time.monotonic() > deadline:
+                    raise Failed(f"processes of {cid} do not end after SIGKILL: {sorted(pids)}")
+                time.sleep(0.002)
+
+    def remove(self, cid: str) -> None:
+        """Remove the groups of an instance whose processes are gone; raises Failed when they are not."""
+        for group in ("conmon", "instances"):
+            for folder in self._folders(f"{group}/{cid}"):
+                _remove_tree(folder)
+
+    def names(self) -> frozenset[str]:
+        """Return the ids of all containers that have a group of either kind in any hierarchy."""
+        return frozenset(
+            child.name
+            for group in ("conmon", "instances")
+            for folder in self._folders(group)
+            for child in folder.iterdir()
+            if child.is_dir()
+        )
+
+    def remove_all(self) -> None:
+        """Remove the parent and everything below it; raises Failed when a process is still there."""
+        for folder in self._folders(""):
+            _remove_tree(folder)
+
+    def _folders(self, below: str) -> Iterator[Path]:
+        for root in self._roots:
+            folder = root / self.parent.lstrip("/") / below
+            if folder.is_dir():
+                yield folder
+
+    def _pids(self, below: str) -> set[int]:
+        found: set[int] = set()
+        for folder in self._folders(below):
+            for procs in folder.rglob("cgroup.procs"):
+                with suppress(OSError):
+                    found.update(int(line) for line in procs.read_text().split())
+        return found - {0}
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a control group and those below it, the lowest first (their files go by themselves)."""
+    deadline = time.monotonic() + _PATIENCE
+    groups = [Path(found) for found, _, _ in os.walk(folder, topdown=False)]
+    for group in groups:
+        while True:
+            try:
+                group.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    raise Failed(f"the control group {group} cannot be removed: {error.strerror}") from error
+                time.sleep(0.002)  # a process in it has ended but is not reaped yet
+                continue
+            break

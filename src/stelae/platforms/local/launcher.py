@@ -1,0 +1,133 @@
+"""Starting one instance, step by step, so that a crash after any step is resumed and never guessed.
+
+The record says how far a launch came. Before CREATED nothing of the app has run, so what is there is
+swept away and made anew. From CREATED on the runtime is asked whether the program was started.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from stelae.domain.digest import Digest
+from stelae.platforms.local import record
+from stelae.platforms.local.addresses import AddressPool
+from stelae.platforms.local.bundle import Host, write_bundle
+from stelae.platforms.local.cgroup import Cgroups
+from stelae.platforms.local.inventory import sweep
+from stelae.platforms.local.network import Network
+from stelae.platforms.local.place import Place, exits_folder, places
+from stelae.platforms.local.record import Record, Stage
+from stelae.platforms.local.runtime import choose_runtime, create, runtime_of
+from stelae.platforms.local.seccomp import load_filter
+from stelae.platforms.port import LaunchSpec
+from stelae.system.installation import Installation
+
+
+class Roots(Protocol):
+    """Who has the images' mounted roots."""
+
+    def mount_image(self, digest: Digest) -> Path:
+        """Return the mounted read-only root of an image, mounting it when it is not; raises Failed."""
+
+
+class Launcher:
+    """Launches and removes instances. Blocking; safe for threads, but for two acts on one instance at once."""
+
+    def __init__(
+        self, installation: Installation, roots: Roots, config: Callable[[Digest], Mapping[str, Any]],
+        *, cgroup_parent: str = "", runtime: str | None = None,
+    ) -> None:  # fmt: skip
+        self._installation = installation
+        self._roots = roots
+        self._config = config
+        self.cgroups = Cgroups(cgroup_parent or installation.cgroup)
+        self.network = Network(installation)
+        self._runtime = runtime
+        self._seccomp: Mapping[str, Any] | None = None
+        self._ready = False
+        self._lock = threading.Lock()
+        found = [record.load(place) for place in places(installation)]
+        used = [item.address for item in found if item is not None]
+        self._addresses = AddressPool(installation.subnet, installation.gateway, used)
+
+    def ensure_network(self) -> None:
+        """Make the bridge and the packet filter be there; raises Failed, Unreachable."""
+        with self._lock:
+            self.network.ensure()
+            exits_folder(self._installation).mkdir(parents=True, exist_ok=True)
+            self._ready = True
+
+    def mount(self, digest: Digest) -> Path:
+        """Return the root of an image, one caller at a time; raises Failed."""
+        with self._lock:
+            return self._roots.mount_image(digest)
+
+    def launch(self, place: Place, spec: LaunchSpec) -> None:
+        """Start the instance, or finish what an earlier launch of it began; raises Failed, Unreachable.
+
+        When it fails, nothing is left of it but its log.
+        """
+        found = record.load(place)
+        if found is not None and found.stage is Stage.STARTED:
+            return
+        if found is not None and found.stage is Stage.CREATED and self._was_started(place, found):
+            record.save(place, found.at(Stage.STARTED))
+            return
+        self.remove(place)
+        if not self._ready:
+            self.ensure_network()
+        begun = self._begin(place)
+        try:
+            created = self._create(place, spec, begun)
+            runtime_of(self._installation, begun.runtime).start(place.cid)
+            record.save(place, created.at(Stage.STARTED))
+        except BaseException:
+            self.remove(place)
+            raise
+
+    def remove(self, place: Place) -> None:
+        """Take away all that the instance has; raises Failed when the machine refuses."""
+        found = record.load(place)
+        sweep(place, self.cgroups, self.network, found)
+        if found is not None:
+            self._addresses.free(found.address)
+
+    def _begin(self, place: Place) -> Record:
+        address = self._addresses.take()
+        try:
+            binary = self._runtime or choose_runtime()
+            begun = Record(stage=Stage.PREPARING, address=address, runtime=binary)
+            place.folder.mkdir(parents=True)
+            place.logs.mkdir(parents=True, exist_ok=True)
+            record.save(place, begun)
+        except BaseException:
+            self._addresses.free(address)
+            raise
+        return begun
+
+    def _create(self, place: Place, spec: LaunchSpec, begun: Record) -> Record:
+        if self._seccomp is None:
+            self._seccomp = load_filter()
+        host = Host(
+            seccomp=self._seccomp,
+            cgroup_path=self.cgroups.path(place.cid),
+            unified=self.cgroups.unified,
+            limits_swap=self.cgroups.limits_swap,
+            gateway=self._installation.gateway,
+        )
+        image = spec.release.image
+        write_bundle(place, spec, self.mount(image), self._config(image), begun.address, host)
+        self.network.attach(begun.address, place.netns)
+        process, conmon = create(place, runtime_of(self._installation, begun.runtime), self.cgroups)
+        created = Record(
+            stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
+        )
+        record.save(place, created)
+        return created
+
+    def _was_started(self, place: Place, found: Record) -> bool:
+        """True unless the runtime says that the program still waits: what may have run is not run again."""
+        return runtime_of(self._installation, found.runtime).status(place.cid) != "created"

@@ -1,0 +1,487 @@
+"""The engine on real parts: crun or runc, conmon, namespaces, control groups, nftables."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from stelae.domain.allocation import InstanceId
+from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.process import Process, Tmpfs
+from stelae.domain.units import MIB
+from stelae.platforms.local import record
+from stelae.platforms.local import launcher as launcher_module
+from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.inventory import find_conmons, list_all, teardown
+from stelae.platforms.local.place import place_of
+from stelae.platforms.local.process import send_signal
+from stelae.platforms.local.record import Stage
+from stelae.platforms.local.rotation import LogPolicy
+from stelae.platforms.port import EngineInstance
+from stelae.system.installation import Installation
+from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio]
+
+FOREVER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def erofs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_erofs(tmp_path_factory.mktemp("erofs"))
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with own_installation(tmp_path) as made:
+        yield made
+
+
+def new_engine(installation: Installation, erofs: Path, **options: object) -> LocalEngine:
+    return LocalEngine(installation, ErofsRoots(installation, erofs), lambda _: CONFIG, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def engine(installation: Installation, erofs: Path) -> AsyncIterator[LocalEngine]:
+    made = new_engine(installation, erofs)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def launch(engine: LocalEngine, instance: str, definition: Process = FOREVER) -> InstanceId:
+    await engine.launch(spec_of(instance, definition))
+    return InstanceId(instance)
+
+
+async def see(engine: LocalEngine, instance: str) -> EngineInstance:
+    return next(item for item in await engine.observe(ENVIRONMENT) if item.id == instance)
+
+
+async def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        await asyncio.sleep(0.01)
+
+
+async def ended(engine: LocalEngine, instance: str, seconds: float = 10) -> EngineInstance:
+    deadline = time.monotonic() + seconds
+    while (seen := await see(engine, instance)).running:
+        assert time.monotonic() < deadline, "it did not end in time"
+        await asyncio.sleep(0.01)
+    return seen
+
+
+async def output(engine: LocalEngine, instance: str, *, follow: bool = True) -> list[str]:
+    return [line.text async for line in engine.logs(ENVIRONMENT, InstanceId(instance), follow=follow)]
+
+
+async def run_to_end(engine: LocalEngine, script: str, **limits: object) -> tuple[EngineInstance, list[str]]:
+    instance = f"web-{random.randrange(10**6)}"
+    await launch(engine, instance, process("sh", "-c", script, **limits))  # type: ignore[arg-type]
+    seen = await ended(engine, instance)
+    return seen, await output(engine, instance)
+
+
+def left(installation: Installation) -> tuple[object, ...]:
+    found = list_all(installation)
+    return found.cgroups, found.netns, found.veths, found.conmons, found.addresses
+
+
+NOTHING = (frozenset(), frozenset(), frozenset(), frozenset(), {})
+
+
+async def test_launch_shows_running_with_an_address_and_remove_leaves_nothing(
+    engine: LocalEngine, installation: Installation
+) -> None:
+    await launch(engine, "web-1")
+    seen = await see(engine, "web-1")
+    assert seen.running
+    assert IPv4Address(seen.address) in installation.subnet
+    found = list_all(installation)
+    assert found.cgroups == found.netns == found.conmons == {"shop/testing/web-1"}
+    assert found.addresses == {"shop/testing/web-1": seen.address}
+    assert len(found.veths) == 1
+    await engine.remove(ENVIRONMENT, InstanceId("web-1"))
+    await engine.remove(ENVIRONMENT, InstanceId("web-1"))
+    assert left(installation) == NOTHING
+    assert await engine.observe(ENVIRONMENT) == []
+    assert not list((installation.run / "runtime").iterdir())
+    assert not list((installation.run / "exits").iterdir())
+
+
+async def test_the_exit_code_the_last_lines_and_the_watch(engine: LocalEngine) -> None:
+    changed: list[str] = []
+    engine.watch(changed.append)
+    await launch(engine, "web-1", process("sh", "-c", "echo out; echo err >&2; printf 'no end'; exit 7"))
+    await until(lambda: changed == [ENVIRONMENT])
+    seen = await see(engine, "web-1")
+    assert not seen.running
+    assert seen.exit is not None
+    assert (seen.exit.code, seen.exit.out_of_memory) == (7, False)
+    assert sorted(seen.exit.last_lines) == ["err", "no end", "out"]
+    assert abs(seen.exit.at / 1e6 - time.time()) < 5
+    assert await output(engine, "web-1")
+    await engine.launch(spec_of("web-1", FOREVER))  # ended instances are left as they are
+    assert not (await see(engine, "web-1")).running
+
+
+async def test_stop_lets_the_program_end_itself_and_kill_does_not(engine: LocalEngine) -> None:
+    await launch(engine, "web-1", process("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"))
+    await launch(engine, "web-2", process("sh", "-c", "trap '' TERM; sleep 1000 & sleep 1000"))
+    await asyncio.sleep(0.2)
+    for instance in (InstanceId("web-1"), InstanceId("web-2")):
+        await engine.stop(ENVIRONMENT, instance)
+        await engine.stop(ENVIRONMENT, instance)
+    first = await ended(engine, "web-1")
+    assert first.exit is not None
+    assert first.exit.code == 3
+    assert (await see(engine, "web-2")).running
+    await engine.kill(ENVIRONMENT, InstanceId("web-2"))
+    await engine.kill(ENVIRONMENT, InstanceId("web-2"))
+    second = await ended(engine, "web-2")
+    assert second.exit is not None
+    assert (second.exit.code, second.exit.out_of_memory) == (137, False)
+
+
+async def test_acts_on_an_unknown_instance_do_nothing_and_bad_names_are_refused(engine: LocalEngine) -> None:
+    for act in (engine.stop, engine.kill, engine.remove):
+        await act(ENVIRONMENT, InstanceId("web-9"))
+        with pytest.raises(InvalidInput):
+            await act(ENVIRONMENT, InstanceId("../../x"))
+    with pytest.raises(InvalidInput):
+        await output(engine, "web-9")
+    assert await engine.observe(ENVIRONMENT) == []
+
+
+async def test_too_much_memory_is_told_as_such(engine: LocalEngine) -> None:
+    seen, _ = await run_to_end(engine, "exec tail /dev/zero", memory=16 * MIB)
+    assert seen.exit is not None
+    assert seen.exit.out_of_memory
+    assert str(seen.exit) == "ran out of memory"
+
+
+async def test_no_more_processes_than_allowed(engine: LocalEngine) -> None:
+    _, lines = await run_to_end(
+        engine, "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done; echo all", pids=8
+    )
+    assert any("fork" in line for line in lines)
+    assert "all" not in lines
+
+
+async def test_what_a_program_may_do(engine: LocalEngine) -> None:
+    script = """
+    id -u; id -g
+    grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status
+    echo x > /data/x && echo written || echo refused
+    cp /bin/busybox /tmp/b && /tmp/b true && echo executed || echo 'not executed'
+    dd if=/dev/zero of=/tmp/big bs=1M count=8 2>/dev/null && echo fits || echo full
+    echo x > /dev/x 2>/dev/null && echo written || echo refused
+    echo 1 > /proc/sys/kernel/hostname 2>/dev/null && echo written || echo refused
+    mount -t tmpfs none /data 2>/dev/null && echo mounted || echo refused
+    cat /etc/hostname; grep internal /etc/hosts
+    echo "$PORT $GREETING $FROM_IMAGE $STELAE_APP/$STELAE_ENVIRONMENT/$STELAE_INSTANCE $STELAE_PROCESS"
+    """
+    await launch(engine, "web-1", process("sh", "-c", script, tmpfs=(Tmpfs(path="/tmp", size=4 * MIB),)))
+    seen = await ended(engine, "web-1")
+    assert seen.exit is not None
+    lines = [line.text async for line in engine.logs(ENVIRONMENT, InstanceId("web-1"), follow=True)]
+    status = dict(line.split(":\t") for line in lines if ":\t" in line)
+    assert {status[f"Cap{kind}"] for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    rest = [line for line in lines if ":\t" not in line and ": " not in line]
+    assert rest[:2] == ["10001", "10001"]
+    assert rest[2:8] == ["refused", "not executed", "full", "refused", "refused", "refused"]
+    assert rest[8] == "web-1"
+    assert rest[9].endswith("host.stelae.internal")
+    assert rest[10] == "8000 hello 1 shop/testing/web-1 web"
+
+
+async def test_instances_reach_the_host_but_not_each_other(engine: LocalEngine, installation: Installation) -> None:
+    await launch(engine, "web-1", process("sh", "-c", "nc -l -p 8000 -e echo neighbour"))
+    address = (await see(engine, "web-1")).address
+    with socket.create_server((str(installation.gateway), 0)) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=_greet, args=(server,), daemon=True).start()
+        _, lines = await run_to_end(
+            engine,
+            f"nc -w 5 host.stelae.internal {port}; nc -w 2 {address} 8000 || echo none; "
+            f"wget -T 2 -q -O- http://{address}:8000 || echo none",
+        )
+    assert lines[0] == "hello from the host"
+    assert "neighbour" not in lines
+    assert lines.count("none") == 2
+    with socket.create_connection((address, 8000), timeout=2) as connection:  # the host itself does reach it
+        assert connection.recv(100) == b"neighbour\n"
+
+
+def _greet(server: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection, _ = server.accept()
+        connection.sendall(b"hello from the host\n")
+        connection.close()
+
+
+async def test_a_new_engine_adopts_what_runs_and_learns_what_ended_meanwhile(
+    engine: LocalEngine, installation: Installation, erofs: Path
+) -> None:
+    await launch(engine, "web-1")
+    await launch(engine, "web-2", process("sh", "-c", "sleep 0.3; exit 5"))
+    before = await see(engine, "web-1")
+    await engine.close()
+    await asyncio.sleep(0.6)
+    other = new_engine(installation, erofs)
+    try:
+        assert await see(other, "web-1") == before
+        second = await see(other, "web-2")
+        assert second.exit is not None
+        assert second.exit.code == 5
+        await launch(other, "web-1")
+        await launch(other, "web-3")
+        addresses = {item.address for item in await other.observe(ENVIRONMENT)}
+        assert len(addresses) == 3
+        assert len(find_conmons(installation)) == 2
+    finally:
+        await other.close()
+
+
+async def test_launching_twice_at_once_starts_one(engine: LocalEngine, installation: Installation) -> None:
+    await asyncio.gather(*(launch(engine, "web-1", process("sh", "-c", "echo once; sleep 100")) for _ in range(3)))
+    await until(lambda: (place_of(installation, ENVIRONMENT, InstanceId("web-1")).log).stat().st_size > 0)
+    assert await output(engine, "web-1", follow=False) == ["once"]
+    assert len(list_all(installation).veths) == 1
+
+
+async def test_four_at_once_have_four_addresses(engine: LocalEngine) -> None:
+    await asyncio.gather(*(launch(engine, f"web-{number}") for number in range(4)))
+    seen = await engine.observe(ENVIRONMENT)
+    assert all(item.running for item in seen)
+    assert len({item.address for item in seen}) == 4
+
+
+class PowerCut(BaseException):
+    """Stands for the end of the controller's process."""
+
+
+STEPS = ["record.save", "write_bundle", "network.attach", "create", "start", "last"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_launch_that_was_cut_off_is_finished_by_the_next(
+    engine: LocalEngine, installation: Installation, erofs: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The controller dies right after each step; nothing is cleaned up; a new one launches again."""
+    spec = spec_of("web-1", process("sh", "-c", "echo once; sleep 100"))
+    await engine.ensure_network()
+    with monkeypatch.context() as patch:
+        _cut_after(patch, engine, step)
+        with pytest.raises(PowerCut):
+            await engine.launch(spec)
+    await engine.close()
+    other = new_engine(installation, erofs)
+    try:
+        assert await other.observe(ENVIRONMENT) == []
+        await other.launch(spec)
+        assert (await see(other, "web-1")).running
+        await until(lambda: place_of(installation, ENVIRONMENT, spec.instance).log.stat().st_size > 0)
+        assert await output(other, "web-1", follow=False) == ["once"]
+        found = list_all(installation)
+        assert len(found.veths) == len(found.conmons) == len(found.netns) == 1
+        await other.remove(ENVIRONMENT, spec.instance)
+        assert left(installation) == NOTHING
+    finally:
+        await other.close()
+
+
+def _cut_after(patch: pytest.MonkeyPatch, engine: LocalEngine, step: str) -> None:
+    launcher = engine._launcher
+    patch.setattr(launcher, "remove", lambda place: None)  # a dead controller cleans nothing up
+
+    def cutting(owner: object, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
+        real = getattr(owner, name)
+
+        def cut(*arguments: object) -> None:
+            real(*arguments)
+            if when(*arguments):
+                raise PowerCut
+
+        patch.setattr(owner, name, cut)
+
+    stages = {"record.save": Stage.PREPARING, "start": Stage.CREATED, "last": Stage.STARTED}
+    if step == "write_bundle":
+        cutting(launcher_module, "write_bundle")
+    elif step == "network.attach":
+        cutting(launcher.network, "attach")
+    elif step == "create":
+        cutting(launcher_module, "create")
+    elif step == "last":  # the program runs, and the record does not say so
+
+        def save(place: object, content: record.Record) -> None:
+            if content.stage is Stage.STARTED:
+                raise PowerCut
+            record_save(place, content)  # type: ignore[arg-type]
+
+        record_save = record.save
+        patch.setattr(record, "save", save)
+    else:
+        cutting(record, "save", lambda _, content: content.stage is stages[step])
+
+
+async def test_a_launch_that_fails_leaves_nothing_and_says_why(
+    engine: LocalEngine, installation: Installation, erofs: Path
+) -> None:
+    with pytest.raises(Failed) as caught:
+        await launch(engine, "web-1", process("/no/such/program"))
+    assert "no/such/program" in " ".join(caught.value.details)
+    with pytest.raises(Failed, match="no /nowhere to mount on"):
+        await launch(engine, "web-2", process("true", tmpfs=(Tmpfs(path="/nowhere", size=MIB),)))
+    assert left(installation) == NOTHING
+    assert await engine.observe(ENVIRONMENT) == []
+
+
+async def test_an_instance_whose_conmon_died_runs_on_and_ends_with_an_unknown_code(
+    engine: LocalEngine, installation: Installation
+) -> None:
+    await launch(engine, "web-1")
+    (conmon,) = find_conmons(installation).values()
+    send_signal(conmon, signal.SIGKILL)
+    await until(lambda: not find_conmons(installation))
+    assert (await see(engine, "web-1")).running
+    await engine.kill(ENVIRONMENT, InstanceId("web-1"))
+    seen = await ended(engine, "web-1")
+    assert seen.exit is not None
+    assert seen.exit.code == 255
+    await engine.remove(ENVIRONMENT, InstanceId("web-1"))
+    assert left(installation) == NOTHING
+
+
+async def test_rotation_under_a_fast_logger_loses_and_doubles_no_line(installation: Installation, erofs: Path) -> None:
+    count = 200_000
+    engine = new_engine(installation, erofs, logs=LogPolicy(size=100_000, files=1000))
+    script = f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); done"
+    try:
+        instance = await launch(engine, "web-1", process("sh", "-c", script))
+        following = asyncio.create_task(output(engine, "web-1"))
+        rotations = 0
+        while not following.done():
+            rotations += await engine.rotate(ENVIRONMENT, instance)
+            await asyncio.sleep(0.01)
+        expected = [f"line {number}" for number in range(count)]
+        assert await following == expected
+        assert rotations >= 5
+        engine.watch(lambda _: None)  # rotates by itself from now on; nothing is lost by that either
+        await asyncio.sleep(0.2)
+        assert await output(engine, "web-1", follow=False) == expected
+        await engine.remove(ENVIRONMENT, InstanceId("web-1"))
+        assert await output(engine, "web-1") == expected  # a removed instance's output is kept
+    finally:
+        await engine.close()
+
+
+async def test_rotation_keeps_no_more_files_than_the_policy_says(installation: Installation, erofs: Path) -> None:
+    engine = new_engine(installation, erofs, logs=LogPolicy(size=1000, files=2))
+    script = "while :; do echo 0123456789012345678901234567890123456789; sleep 0.001; done"
+    try:
+        instance = await launch(engine, "web-1", process("sh", "-c", script))
+        rotations = 0
+        while rotations < 5:
+            rotations += await engine.rotate(ENVIRONMENT, instance)
+        folder = place_of(installation, ENVIRONMENT, instance).logs
+        assert len(list(folder.glob("log.0*"))) == 3
+    finally:
+        await engine.close()
+
+
+async def test_follow_ends_when_the_instance_is_removed(engine: LocalEngine) -> None:
+    instance = await launch(engine, "web-1", process("sh", "-c", "echo begun; sleep 1000"))
+    following = asyncio.create_task(output(engine, "web-1"))
+    await asyncio.sleep(0.3)
+    assert not following.done()
+    await engine.remove(ENVIRONMENT, instance)
+    assert await asyncio.wait_for(following, 5) == ["begun"]
+
+
+async def test_old_output_of_removed_instances_is_pruned(installation: Installation, erofs: Path) -> None:
+    engine = new_engine(installation, erofs, logs=LogPolicy(instances=2))
+    try:
+        for number in range(4):
+            instance = await launch(engine, f"web-{number}", process("true"))
+            await engine.remove(ENVIRONMENT, instance)
+        kept = sorted(path.name for path in (installation.instances / "shop" / "testing").iterdir())
+        assert kept == ["web-2", "web-3"]
+    finally:
+        await engine.close()
+
+
+async def test_two_installations_do_not_see_each_other(
+    engine: LocalEngine, installation: Installation, erofs: Path, tmp_path: Path
+) -> None:
+    with own_installation(tmp_path / "other") as second:
+        other = new_engine(second, erofs)
+        try:
+            await launch(engine, "web-1")
+            await launch(other, "web-1")
+            assert len(list_all(installation).veths) == len(list_all(second).veths) == 1
+            await other.teardown()
+            assert list_all(second).empty
+            assert not Path(f"/sys/class/net/{second.bridge}").exists()
+            assert (await see(engine, "web-1")).running
+            assert len(list_all(installation).conmons) == 1
+        finally:
+            await other.close()
+
+
+async def test_teardown_ends_everything_from_any_state_and_twice(
+    engine: LocalEngine, installation: Installation
+) -> None:
+    await launch(engine, "web-1")
+    await launch(engine, "web-2", process("true"))
+    place_of(installation, ENVIRONMENT, InstanceId("web-1")).record.unlink()
+    teardown(installation)
+    teardown(installation)
+    assert list_all(installation).empty
+    assert await engine.observe(ENVIRONMENT) == []
+
+
+async def test_observe_is_quick(engine: LocalEngine) -> None:
+    await asyncio.gather(*(launch(engine, f"web-{number}", process("sleep", "100")) for number in range(10)))
+    await engine.observe(ENVIRONMENT)
+    best = 1.0
+    for _ in range(20):
+        began = time.perf_counter()
+        await engine.observe(ENVIRONMENT)
+        best = min(best, time.perf_counter() - began)
+    assert best < 0.002
+
+
+async def test_an_instance_inherits_no_descriptor_and_no_folder_of_the_controller(
+    engine: LocalEngine, installation: Installation, tmp_path: Path
+) -> None:
+    with (tmp_path / "secret").open("w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        await launch(engine, "web-1")
+        (conmon,) = find_conmons(installation).values()
+        opened = {os.readlink(path) for path in Path(f"/proc/{conmon.pid}/fd").iterdir()}
+        assert secret.name not in opened
+    assert os.readlink(f"/proc/{conmon.pid}/cwd") == "/" or str(installation.run) in os.readlink(
+        f"/proc/{conmon.pid}/cwd"
+    )
+    assert os.getsid(conmon.pid) == conmon.pid
