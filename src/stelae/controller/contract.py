@@ -62,7 +62,8 @@ class Service(Protocol):
 
     async def deployment(self, deployment: str) -> Json:
         """``{"deployment", "environment", "kind", "release", "image", "previous", "actor", "requested_at",
-        "reason", "outcome": word or "", "ended_at": time or null, "why", "details": [lines]}``."""
+        "reason", "outcome": word or "", "ended_at": time or null, "why", "details": [lines],
+        "warm_until": time or null, "serving": {"release", "ready", "wanted"}, "hosts": [...]}``."""
 
     def watch(self, deployment: str) -> AsyncIterator[Json]:
         """Progress ``{"text", "step", "ready", "wanted"}`` whenever it changes; result as ``deployment``."""

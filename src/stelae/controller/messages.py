@@ -22,8 +22,9 @@ EnvironmentRef = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME}/{_NAME}\Z")]
 OptionalEnvironmentRef = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{_NAME}/{_NAME})?\Z")]
 Repository = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 Commit = Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
-OptionalDigest = Annotated[str, msgspec.Meta(pattern=r"\A(?:sha256:[0-9a-f]{64})?\Z")]
-OptionalRelease = Annotated[str, msgspec.Meta(pattern=r"\A(?:r-[0-9a-z]{1,52})?\Z")]
+# What a person types may be a prefix: which image or release it names is the use case's to say.
+OptionalImage = Annotated[str, msgspec.Meta(pattern=r"\A(?:(?:sha256:)?[0-9a-f]{4,64})?\Z")]
+OptionalRelease = Annotated[str, msgspec.Meta(pattern=r"\A(?:(?:r-)?[0-9a-z]{1,52})?\Z")]
 OptionalInstance = Annotated[str, msgspec.Meta(pattern=r"\A(?:[a-z0-9][a-z0-9-]{0,127})?\Z")]
 DeploymentId = Annotated[str, msgspec.Meta(pattern=r"\Ad-[0-9]{1,15}\Z")]
 Key = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,100}\Z")]
@@ -83,7 +84,7 @@ class Deploy(Message, frozen=True):
     """POST /v1/deployments"""
 
     environment: EnvironmentRef
-    image: OptionalDigest = ""
+    image: OptionalImage = ""
     release: OptionalRelease = ""
     strategy: OptionalName = ""
     supersede: bool = False

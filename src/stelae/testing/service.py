@@ -62,6 +62,9 @@ def deployment(**changes: Any) -> Json:
         "ended_at": NOON - 4_400_000,
         "why": "",
         "details": [],
+        "warm_until": NOON + 600_000_000,
+        "serving": {"release": NEXT_RELEASE, "ready": 3, "wanted": 3},
+        "hosts": ["guestbook.localhost"],
     } | changes
 
 

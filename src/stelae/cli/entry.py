@@ -1,0 +1,19 @@
+"""The ``stelae`` command's first frame: answers ``--version`` before anything slow is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line *argv* (without the program's name) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        from stelae import __version__
+
+        sys.stdout.write(f"stelae {__version__}\n")
+        return 0
+    from stelae.cli.run import run
+
+    return run(arguments)

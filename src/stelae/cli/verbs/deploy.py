@@ -1,0 +1,47 @@
+"""``stelae deploy``: move an environment to a release."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import click
+
+from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.domain.errors import InvalidInput
+
+STRATEGIES = ("rolling", "blue-green", "recreate")
+
+
+@click.command("deploy", short_help="Build a commit, or take an image, and move an environment to it.")
+@click.argument("env", metavar="ENV")
+@click.option("--ref", default="", metavar="REF", help="Build this commit, branch or tag (default: HEAD).")
+@click.option("--image", default="", metavar="DIGEST", help="Deploy an image that was built before.")
+@click.option("--release", default="", metavar="RELEASE", help="Deploy a release that was deployed here before.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="Another strategy than the environment's.")
+@click.option("--supersede", is_flag=True, help="Replace the deployment that holds the environment.")
+@click.option("--detach", is_flag=True, help="Do not wait for the end.")
+@click.option("--dirty", is_flag=True, help="Build the working tree as it is; not admitted everywhere.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
+@app_option
+@verb
+def command(
+    env: str, ref: str, image: str, release: str, strategy: str | None, supersede: bool, detach: bool, dirty: bool,
+    reason: str, app: str,
+) -> int:  # fmt: skip
+    """Move ENV to a new release: of the image that HEAD builds to, or of what an option names."""
+    from stelae.cli.source import build
+    from stelae.cli.watch import carry_out
+
+    if sum(map(bool, (ref, image, release, dirty))) > 1:
+        raise InvalidInput("--ref, --image, --release and --dirty exclude each other")
+    environment = environment_name(env, app)
+    out, controller = screen(), client()
+    if not image and not release:
+        image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty)["image"]
+    request = {
+        "environment": environment, "image": image, "release": release, "strategy": strategy or "",
+        "supersede": supersede, "key": uuid.uuid4().hex, "reason": reason,
+    }  # fmt: skip
+    begun = controller.post("/v1/deployments", request, again=True)
+    return carry_out(controller, out, begun, environment, detach=detach)

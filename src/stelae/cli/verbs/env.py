@@ -1,0 +1,68 @@
+"""``stelae env``: the controller's environments."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stelae.cli.common import app_option, client, environment_name, screen, spec_here, verb
+from stelae.cli.screen import Screen
+from stelae.controller.client import Client, Json
+
+
+@click.group("env", short_help="Make the environments what stelae.toml says, or show them.")
+def command() -> None:
+    """The controller's environments: where releases run, with which settings and counts."""
+
+
+@command.command("apply", short_help="Make the environments what stelae.toml says.")
+@click.argument("env", metavar="[ENV]", default="")
+@click.option("--dry-run", is_flag=True, help="Only show the difference.")
+@verb
+def apply_command(env: str, dry_run: bool) -> None:
+    """Make the controller's environments what stelae.toml in this folder says, after showing the difference."""
+    app, _, text = spec_here()
+    name = environment_name(env, app).partition("/")[2] if env else ""
+    out = screen()
+    out.result(apply(client(), out, text, name, dry_run=dry_run))
+
+
+def apply(controller: Client, out: Screen, text: str, environment: str = "", *, dry_run: bool = False) -> Json:
+    """Show what differs between the environments and the spec *text*, then (unless *dry_run*) apply it."""
+    request: Json = {"spec": text, "environment": environment}
+    answer = controller.post("/v1/environments/apply", {**request, "dry_run": True})
+    for change in answer["changes"]:
+        out.line(f"  {change['environment']}  {change['path']}: {_value(change['old'])} -> {_value(change['new'])}")
+    if not answer["changes"]:
+        out.line("  environments are as the file says")
+        return answer
+    if dry_run:
+        return answer
+    answer = controller.post("/v1/environments/apply", {**request, "dry_run": False})
+    out.line(f"  applied: {', '.join(answer['applied'])}")
+    return answer
+
+
+@command.command("show", short_help="Show the environments as they were applied.")
+@click.argument("env", metavar="[ENV]", default="")
+@app_option
+@verb
+def show_command(env: str, app: str) -> None:
+    """Show the environments as they were applied to the controller; of ENV only, when it is given."""
+    out = screen()
+    wanted = environment_name(env, app) if env else ""
+    answer = client().get("/v1/environments", app=wanted.partition("/")[0] or app)
+    found = [e for e in answer["environments"] if not wanted or f"{e['app']}/{e['name']}" == wanted]
+    out.result({"environments": found})
+    if not found:
+        out.line("  no such environment; make it: stelae env apply" if wanted else "  no environments yet")
+    for environment in found:
+        out.line(f"  {environment['app']} {environment['name']}")
+        for path, value in environment.items():
+            if path not in ("app", "name") and value not in (None, "", [], {}):
+                out.line(f"    {path}: {_value(value)}")
+
+
+def _value(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

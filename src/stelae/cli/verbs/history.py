@@ -1,0 +1,30 @@
+"""``stelae history``: what happened, and who did it."""
+
+from __future__ import annotations
+
+import click
+
+from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.words import local_time, table
+
+
+@click.command("history", short_help="Show what happened, and who did it.")
+@click.argument("env", metavar="[ENV]", default="")
+@click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many events.")
+@app_option
+@verb
+def command(env: str, limit: int, app: str) -> None:
+    """Show the last events of the record, of ENV only when it is given; the newest comes last."""
+    out = screen()
+    answer = client().get("/v1/history", environment=environment_name(env, app) if env else "", limit=limit)
+    out.result(answer)
+    events = answer["events"]
+    if not events:
+        out.line("  nothing is recorded yet")
+        return
+    rows = [
+        (str(event["index"]), local_time(event["at"]), event["actor"], event["environment"] or "-", event["text"])
+        for event in events
+    ]
+    for line in table(("event", "time", "by", "environment", "what"), rows):
+        out.line("  " + line)

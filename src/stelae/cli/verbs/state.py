@@ -1,0 +1,56 @@
+"""``stelae state --at``: exactly what ran then."""
+
+from __future__ import annotations
+
+import click
+
+from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.screen import Screen
+from stelae.cli.words import local_time, short_commit, short_digest, short_release
+from stelae.controller.client import Json
+from stelae.system.clock import now
+
+
+@click.command("state", short_help="Show exactly what ran at a time.")
+@click.argument("env", metavar="[ENV]", default="")
+@click.option(
+    "--at", "at", default="now", show_default=True, metavar="TIME",
+    help="A local time (2026-11-19 14:00), an ISO 8601 time, or '10 min ago'.",
+)  # fmt: skip
+@app_option
+@verb
+def command(env: str, at: str, app: str) -> None:
+    """Show exactly what ran at TIME: in all environments, or in ENV."""
+    from stelae.cli.when import parse_time
+
+    out = screen()
+    instant = parse_time(at, now())
+    answer = client().get("/v1/state", at=instant, environment=environment_name(env, app) if env else "")
+    out.result(answer)
+    out.line(f"  {local_time(instant)}, after {answer['index']} events")
+    if not answer["environments"]:
+        out.line("  nothing was there yet")
+    for environment in answer["environments"]:
+        _environment(out, environment)
+
+
+def _environment(out: Screen, env: Json) -> None:
+    out.line(f"  {env['app']} {env['environment']}")
+    if not env["release"]:
+        out.line("    nothing was deployed")
+        return
+    by = env.get("deployed_by")
+    deployed = f"  deployed by {by} {local_time(env.get('deployed_at'))}" if by else ""
+    out.line(
+        f"    {short_release(env['release'])}  image {short_digest(env['image'])}  "
+        f'commit {short_commit(env["commit"])} "{env.get("subject", "")}"{deployed}'
+    )
+    if env["detail"]:
+        out.line(f"    {env['state']}: {env['detail']}")
+    groups: dict[tuple[str, str], list[str]] = {}
+    for instance in env["instances"]:
+        words = instance["id"] + ("" if instance["ready"] else " (not ready)")
+        groups.setdefault((instance["process"], instance["release"]), []).append(words)
+    for (process, release), names in sorted(groups.items()):
+        many = "instance" if len(names) == 1 else "instances"
+        out.line(f"    {process}  {len(names)} {many} of {short_release(release)}: {', '.join(sorted(names))}")

@@ -1,0 +1,87 @@
+"""A control group for what outlives the controller, asked from systemd.
+
+On a host that systemd runs, a service may only use its own control group, and what is in there ends with
+the service or is in the way of its restart. So conmon, the instances and the proxy get a transient scope of
+their own with delegation (systemd.scope(5), systemd.resource-control(5)). A scope lives as long as a process is
+in it: a sleeping one holds it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from stelae.domain.errors import Failed
+from stelae.system.installation import Installation
+
+SLICE = "stelae.slice"
+PATIENCE = 5.0
+_HOLDER = "holder"
+_CONTROLLERS = ("cpu", "memory", "pids")
+
+
+def ensure_scope(
+    installation: Installation, *, root: Path = Path("/sys/fs/cgroup"), booted: Path = Path("/run/systemd/system")
+) -> str | None:
+    """Return the control group (below the hierarchy's root) that outlives the controller; make it when it is missing.
+
+    None without systemd, and on hosts that are not pure cgroup v2: there the installation's own group is used.
+    Raises Failed when systemd does not make it.
+    """
+    if not booted.is_dir() or not (root / "cgroup.controllers").exists():
+        return None
+    scope = f"{installation.name}-hold.scope"
+    parent = f"/{SLICE}/{scope}"
+    folder = root / parent.lstrip("/")
+    if not folder.is_dir():
+        _start_holder(scope, folder)
+    _delegate(folder)
+    return parent
+
+
+def _start_holder(scope: str, folder: Path) -> None:
+    command = [
+        "systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={scope}",
+        "--property=Delegate=yes", "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
+    ]  # fmt: skip
+    try:
+        holder = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+    except OSError as error:
+        raise Failed(f"systemd-run cannot be started: {error.strerror}") from error
+    deadline = time.monotonic() + PATIENCE
+    while not _members(folder):
+        if holder.poll() is not None:
+            words = holder.stderr.read().decode("utf-8", "replace") if holder.stderr else ""
+            raise Failed("systemd did not make a scope", where=scope, details=tuple(words.splitlines()[-5:]))
+        if time.monotonic() > deadline:
+            holder.kill()
+            raise Failed(f"systemd did not make a scope within {PATIENCE:g} s", where=scope)
+        time.sleep(0.01)
+    if holder.stderr:
+        holder.stderr.close()
+
+
+def _delegate(folder: Path) -> None:
+    """Let groups below *folder* have limits: it may hold no process itself then (cgroups(7), the "no internal
+    processes" rule), so its processes move to a group of their own."""
+    holder = folder / _HOLDER
+    try:
+        holder.mkdir(exist_ok=True)
+        for pid in _members(folder):
+            (holder / "cgroup.procs").write_text(pid)
+        available = (folder / "cgroup.controllers").read_text().split()
+        wanted = " ".join(f"+{name}" for name in _CONTROLLERS if name in available)
+        (folder / "cgroup.subtree_control").write_text(wanted)
+    except OSError as error:
+        raise Failed(f"the scope cannot be used: {error.strerror}", where=str(folder)) from error
+
+
+def _members(folder: Path) -> list[str]:
+    try:
+        return (folder / "cgroup.procs").read_text().split()
+    except OSError:
+        return []
