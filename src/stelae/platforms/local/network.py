@@ -37,8 +37,14 @@ class Network:
 
     def ensure(self) -> None:
         """Make the bridge, forwarding and the packet filter be there; raises Failed, Unreachable."""
+        with _typed(f"the bridge {self._installation.bridge}"):
+            _in_thread(self._make_bridge)
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        firewall.install(self._installation)
+
+    def _make_bridge(self) -> None:
         installation = self._installation
-        with _netlink() as netlink, _typed(f"the bridge {installation.bridge}"):
+        with _netlink() as netlink:
             if not (_NETWORK / installation.bridge).exists():
                 netlink.link(
                     "add", ifname=installation.bridge, kind="bridge", address=mac_of(installation.gateway),
@@ -53,8 +59,6 @@ class Network:
                 if error.code != errno.EEXIST:
                     raise
             netlink.link("set", index=index, state="up")
-        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-        firewall.install(installation)
 
     def attach(self, address: IPv4Address, netns: Path) -> None:
         """Make a namespace at *netns* whose ``eth0`` has *address*; raises Failed. Nothing of it may exist."""
@@ -63,7 +67,7 @@ class Network:
         name = self._veth_name(address)
         with _typed(f"the network of {netns.name}"):
             _in_thread(lambda: self._make_inside(address, netns))
-            self._join_bridge(name)
+            _in_thread(lambda: self._join_bridge(name))
 
     def _join_bridge(self, name: str) -> None:
         with _netlink() as netlink:
@@ -75,7 +79,7 @@ class Network:
 
     def detach(self, address: IPv4Address, netns: Path) -> None:
         """Take away what ``attach`` made, or a part of it."""
-        self._delete(self._veth_name(address))
+        _in_thread(lambda: _delete(self._veth_name(address)))
         drop_namespace(netns)
 
     def veths(self) -> frozenset[str]:
@@ -84,8 +88,7 @@ class Network:
 
     def teardown(self) -> None:
         """Remove every interface, the bridge and the packet filter's table."""
-        for name in (*self.veths(), self._installation.bridge):
-            self._delete(name)
+        _in_thread(lambda: _delete(*self.veths(), self._installation.bridge))
         firewall.uninstall(self._installation)
 
     def _veth_name(self, address: IPv4Address) -> str:
@@ -111,12 +114,6 @@ class Network:
         finally:
             os.close(machine)
 
-    def _delete(self, name: str) -> None:
-        with suppress(OSError), _netlink() as netlink:  # OSError: no interface of that name
-            index = socket.if_nametoindex(name)
-            with suppress(NetlinkError):  # gone in between, with its namespace
-                netlink.link("del", index=index)
-
 
 def mac_of(address: IPv4Address) -> str:
     """Return a locally administered MAC that follows from *address*, so that no neighbour cache is ever wrong."""
@@ -138,13 +135,25 @@ def _typed(what: str) -> Iterator[None]:
         raise Failed(f"{what} cannot be made: {error}") from error
 
 
+def _delete(*names: str) -> None:
+    with _netlink() as netlink:
+        for name in names:
+            # no such interface, or gone in between with its namespace
+            with suppress(OSError, NetlinkError):
+                netlink.link("del", index=socket.if_nametoindex(name))
+
+
 def _netlink() -> IPRoute:
     """Return a netlink socket in the calling thread's namespace, to be closed by ``with``."""
     return IPRoute()
 
 
 def _in_thread(work: Callable[[], None]) -> None:
-    """Run *work* in a new thread and raise what it raised; the thread's namespace ends with it."""
+    """Run *work* in a new thread and raise what it raised.
+
+    The thread's namespace ends with it; and pyroute2 runs an event loop of its own, which cannot be done in
+    a thread that runs one already.
+    """
     failure: list[BaseException] = []
 
     def guarded() -> None:
