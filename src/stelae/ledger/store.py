@@ -263,7 +263,9 @@ class Ledger:
         hashes = dict(nodes)
         found = {index: (at, leaf) for index, at, leaf in rows}
         for index in range(low, high):
-            at, leaf = found.get(index, (0, None))
+            if index not in found:
+                raise damaged(self._path, f"event {index} is missing")
+            at, leaf = found[index]
             if type(leaf) is not bytes or merkle.leaf_hash(leaf) != hashes.get(merkle.node_index(0, index)):
                 raise damaged(self._path, f"event {index} is not what was recorded")
             recorded = decode(index, leaf)
