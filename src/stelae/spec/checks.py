@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec.problem import Path, Problem, nearest
+from stelae.spec.problem import Path, Problem, nearest, shown
 from stelae.spec.refused import is_later_lock
 from stelae.spec.units import parse_cores, parse_duration
 
@@ -80,7 +81,7 @@ def _repeated(path: Path, items: list[str]) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, item in enumerate(items):
         if item in seen:
-            yield Problem(path=(*path, index), text=f'"{item}" is listed twice')
+            yield Problem(path=(*path, index), text=f"{json.dumps(shown(item))} is listed twice")
         seen.add(item)
 
 
@@ -185,10 +186,15 @@ def _hosts(_whole: Table, sound: Table) -> Iterator[Problem]:
 def _circles(_whole: Table, sound: Table) -> Iterator[Problem]:
     """An environment that is promoted from itself, by way of others, could never get its first image."""
     origins = {name: environment.get("promote_from", "") for name, environment in _tables(sound, "env")}
+    done: set[str] = set()
     for start in origins:
-        seen = [start]
-        while (origin := origins.get(seen[-1], "")) and origin not in seen:
-            seen.append(origin)
-        if origin == start and len(seen) > 1:
-            text = f"goes round in a circle: {' <- '.join([*seen, start])}"
-            yield Problem(path=("env", start, "promote_from"), text=text)
+        walk: dict[str, None] = {}
+        name = start
+        while name and name not in done and name not in walk:
+            walk[name] = None
+            name = origins.get(name, "")
+        if name in walk and origins[name] != name:
+            circle = [*list(walk)[list(walk).index(name) :], name]
+            text = f"goes round in a circle: {shown(' <- '.join(circle))}"
+            yield Problem(path=("env", name, "promote_from"), text=text)
+        done |= walk.keys()

@@ -15,6 +15,7 @@ Path = tuple[str | int, ...]
 
 MAX_LINES = 200
 _SHOWN = 60
+_COMPARED = 50
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -47,14 +48,14 @@ def dotted(path: Path) -> str:
 
 def shown(text: str) -> str:
     """Return *text*, cut to what fits on a line."""
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return the one of *known* that *word* was most likely meant to be, or ``""``."""
-    if len(word) > _SHOWN:  # also keeps the comparison cheap, whatever a document holds
+    if len(word) > _SHOWN:  # this, and the limit below, keep the comparison cheap whatever a document holds
         return ""
-    found = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), list(known)[:_COMPARED], n=1, cutoff=0.6)
     return found[0] if found else ""
 
 

@@ -159,9 +159,10 @@ _PROCESS = _table(
         "cpu": _key("cores", "The most cores an instance may use; without it there is no limit."),
         "pids": _key("pids", "The most processes and threads an instance may have.", default=256),
         "tmpfs": _map(
-            "a table of paths and sizes",
+            "a table of at most 16 paths and their sizes",
             "absolute_path",
             "size",
+            maxProperties=16,
             description="Writable memory file systems. Everything else is read-only.",
         ),
         "moves": _key("moves", "When a process without a port changes to a new release.", default="after-traffic"),
@@ -193,10 +194,11 @@ _ENVIRONMENT = _table(
     "a table",
     {
         "processes": _map(
-            "a table of processes and their numbers of instances",
+            "a table of 1 to 50 processes and their numbers of instances",
             "process_name",
             "count",
             minProperties=1,
+            maxProperties=50,
             description="How many instances of each process.",
         ),
         "settings": _map(
@@ -223,8 +225,10 @@ SCHEMA: Schema = {
         {
             "app": _APP,
             "image": _IMAGE,
-            "process": _map("tables [process.NAME]", "process_name", "process", minProperties=1),
-            "env": _map("tables [env.NAME]", "name", "environment"),
+            "process": _map(
+                "1 to 50 tables [process.NAME]", "process_name", "process", minProperties=1, maxProperties=50
+            ),
+            "env": _map("at most 50 tables [env.NAME]", "name", "environment", maxProperties=50),
         },
         required=["app", "image", "process"],
     ),
