@@ -1,0 +1,77 @@
+"""The layer of the source's own files: exactly what git holds, below the working directory.
+
+``stelae.toml`` and ``stelae.lock`` stay out: they say how the image is made and where it runs, and an image
+must not change when only an environment does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from stelae.build.git import Reader
+from stelae.build.lock import FILE_NAME as LOCK_NAME
+from stelae.build.mirror import Entry
+from stelae.build.spool import Spool
+from stelae.domain.errors import InvalidInput
+from stelae.images.tree import Tree, file, show, symlink
+
+SPEC_NAME = "stelae.toml"
+
+_SUBMODULE = 0o160000
+_SYMLINK = 0o120000
+_LFS = b"version https://git-lfs.github.com/spec/v1\n"
+_LFS_LARGEST = 1024
+_LEFT_OUT = frozenset({SPEC_NAME.encode(), LOCK_NAME.encode()})
+
+
+def files_tree(
+    entries: Sequence[Entry], reader: Reader, exclude: tuple[str, ...], workdir: bytes, lower: Tree, spool: Spool
+) -> Tree:
+    """Add *entries*, without those that match a pattern of *exclude*, below *workdir* to the tree *lower*, which
+    holds the folders above; contents are read through *reader* and kept in *spool*.
+
+    Raises InvalidInput, naming the path, for a submodule, a Git LFS pointer, a file that was not sent, or a
+    name that an image cannot hold.
+    """
+    patterns = [pattern_of(text) for text in exclude]
+    kept = [
+        entry
+        for entry in entries
+        if entry.path not in _LEFT_OUT and not any(pattern.fullmatch(entry.path) for pattern in patterns)
+    ]
+    for entry in kept:
+        if entry.mode == _SUBMODULE:
+            raise InvalidInput(
+                "a git submodule cannot be built", where=show(entry.path),
+                hint="put its files into the repository, or leave it out with image.exclude",
+            )  # fmt: skip
+    prefix = workdir + b"/" if workdir else b""
+    for entry, found in zip(kept, reader.get_all([entry.blob for entry in kept]), strict=True):
+        if found is None:
+            raise InvalidInput("the file was not sent", where=show(entry.path), hint="send the source again")
+        if found.data.startswith(_LFS) and len(found.data) < _LFS_LARGEST:
+            raise InvalidInput(
+                "a Git LFS pointer instead of the file: the repository does not hold its content",
+                where=show(entry.path), hint="git lfs migrate export, or leave it out with image.exclude",
+            )  # fmt: skip
+        if entry.mode == _SYMLINK:
+            lower.add(prefix + entry.path, symlink(found.data))
+        else:
+            lower.add(prefix + entry.path, file(spool.keep(found.data), 0o755 if entry.mode & 0o111 else 0o644))
+    return lower
+
+
+def pattern_of(text: str) -> re.Pattern[bytes]:
+    """Return what the glob pattern *text* matches: a path, and everything below it.
+
+    ``*`` and ``?`` stay inside one name, ``**`` crosses folders. A pattern without a slash matches a name in
+    any folder; one with a slash is relative to the app's folder. Raises InvalidInput for an empty one.
+    """
+    glob = text.strip("/")
+    if not glob:
+        raise InvalidInput(f"not a pattern: {text!r}", where="image.exclude")
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    body = "".join(parts.get(token, re.escape(token)) for token in re.findall(r"\*\*/|\*\*|.", glob, re.DOTALL))
+    anywhere = "" if "/" in text.rstrip("/") else "(?:.*/)?"
+    return re.compile(f"{anywhere}{body}(?:/.*)?".encode(), re.DOTALL)

@@ -1,0 +1,83 @@
+"""The layer of the Python dependencies: wheels from a file with hashes, compiled by the image's own Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+from stelae.build import python_target
+from stelae.build.cache import Cache, Made
+from stelae.build.config import FILE_TIME, LayerFile
+from stelae.build.requirements import applies, parse
+from stelae.build.roots import Roots
+from stelae.build.sandbox import Sandbox
+from stelae.build.spool import Spool
+from stelae.build.wheels import Wheels, install_wheels
+from stelae.domain.digest import digest_of
+from stelae.domain.errors import InvalidInput
+from stelae.images.tree import Tree
+
+
+def make_python(
+    cache: Cache, roots: Roots, wheels: Wheels, requirements: tuple[str, bytes], base: tuple[LayerFile, ...],
+    work: Path, progress: Callable[[str], None],
+) -> Made:  # fmt: skip
+    """Return the layer of the *requirements* (the file's path in the source and its bytes) over *base*.
+
+    Raises InvalidInput for a requirement that is not pinned by a hash, and what ``Wheels.get`` raises.
+    """
+    where, data = requirements
+    inputs = {
+        "requirements": digest_of(data), "base": [layer.digest for layer in base], "time": FILE_TIME,
+        "tools": _tools(),
+    }  # fmt: skip
+
+    def make() -> Made:
+        pinned = parse(_text(where, data), where)
+        target = python_target.find(roots.tree(base))
+        wanted = sorted(
+            {found.name: found for found in pinned if applies(found, target.markers)}.values(), key=lambda p: p.name
+        )
+        folder = work / "python"
+        folder.mkdir()
+        found = wheels.get(wanted, target, folder, progress)
+        tree = install_wheels(found, target, Spool(work / "wheels.spool"))
+        if not tree:
+            return Made()
+        progress(f"python: compiling {len(wanted)} packages")
+        layer = _compiled(cache, roots, base, tree, target, work)
+        digest, size = cache.layout.add_layer(layer, mtime=FILE_TIME)
+        return Made(layers=(LayerFile(digest=digest, size=size),))
+
+    return cache.once("python", inputs, make)
+
+
+def _compiled(
+    cache: Cache, roots: Roots, base: tuple[LayerFile, ...], tree: Tree, target: python_target.Target, work: Path
+) -> Tree:
+    """Return *tree* with bytecode. Without it each instance would compile anew: its root is read-only.
+
+    Unchecked hashes: a source that changes is another image. A file that does not compile (a template, an
+    example for another Python) is left as it is.
+    """
+    plain, _ = cache.layout.add_layer(tree, mtime=FILE_TIME)
+    place = work / "compile"
+    place.mkdir()
+    sandbox = Sandbox([*roots.folders(base), roots.unpacked(plain, work / "plain")], place)
+    compile_all = f"{target.interpreter} -m compileall -q -j1 --invalidation-mode unchecked-hash /{target.site}"
+    sandbox.run(f"{compile_all} >/dev/null 2>&1 || true", "/", lambda _: None)
+    return tree.merge(sandbox.changes())
+
+
+def _text(where: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("not text in UTF-8", where=where) from error
+
+
+@lru_cache(maxsize=1)
+def _tools() -> list[str]:
+    return [f"{name} {version(name)}" for name in ("installer", "packaging", "pip")]

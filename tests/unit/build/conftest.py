@@ -1,0 +1,15 @@
+"""Fixtures of the builder's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .repository import Repository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """An empty repository in a folder of its own."""
+    return Repository(tmp_path / "my app")
