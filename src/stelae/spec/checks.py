@@ -63,11 +63,12 @@ def _image(_whole: Table, sound: Table) -> Iterator[Problem]:
     base = image.get("base", "")
     if base.startswith("oci:") and "@sha256:" in base:
         yield Problem(path=("image", "base"), text="an image in a registry", unsupported=True)
-    if base == "scratch":
-        for key in ("packages", "python"):
-            if image.get(key):
-                text = 'expected another base than "scratch", which can install nothing'
-                yield Problem(path=("image", key), text=text)
+    if base and not base.startswith("debian:") and image.get("packages"):
+        yield Problem(
+            path=("image", "packages"), text=f'expected a base "debian:SUITE", not {json.dumps(shown(base))}'
+        )
+    if base == "scratch" and image.get("python"):
+        yield Problem(path=("image", "python"), text='expected another base than "scratch", which has no Python')
     if is_later_lock(image.get("python", "")):
         text = "give a requirements file with hashes; stelae init says how to make one"
         yield Problem(path=("image", "python"), text=text, unsupported=True)

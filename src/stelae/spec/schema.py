@@ -73,7 +73,7 @@ _WORDS: Schema = {
     ),
     "glob": _text(
         'a glob pattern of paths inside the repository, without ".."',
-        r"^(?!/)(?!(.*/)?\.\.(/|$)).*\S",
+        r"^(?!(.*/)?\.\.(/|$)).*[^\s/]",
     ),
     "line": _text("a command line that is not empty", r"\S"),
     "argument": {"title": "a string", "type": "string"},

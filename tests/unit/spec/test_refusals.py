@@ -128,7 +128,7 @@ def test_a_process_may_be_called_volumes() -> None:
         ("image.python", "../requirements.txt", "inside the repository"),
         ("image.python", "a/../../b", "inside the repository"),
         ("image.exclude", ["../x"], "a glob pattern"),
-        ("image.exclude", ["/x"], "a glob pattern"),
+        ("image.exclude", ["/"], "a glob pattern"),
         ("image.run", [" "], "a command line that is not empty"),
         ("image.workdir", "app", "an absolute path"),
         ("image.workdir", "/", "an absolute path"),
@@ -239,6 +239,11 @@ def test_a_host_leads_to_one_environment() -> None:
 
 def test_a_host_may_not_take_the_name_that_another_environment_has_by_default() -> None:
     assert lines({"env.testing.hosts": ["shop.staging.localhost"]})
+
+
+def test_packages_need_debian() -> None:
+    (line,) = lines({"image.base": "oci:base", "image.packages": ["python3"], "image.python": "requirements.lock"})
+    assert line == 'stelae.toml: image.packages: expected a base "debian:SUITE", not "oci:base"'
 
 
 def test_scratch_installs_nothing() -> None:
