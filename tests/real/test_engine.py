@@ -8,6 +8,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,14 +22,15 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.process import Process, Tmpfs
 from stelae.domain.units import MIB
-from stelae.platforms.local import record
 from stelae.platforms.local import launcher as launcher_module
+from stelae.platforms.local import record
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.inventory import find_conmons, list_all, teardown
-from stelae.platforms.local.place import place_of
+from stelae.platforms.local.place import place_of, places
 from stelae.platforms.local.process import send_signal
 from stelae.platforms.local.record import Stage
 from stelae.platforms.local.rotation import LogPolicy
+from stelae.platforms.local.runtime import WaitingConmon
 from stelae.platforms.port import EngineInstance
 from stelae.system.installation import Installation
 from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
@@ -180,9 +183,7 @@ async def test_too_much_memory_is_told_as_such(engine: LocalEngine) -> None:
 
 
 async def test_no_more_processes_than_allowed(engine: LocalEngine) -> None:
-    _, lines = await run_to_end(
-        engine, "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done; echo all", pids=8
-    )
+    _, lines = await run_to_end(engine, "i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i+1)); done; echo all", pids=8)
     assert any("fork" in line for line in lines)
     assert "all" not in lines
 
@@ -277,6 +278,56 @@ async def test_four_at_once_have_four_addresses(engine: LocalEngine) -> None:
     assert len({item.address for item in seen}) == 4
 
 
+CONTROLLER = """
+import asyncio, itertools, sys
+from pathlib import Path
+from ipaddress import IPv4Network
+from stelae.platforms.local.engine import LocalEngine
+from stelae.system.installation import Installation
+from tests.real.busybox import CONFIG, ErofsRoots, process, spec_of
+name, state, run, subnet, image = sys.argv[1:]
+installation = Installation(name=name, state=Path(state), run=Path(run), subnet=IPv4Network(subnet))
+async def main():
+    engine = LocalEngine(installation, ErofsRoots(installation, Path(image)), lambda _: CONFIG)
+    await engine.prepare(spec_of("web-0", process("true")).release)
+    print("ready", flush=True)
+    for number in itertools.count():
+        await engine.launch(spec_of(f"web-{number}", process("sh", "-c", "echo once; sleep 100")))
+asyncio.run(main())
+"""
+
+
+async def test_a_controller_killed_at_any_moment_leaves_nothing_that_is_not_found(
+    installation: Installation, erofs: Path
+) -> None:
+    """SIGKILL to a real controller that launches; the next one finishes each launch, then removes all."""
+    words = [installation.name, installation.state, installation.run, installation.subnet, erofs]
+    for _ in range(6):
+        child = subprocess.Popen([sys.executable, "-c", CONTROLLER, *map(str, words)], stdout=subprocess.PIPE)
+        with child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            time.sleep(random.uniform(0.005, 0.25))
+            child.kill()
+        engine = new_engine(installation, erofs)
+        try:
+            begun = [place.instance for place in places(installation)]
+            started = {seen.id for seen in await engine.observe(ENVIRONMENT)}
+            assert len(set(begun) - started) <= 1
+            for instance in begun:
+                await engine.launch(spec_of(instance, process("sh", "-c", "echo once; sleep 100")))
+            assert {seen.id for seen in await engine.observe(ENVIRONMENT) if seen.running} == set(begun)
+            found = list_all(installation)
+            assert found.cgroups == found.netns == found.conmons == {f"{ENVIRONMENT}/{name}" for name in begun}
+            assert len(found.veths) == len(begun)
+            for instance in begun:
+                await until(place_of(installation, ENVIRONMENT, instance).log.exists)
+                await engine.remove(ENVIRONMENT, instance)
+            assert left(installation) == NOTHING
+        finally:
+            await engine.close()
+
+
 class PowerCut(BaseException):
     """Stands for the end of the controller's process."""
 
@@ -331,7 +382,7 @@ def _cut_after(patch: pytest.MonkeyPatch, engine: LocalEngine, step: str) -> Non
     elif step == "network.attach":
         cutting(launcher.network, "attach")
     elif step == "create":
-        cutting(launcher_module, "create")
+        cutting(WaitingConmon, "create")
     elif step == "last":  # the program runs, and the record does not say so
 
         def save(place: object, content: record.Record) -> None:
@@ -373,7 +424,9 @@ async def test_an_instance_whose_conmon_died_runs_on_and_ends_with_an_unknown_co
     assert left(installation) == NOTHING
 
 
-async def test_rotation_under_a_fast_logger_loses_and_doubles_no_line(installation: Installation, erofs: Path) -> None:
+async def test_rotation_under_a_fast_logger_loses_and_doubles_no_line(
+    installation: Installation, erofs: Path
+) -> None:
     count = 200_000
     engine = new_engine(installation, erofs, logs=LogPolicy(size=100_000, files=1000))
     script = f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); done"
@@ -479,9 +532,7 @@ async def test_an_instance_inherits_no_descriptor_and_no_folder_of_the_controlle
         os.set_inheritable(secret.fileno(), True)
         await launch(engine, "web-1")
         (conmon,) = find_conmons(installation).values()
-        opened = {os.readlink(path) for path in Path(f"/proc/{conmon.pid}/fd").iterdir()}
+        opened = {str(path.readlink()) for path in Path(f"/proc/{conmon.pid}/fd").iterdir()}
         assert secret.name not in opened
-    assert os.readlink(f"/proc/{conmon.pid}/cwd") == "/" or str(installation.run) in os.readlink(
-        f"/proc/{conmon.pid}/cwd"
-    )
+    assert not Path(f"/proc/{conmon.pid}/cwd").readlink().is_relative_to(Path.cwd())
     assert os.getsid(conmon.pid) == conmon.pid

@@ -18,8 +18,9 @@ from stelae.domain.errors import Failed
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
-# Where conmon itself is put on v1: what counts memory and processes, and what systemd looks at.
-_CONMON_V1 = ("memory", "pids", "systemd", "unified")
+# On v1 conmon itself is put into the first of these hierarchies that there is: to be found again by it,
+# and out of the controller's service. One is enough, and each move costs milliseconds.
+_CONMON_V1 = ("systemd", "memory", "pids")
 _PATIENCE = 5.0  # seconds that a killed process may take to be gone
 
 
@@ -39,11 +40,11 @@ class Cgroups:
 
     def place_conmon(self, cid: str, pid: int) -> None:
         """Move a conmon that waits for its start into its own group."""
-        for root in self._roots:
-            if self.unified or root.name in _CONMON_V1:
-                folder = root / self.parent.lstrip("/") / "conmon" / cid
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "cgroup.procs").write_text(str(pid))
+        by_name = {root.name: root for root in self._roots}
+        root = self._roots[0] if self.unified else next(by_name[name] for name in _CONMON_V1 if name in by_name)
+        folder = root / self.parent.lstrip("/") / "conmon" / cid
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cgroup.procs").write_text(str(pid))
 
     def oom_kills(self, cid: str) -> int:
         """Return how many processes of the instance the kernel ended for want of memory."""

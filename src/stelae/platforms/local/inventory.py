@@ -99,6 +99,10 @@ def sweep(place: Place, cgroups: Cgroups, network: Network, found: record.Record
 
     The record goes last: as long as something may be left, the instance is found again.
     """
+    if found is not None and found.conmon is None:  # cut off early: it may not be in its control group yet
+        conmon = find_conmons(place.installation).get(place.cid)
+        if conmon is not None:
+            send_signal(conmon, signal.SIGKILL)
     cgroups.kill(place.cid)
     if found is not None:
         network.detach(found.address, place.netns)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
 from stelae.platforms.local.place import Place, exits_folder, places
 from stelae.platforms.local.record import Record, Stage
-from stelae.platforms.local.runtime import choose_runtime, create, runtime_of
+from stelae.platforms.local.runtime import WaitingConmon, choose_runtime, runtime_of
 from stelae.platforms.local.seccomp import load_filter
 from stelae.platforms.port import LaunchSpec
 from stelae.system.installation import Installation
@@ -119,9 +120,14 @@ class Launcher:
             gateway=self._installation.gateway,
         )
         image = spec.release.image
-        write_bundle(place, spec, self.mount(image), self._config(image), begun.address, host)
-        self.network.attach(begun.address, place.netns)
-        process, conmon = create(place, runtime_of(self._installation, begun.runtime), self.cgroups)
+        runtime = runtime_of(self._installation, begun.runtime)
+        # the kernel makes the network and moves conmon at the same time: each is mostly waiting
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            network = beside.submit(self.network.attach, begun.address, place.netns)
+            with WaitingConmon(place, runtime, self.cgroups) as waiting:
+                write_bundle(place, spec, self.mount(image), self._config(image), begun.address, host)
+                network.result()
+                process, conmon = waiting.create()
         created = Record(
             stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
         )

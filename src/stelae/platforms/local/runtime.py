@@ -75,31 +75,69 @@ def choose_runtime(root: Path = CGROUP_ROOT) -> str:
     raise Unreachable(f"{wanted} is not installed", hint=f"install the package {wanted}")
 
 
-def create(place: Place, runtime: Runtime, cgroups: Cgroups) -> tuple[ProcessId, ProcessId]:
-    """Create the container of the bundle at *place*; return its first process and its conmon.
+class WaitingConmon:
+    """A conmon, in its control group, that waits for the word to have its container created.
 
-    Raises Failed with the runtime's words, Unreachable when conmon is not installed.
+    To move a process into a group takes the kernel some milliseconds; this way they pass while the bundle
+    and the network are made. Leaving the ``with`` block without that word ends it.
     """
-    conmon = shutil.which("conmon")
-    if conmon is None:
-        raise Unreachable("conmon is not installed", hint="install the package conmon")
-    sync_read, sync_write = os.pipe()
-    with os.fdopen(sync_read, "rb", buffering=0) as answer:
+
+    def __init__(self, place: Place, runtime: Runtime, cgroups: Cgroups) -> None:
+        self._place = place
+        conmon = shutil.which("conmon")
+        if conmon is None:
+            raise Unreachable("conmon is not installed", hint="install the package conmon")
+        self._answer, sync = os.pipe()
+        start, self._start = os.pipe()
         try:
-            _spawn(_arguments(conmon, place, runtime), place.cid, cgroups, sync_write)
+            self._process = subprocess.Popen(
+                _arguments(conmon, place, runtime), cwd="/", start_new_session=True, pass_fds=(sync, start),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                env=_ENVIRONMENT | {"_OCI_SYNCPIPE": str(sync), "_OCI_STARTPIPE": str(start)},
+            )  # fmt: skip
+        except BaseException:
+            os.close(self._answer)
+            os.close(self._start)
+            raise
         finally:
-            os.close(sync_write)
-        reply = _reply(answer.fileno(), place)
-    if reply.get("data", -1) <= 0:
-        raise Failed(
-            f"{Path(runtime.binary).name} could not create {place.key}",
-            details=last_lines(str(reply.get("message", "conmon ended without a word")).encode()),
-        )
-    process = identify(int(reply["data"]))
-    monitor = identify(int((place.folder / "conmon.pid").read_text()))
-    if process is None or monitor is None:
-        raise Failed(f"{place.key} ended before it was started")
-    return process, monitor
+            os.close(sync)
+            os.close(start)
+        try:
+            cgroups.place_conmon(place.cid, self._process.pid)
+        except OSError as error:
+            self.__exit__()
+            raise Failed(f"conmon cannot be put into its control group: {error}") from error
+
+    def __enter__(self) -> WaitingConmon:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        self._process.__exit__(None, None, None)
+        os.close(self._start)
+        os.close(self._answer)
+
+    def create(self) -> tuple[ProcessId, ProcessId]:
+        """Have the container of the bundle created; return its first process and the conmon that stays.
+
+        Raises Failed with the runtime's words.
+        """
+        os.write(self._start, b"\0")
+        if self._process.wait() != 0:  # it forks away; the child is the monitor
+            words = self._process.stderr.read() if self._process.stderr else b""
+            raise Failed(f"conmon ended with status {self._process.returncode}", details=last_lines(words))
+        reply = _reply(self._answer, self._place)
+        if reply.get("data", -1) <= 0:
+            raise Failed(
+                f"the container of {self._place.key} could not be created",
+                details=last_lines(str(reply.get("message", "conmon ended without a word")).encode()),
+            )
+        process = identify(int(reply["data"]))
+        monitor = identify(int((self._place.folder / "conmon.pid").read_text()))
+        if process is None or monitor is None:
+            raise Failed(f"{self._place.key} ended before it was started")
+        return process, monitor
 
 
 def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
@@ -118,34 +156,6 @@ def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
     }
     flags = ["--full-attach", "--no-sync-log", "--no-new-keyring"]
     return [conmon, *(word for option in options.items() for word in option), *flags]
-
-
-def _spawn(arguments: list[str], cid: str, cgroups: Cgroups, sync: int) -> None:
-    """Start conmon, put it in its control group, let it go on, and wait until it has forked away."""
-    start_read, start_write = os.pipe()
-    try:
-        monitor = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            cwd="/", start_new_session=True, pass_fds=(sync, start_read),
-            env=_ENVIRONMENT | {"_OCI_SYNCPIPE": str(sync), "_OCI_STARTPIPE": str(start_read)},
-        )  # fmt: skip
-    except BaseException:
-        os.close(start_write)
-        raise
-    finally:
-        os.close(start_read)
-    with monitor:
-        try:
-            cgroups.place_conmon(cid, monitor.pid)
-            os.write(start_write, b"\0")
-        except OSError as error:
-            monitor.kill()
-            raise Failed(f"conmon cannot be put into its control group: {error}") from error
-        finally:
-            os.close(start_write)
-        if monitor.wait() != 0:
-            words = monitor.stderr.read() if monitor.stderr else b""
-            raise Failed(f"conmon ended with status {monitor.returncode}", details=last_lines(words))
 
 
 def _reply(descriptor: int, place: Place) -> dict[str, Any]:
