@@ -63,10 +63,12 @@ class Roots:
         root = self.root(digest)
         if digest in self._known and root.is_mount():
             return root
-        self.prepare(digest)
-        with locked(self._mounts):
-            if self._kind_at(root, {"erofs", "overlay"}) is None:
-                self._mount_root(digest, root)
+        kinds = {"erofs", "overlay"}
+        if self._kind_at(root, kinds) is None:
+            self.prepare(digest)
+            with locked(self._mounts):
+                if self._kind_at(root, kinds) is None:
+                    self._mount_root(digest, root)
         self._known.add(digest)
         return root
 

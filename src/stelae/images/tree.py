@@ -145,6 +145,10 @@ class Tree(Mapping[bytes, Node]):
             self._implied.discard(path)
             self._nodes[path] = node
             return
+        if node.kind is Kind.LINK:
+            node = self._linked(path, node)
+            if path in _lineage(node.target):
+                raise InvalidInput("a hard link to what it replaces", where=show(path))
         if old is not None:
             self.remove(path)
         self.add(path, node)
@@ -273,7 +277,7 @@ class Tree(Mapping[bytes, Node]):
         node = self._nodes.pop(path)
         self._size -= node.size
         if node.kind is Kind.LINK:
-            self._links[node.target].discard(path)
+            self._links.get(node.target, set()).discard(path)
 
     def _drop(self, tops: set[bytes]) -> None:
         gone = [path for path in self._nodes if not tops.isdisjoint(_lineage(path))]
