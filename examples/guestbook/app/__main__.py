@@ -1,7 +1,8 @@
 """Serve the guestbook: ``python3 -m app``.
 
 On SIGTERM it takes no new connections, finishes the requests that are open, and exits with status 0.
-Settings: PORT (8000), COLLECTOR_URL (empty: entries are kept in memory).
+Settings: PORT (8000), COLLECTOR_URL (empty: entries are kept in memory). The page names STELAE_INSTANCE, which Stelae
+sets, or else the host.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main() -> None:
         port = int(os.environ.get("PORT", "8000"))
     except ValueError as error:
         sys.exit(f"guestbook: {error}")
-    instance = socket.gethostname()
+    instance = os.environ.get("STELAE_INSTANCE") or socket.gethostname()
     # uvicorn ends well on SIGTERM and then sends the signal to itself again, which would end this process by
     # the signal (or, as the first process of a container, not at all). With this handler it ends with status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 RECENT = 20
-CACHE_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
 
 
@@ -71,18 +69,13 @@ class CollectorStore:
 
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
-        self._cached: tuple[Entry, ...] = ()
-        self._cached_until = 0.0
 
     async def add(self, entry: Entry) -> int:
         return int((await self._call("POST", "/entries", asdict(entry)))["count"])
 
     async def recent(self) -> tuple[Entry, ...]:
-        if time.monotonic() >= self._cached_until:
-            answer = await self._call("GET", "/entries")
-            self._cached = tuple(Entry(str(item["id"]), str(item["text"])) for item in answer["entries"])
-            self._cached_until = time.monotonic() + CACHE_SECONDS
-        return self._cached
+        answer = await self._call("GET", "/entries")
+        return tuple(Entry(str(item["id"]), str(item["text"])) for item in answer["entries"])
 
     async def counts(self) -> dict[str, int]:
         return dict((await self._call("GET", "/counts"))["counts"])

@@ -25,7 +25,7 @@ SIGTERM = 15
 def answer(head: bytes) -> bytes:
     """Return the whole answer to the request whose head is *head*."""
     parts = head.split(b" ", 2)
-    instance = os.uname().nodename
+    instance = os.environ.get("STELAE_INSTANCE") or os.uname().nodename
     body = "ok\n" if len(parts) > 1 and parts[1] == b"/healthz" else f"swift version {VERSION} on {instance}\n"
     lines = (
         "HTTP/1.1 200 OK", "Content-Type: text/plain", f"Content-Length: {len(body)}", "Connection: close",
