@@ -102,19 +102,20 @@ class Queries:
         """See ``Service.show``."""
         state = self._record.state
         if ref.startswith("d-"):
-            return {"what": "deployment", **views.deployment_view(*references.deployment(state, ref))}
+            view = views.deployment_view(*references.deployment(state, ref))
+            return {**view, "asked_for": view["kind"], "kind": "deployment"}
         for env in state.environments.values():
             if InstanceId(ref) in env.instances:
                 found = views.instance_view(env.instances[InstanceId(ref)])
-                return {"what": "instance", "environment": env.id, **found}
+                return {"kind": "instance", "instance": ref, "environment": env.id, **found}
         if ref.startswith("r-"):
             return self._release(ref)
         commits = [
             built for built in state.images.values() if any(source.commit.startswith(ref) for source in built.sources)
         ]
         if _COMMIT.fullmatch(ref) and commits:
-            return {"what": "commit", "commit": ref, "images": [self._image(built.image.digest) for built in commits]}
-        return {"what": "image", **self._image(references.image(state, ref).image.digest)}
+            return {"kind": "commit", "commit": ref, "images": [self._image(built.image.digest) for built in commits]}
+        return {"kind": "image", **self._image(references.image(state, ref).image.digest)}
 
     def _release(self, ref: str) -> Json:
         found = []
@@ -127,7 +128,7 @@ class Queries:
         env, release = found[0]
         deployments = [views.deployment_view(env, d) for d in env.deployments.values() if d.release == release.id]
         return {
-            "what": "release", "release": release.id, "environment": env.id, "image": release.image,
+            "kind": "release", "release": release.id, "environment": env.id, "image": release.image,
             "settings": dict(release.settings), "stable": env.stable == release.id,
             "deployments": deployments,
             "instances": [views.instance_view(i) for i in env.instances.values() if i.release == release.id],

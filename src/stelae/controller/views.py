@@ -204,5 +204,6 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     row["deployed_by"] = by.actor if by else ""
     row["deployed_at"] = by.requested_at if by else None
     row["settings"] = dict(release.settings) if release else {}
+    row["table"] = dict(env.table)
     row["instances"] = [instance_view(i) for i in env.instances.values() if i.exit is None and not i.failed]
     return row

@@ -16,13 +16,15 @@ APP_LABEL = "dev.stelae.app"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A path inside a git repository at a commit. ``commit`` is the full object id.
+    """A path inside a git repository at a commit. ``commit`` is the full object id; ``repository`` names the
+    controller's mirror.
 
     ``versioned`` is false for a working tree that was sent with ``--dirty``: the commit then names the
     snapshot, which no branch holds.
     """
 
     commit: str
+    repository: str = ""
     path: str = ""
     subject: str = ""
     versioned: bool = True

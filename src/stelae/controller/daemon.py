@@ -1,0 +1,105 @@
+"""The controller as a process: check the ledger, take over what runs, hold it, answer; end without a trace.
+
+Ending the controller ends nothing else: instances, their monitors and the proxy go on, and the next
+controller adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from anyio import to_thread
+
+from stelae import __version__
+from stelae.build.builder import Builder
+from stelae.build.mirror import Mirror
+from stelae.controller.deployments import Deployments
+from stelae.controller.environments import Environments
+from stelae.controller.loops import Loops
+from stelae.controller.queries import Queries
+from stelae.controller.record import Record
+from stelae.controller.scope import ensure_scope
+from stelae.controller.server import serve
+from stelae.controller.service import ControllerService
+from stelae.controller.storage import Storage
+from stelae.domain.event import ControllerStarted
+from stelae.images.layout import Layout
+from stelae.images.roots import Roots
+from stelae.ledger.projection import Projections
+from stelae.ledger.store import Ledger
+from stelae.platforms.instances import InstancePlatform
+from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.proxy.launch import stop_supervisor
+from stelae.platforms.local.proxy.router import HaproxyRouter
+from stelae.platforms.probe import Prober
+from stelae.system.clock import now
+from stelae.system.installation import Installation
+
+log = structlog.get_logger(__name__)
+
+
+async def main(installation: Installation, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Run the controller of *installation* until SIGTERM or SIGINT.
+
+    Raises Conflict when another controller runs, Failed when the ledger is not what it was.
+    """
+    for folder in (installation.state, installation.run, installation.cache):
+        folder.mkdir(parents=True, exist_ok=True)
+    # The first thing that happens: a record that was altered is not acted on.
+    ledger = await to_thread.run_sync(lambda: Ledger.open(installation.ledger, clock=now))
+    await to_thread.run_sync(ledger.verify)
+    record = Record(ledger, Projections(installation.cache / "projections", ledger))
+    try:
+        await _run(installation, record, ready)
+    finally:
+        record.close()
+
+
+async def _run(installation: Installation, record: Record, ready: Callable[[], None]) -> None:
+    layout = Layout.open(installation.images)
+    roots = Roots(layout, installation.layers, installation.mounts)
+    parent = await to_thread.run_sync(lambda: ensure_scope(installation)) or ""
+    engine = LocalEngine(installation, roots, layout.config, cgroup_parent=parent)
+    router = HaproxyRouter(installation, cgroup=f"{parent}/proxy" if parent else "")
+    await engine.ensure_network()
+    await router.start()
+    platform = InstancePlatform(engine, router, Prober(now), now)
+    await record.append([ControllerStarted(version=__version__, boot=_boot())])
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    async def at_rest() -> None:
+        await to_thread.run_sync(lambda: stop_supervisor(installation))
+
+    async with asyncio.TaskGroup() as group:
+        loops = Loops(record, platform, now, group)
+        mirror = Mirror(installation.sources)
+        builder = Builder(layout, mirror, installation.cache / "build")
+        service = ControllerService(
+            record=record,
+            deployments=Deployments(record, loops, platform),
+            environments=Environments(record, loops),
+            queries=Queries(record, platform),
+            storage=Storage(record, mirror, builder, layout, roots, installation.layers, now),
+            http_port=installation.http_port,
+            at_rest=at_rest,
+        )
+        loops.start()
+        serving = group.create_task(serve(service, installation, ready))
+        log.info("controller.started", version=__version__, events=record.state.size)
+        await stop.wait()
+        serving.cancel()
+        loops.stop()
+    await platform.close()
+    await engine.close()
+    log.info("controller.stopped", events=record.state.size)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,0 +1,83 @@
+"""The service: every use case of the controller behind the one contract that the API serves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+from anyio import to_thread
+
+from stelae import __version__
+from stelae.controller.contract import Json
+from stelae.controller.deployments import Deployments
+from stelae.controller.environments import Environments
+from stelae.controller.queries import Queries
+from stelae.controller.record import Record
+from stelae.controller.storage import Storage
+
+
+class ControllerService:
+    """Implements ``Service``; *at_rest* ends the proxy and the network when everything was taken down."""
+
+    def __init__(
+        self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
+        storage: Storage, http_port: int, at_rest: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._record = record
+        self._storage = storage
+        self._environments = environments
+        self._at_rest = at_rest
+        self._http_port = http_port
+        self.deploy = deployments.deploy
+        self.rollback = deployments.rollback
+        self.abort = deployments.abort
+        self.scale = deployments.scale
+        self.apply = environments.apply
+        self.start = environments.start
+        self.environments = queries.environments
+        self.status = queries.status
+        self.history = queries.history
+        self.deployment = queries.deployment
+        self.watch = queries.watch
+        self.show = queries.show
+        self.state = queries.state
+        self.logs = queries.logs
+        self.build = storage.build
+
+    async def ping(self) -> Json:
+        """See ``Service.ping``."""
+        ledger = self._record.ledger
+        return {
+            "version": __version__, "pid": os.getpid(), "size": ledger.size, "root": ledger.root,
+            "http_port": self._http_port,
+        }  # fmt: skip
+
+    async def missing(self, repository: str, objects: Sequence[str]) -> Json:
+        """See ``Service.missing``."""
+        return await self._storage.missing(repository, list(objects))
+
+    async def receive(self, actor: str, repository: str, pack_path: Path) -> Json:
+        """See ``Service.receive``."""
+        return await self._storage.receive(repository, pack_path)
+
+    def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """See ``Service.lock``."""
+        return self._storage.lock(request)
+
+    async def down(self, actor: str, app: str) -> Json:
+        """See ``Service.down``."""
+        answer = await self._environments.down(actor, app)
+        if not app:
+            await self._at_rest()
+        return answer
+
+    async def gc(self, actor: str, dry_run: bool) -> Json:
+        """See ``Service.gc``."""
+        return await self._storage.gc(dry_run)
+
+    async def verify_ledger(self) -> Json:
+        """See ``Service.verify_ledger``."""
+        ledger = self._record.ledger
+        await to_thread.run_sync(ledger.verify)
+        return {"size": ledger.size, "root": ledger.root}

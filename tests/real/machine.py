@@ -1,0 +1,271 @@
+"""One whole Stelae for a test: an installation of its own, its controller as a process, a repository to deploy.
+
+Everything has names of its own, so that it runs beside a person's Stelae; ``close`` takes all of it away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from stelae.controller.client import Client
+from stelae.domain.errors import StelaeError
+from stelae.platforms.local.inventory import list_all, teardown
+from stelae.platforms.local.proxy.launch import layout_of, stop_supervisor, supervisor_status
+from stelae.platforms.local.proxy.router import HaproxyRouter
+from stelae.platforms.local.proxy.table import Table, from_json
+from stelae.system.installation import Installation
+from stelae.system.mount import MNT_DETACH, mounts_below, unmount
+
+ROOT = Path(__file__).parent.parent.parent
+GUESTBOOK = ROOT / "examples" / "guestbook"
+SEED = Path("/var/tmp/stelae-test-cache/machine")
+"""Images, layers and build cache that outlive a test run, so that Debian is fetched once."""
+
+GIT_ENV = {
+    "GIT_AUTHOR_NAME": "ana", "GIT_AUTHOR_EMAIL": "ana@example.org",
+    "GIT_COMMITTER_NAME": "ana", "GIT_COMMITTER_EMAIL": "ana@example.org",
+    "GIT_CONFIG_NOSYSTEM": "1", "HOME": "/nonexistent",
+}  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Machine:
+    """A Stelae under test; a context manager."""
+
+    def __init__(self, *, seed: bool = True) -> None:
+        chance = random.SystemRandom()
+        name = "st" + "".join(chance.choices(string.ascii_lowercase + string.digits, k=4))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"stelae-{name}-"))
+        self.installation = Installation(
+            name=name,
+            state=self.folder / "state",
+            run=self.folder / "run",
+            subnet=IPv4Network(f"10.{chance.randrange(220, 250)}.{chance.randrange(256)}.0/24"),
+            http_port=free_port(),
+            http_address="127.0.0.1",
+        )
+        self.app = self.folder / "app"
+        self.controller: subprocess.Popen[bytes] | None = None
+        self.log = self.folder / "controller.log"
+        if seed and SEED.is_dir():
+            self.installation.state.mkdir()
+            for part in SEED.iterdir():
+                subprocess.run(["cp", "-al", part, self.installation.state / part.name], check=True)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None and self.log.exists():
+            print(self.log.read_text()[-6000:])
+        self.close()
+
+    def start(self) -> Machine:
+        """Start the controller and wait until it answers."""
+        own = self.installation
+        command = [
+            sys.executable, "-m", "stelae.cli", "controller", "run", "--name", own.name, "--state", own.state,
+            "--run", own.run, "--port", str(own.http_port), "--address", own.http_address, "--subnet", str(own.subnet),
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.controller = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if self.controller.poll() is not None:
+                raise AssertionError(f"the controller ended: {self.log.read_text()[-3000:]}")
+            try:
+                self.client.get("/v1/ping")
+                return self
+            except StelaeError:
+                time.sleep(0.02)
+        raise AssertionError(f"the controller does not answer: {self.log.read_text()[-3000:]}")
+
+    @property
+    def client(self) -> Client:
+        return Client(self.installation.socket)
+
+    def kill(self) -> None:
+        """SIGKILL the controller, and only it."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the controller as a service manager does."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self.controller is not None:
+            self.controller.send_signal(number)
+            self.controller.wait(30)
+            self.controller = None
+
+    def cli(
+        self, *arguments: object, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a person would, in the app's folder."""
+        done = subprocess.run(
+            [sys.executable, "-m", "stelae.cli", *map(str, arguments)],
+            cwd=cwd or (self.app if self.app.is_dir() else self.folder), capture_output=True, text=True, timeout=300,
+            env={**os.environ, **GIT_ENV, "STELAE_SOCKET": str(self.installation.socket)}, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr
+        if check and done.returncode != 0:
+            raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def background(self, *arguments: object) -> subprocess.Popen[str]:
+        """Run the command line beside the test."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "stelae.cli", *map(str, arguments)], cwd=self.app, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, **GIT_ENV, "STELAE_SOCKET": str(self.installation.socket)},
+        )  # fmt: skip
+
+    def json(self, *arguments: object) -> Any:
+        """Run the command line with --json and return what it printed."""
+        return json.loads(self.cli(*arguments, "--json").stdout)
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=self.app,
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **GIT_ENV},
+        )
+        return done.stdout.strip()
+
+    def use(self, source: Path = GUESTBOOK) -> Machine:
+        """Make the app's repository from the example at *source*."""
+        shutil.copytree(source, self.app, ignore=shutil.ignore_patterns("__pycache__"))
+        self.git("init", "-q", "-b", "main")
+        return self.commit("first")
+
+    def commit(self, message: str) -> Machine:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+        return self
+
+    def edit(self, file: str, old: str, new: str) -> Machine:
+        """Change one file of the app; *old* must be there."""
+        path = self.app / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new))
+        return self
+
+    def write(self, file: str, text: str) -> Machine:
+        (self.app / file).write_text(text)
+        return self
+
+    def version(self, number: str) -> Machine:
+        """Make the next version of the guestbook, committed."""
+        (self.app / "app" / "version.py").write_text(f'"""The version."""\n\nVERSION = "{number}"\n')
+        return self.commit(f"version {number}")
+
+    def keep_seed(self) -> None:
+        """Keep what was built for later test runs."""
+        SEED.mkdir(parents=True, exist_ok=True)
+        for part in (self.installation.images, self.installation.layers, self.installation.cache):
+            target = SEED / part.name
+            if part.is_dir() and not target.exists():
+                partial = SEED.parent / f".{part.name}.{os.getpid()}"
+                shutil.copytree(part, partial, ignore=shutil.ignore_patterns("projections"))
+                partial.rename(target)
+
+    def status(self, environment: str = "testing") -> dict[str, Any]:
+        """One row of the status."""
+        rows: list[dict[str, Any]] = self.json("status")["environments"]
+        return next(row for row in rows if row["environment"] == environment)
+
+    def until(self, what: str, condition: Any, seconds: float = 30) -> None:
+        """Wait until *condition* holds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if condition():
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"not within {seconds:g} s: {what}\n{self.cli('status', check=False).stdout}")
+
+    def at_rest(self, seconds: float = 60) -> None:
+        """Wait until nothing moves: no rollout, every wanted instance ready, and nothing else there."""
+
+        def quiet() -> bool:
+            rows = self.json("status")["environments"]
+            return all(row["state"] in ("steady", "down", "empty") for row in rows) and not self.differences()
+
+        self.until("at rest", quiet, seconds)
+
+    def differences(self) -> list[str]:
+        """What is on the machine and not in the record, or the other way round; empty when they are equal."""
+        record = self.client.get("/v1/state", at=2**52, environment="")
+        expected, routed = set(), set()
+        for env in record["environments"]:
+            names = {f"{env['app']}/{env['environment']}/{item['id']}" for item in env["instances"]}
+            expected |= names
+            routed |= {f"{env['app']}/{env['environment']}/{name}" for name in env["table"]}
+        there = list_all(self.installation)
+        kinds = {
+            "cgroups": there.cgroups, "netns": there.netns, "conmons": there.conmons, "addresses": there.addresses
+        }  # fmt: skip
+        found = [f"{what}: {sorted(set(have) ^ expected)}" for what, have in kinds.items() if set(have) != expected]
+        if len(there.veths) != len(expected):
+            found.append(f"veths: {len(there.veths)} for {len(expected)} instances")
+        router = HaproxyRouter(self.installation)
+        found += router.check()
+        slots = set()
+        for backend in self._proxy_table().backends:
+            for slot in backend.slots:
+                if slot is not None and not slot.draining:
+                    slots.add(f"{backend.environment}/{slot.instance}")
+        if slots != routed:
+            found.append(f"proxy servers: {sorted(slots ^ routed)}")
+        return found
+
+    def _proxy_table(self) -> Table:
+        file = layout_of(self.installation).state
+        return from_json(file.read_bytes(), str(file))
+
+    def power_off(self) -> None:
+        """End every process and unmount everything, as a power-off does; only the state folder is left."""
+        self.kill()
+        status = supervisor_status(layout_of(self.installation))
+        if status is not None:
+            os.kill(status.pid, signal.SIGKILL)
+            for worker in status.workers:
+                os.kill(worker.pid, signal.SIGKILL)
+        teardown(self.installation)
+        for mount in reversed(mounts_below(self.installation.run)):
+            unmount(mount.point, MNT_DETACH)
+        shutil.rmtree(self.installation.run)
+
+    def close(self) -> None:
+        """Take everything away, whatever state it is in."""
+        if self.controller is not None and self.controller.poll() is None:
+            self.controller.kill()
+            self.controller.wait(10)
+        stop_supervisor(self.installation)
+        teardown(self.installation)
+        for mount in reversed(mounts_below(self.folder)):
+            unmount(mount.point, MNT_DETACH)
+        shutil.rmtree(self.folder, ignore_errors=True)
