@@ -12,7 +12,7 @@ import click
 
 from stelae.cli.app import stelae
 from stelae.cli.common import Interrupted
-from stelae.cli.screen import Screen
+from stelae.cli.screen import ReaderGoneError, Screen
 from stelae.domain.errors import InvalidInput, StelaeError
 
 BROKEN_PIPE = 141
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     screen = Screen(as_json="--json" in before_command)
     try:
         return _run(arguments, screen)
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         # The reader has left; the interpreter must not fail again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
@@ -46,7 +46,7 @@ def _run(arguments: Sequence[str], screen: Screen) -> int:
     except StelaeError as error:
         screen.error(error)
         return error.exit_code
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         raise
     except Exception as error:  # noqa: BLE001 - the outermost frame
         return _unexpected(error, screen)

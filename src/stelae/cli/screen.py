@@ -13,6 +13,10 @@ from stelae.domain.errors import StelaeError
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more (no BrokenPipeError, which click would answer itself)."""
+
+
 def clean(text: str) -> str:
     """Return *text* with what could move a terminal's cursor or hide words made visible."""
     return "".join(
@@ -87,8 +91,11 @@ class Screen:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
 
 
 def describe(error: StelaeError) -> dict[str, object]:

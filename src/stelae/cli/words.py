@@ -38,11 +38,13 @@ def age(since: Instant | None, now: Instant) -> str:
 
 
 def span(duration: Duration) -> str:
-    """Return a time that was waited: ``0.6 s``, ``12 s``, ``3 m 4 s``."""
+    """Return how long something took or will take: ``0.6 s``, ``12 s``, ``10 min``, ``3 min 4 s``."""
     if duration < 10_000_000:
         return f"{max(0, duration) / 1_000_000:.1f} s"
     seconds = duration // 1_000_000
-    return f"{seconds} s" if seconds < 60 else f"{seconds // 60} m {seconds % 60} s"
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" + (f" {seconds % 60} s" if seconds % 60 else "")
 
 
 def size(count: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
+import anyio.lowlevel
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -122,6 +123,9 @@ class Lines(Response):
         try:
             async for line in lines:
                 await self._send_line(send, line)
+                # Sending waits only when the buffer is full: without this a quick stream would stop all others,
+                # and would not see that its client is gone.
+                await anyio.lowlevel.checkpoint()
         except StelaeError as error:
             await self._send_line(send, error_body(error))
         except Exception as error:  # noqa: BLE001 - the outermost frame of the API

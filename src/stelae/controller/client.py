@@ -70,27 +70,21 @@ class Client:
         self, method: str, route: str, body: Mapping[str, object] | None, progress: Callable[[Json], None],
         **query: object,
     ) -> Json:  # fmt: skip
-        """Read a stream: *progress* is called with each progress object, the result is returned.
-
-        Raises ConnectionLost when the stream ends without a result or an error (but ``logs`` has none).
+        """Read a stream: *progress* is called with each progress object, the result is returned (``{}`` when the
+        stream ends without one). Raises ConnectionLost when it breaks off.
         """
         data = json.dumps(body).encode() if body is not None else None
         connection, response = self._send(method, _target(route, query), data)
         try:
             connection.sock.settimeout(None)
-            while line := response.readline():
-                message = _parse(line)
+            while message := _next(response):
                 if "error" in message:
                     raise _error(message)
                 if "result" in message:
                     return dict(message["result"])
                 progress(message.get("progress", {}))
-        except (OSError, http.client.HTTPException) as error:
-            raise _lost() from error
         finally:
             connection.close()
-        if not response.isclosed():
-            raise _lost()
         return {}
 
     def _ask(self, method: str, target: str, data: Any, *, size: int | None = None) -> Json:
@@ -144,6 +138,17 @@ class Client:
 def _target(route: str, query: Mapping[str, object]) -> str:
     values = {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in query.items()}
     return f"{route}?{urlencode(values)}" if values else route
+
+
+def _next(response: http.client.HTTPResponse) -> Json:
+    """Return the next object of a stream, ``{}`` at its end; raises ConnectionLost when it breaks off."""
+    try:
+        line = response.readline()
+    except (OSError, http.client.HTTPException) as error:
+        raise _lost() from error
+    if not line and not response.isclosed():
+        raise _lost()
+    return _parse(line) if line else {}
 
 
 def _parse(data: bytes) -> Json:

@@ -13,7 +13,9 @@ from stelae.cli.common import client, installation_from, screen, verb
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@click.group("controller", short_help="Run the controller, install it as a service, or stop it.")
+@click.group(
+    "controller", no_args_is_help=False, short_help="Run the controller, install it as a service, or stop it."
+)
 def command() -> None:
     """The controller: the one process that observes, decides, records and acts."""
 

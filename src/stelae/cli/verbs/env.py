@@ -11,7 +11,7 @@ from stelae.cli.screen import Screen
 from stelae.controller.client import Client, Json
 
 
-@click.group("env", short_help="Make the environments what stelae.toml says, or show them.")
+@click.group("env", no_args_is_help=False, short_help="Make the environments what stelae.toml says, or show them.")
 def command() -> None:
     """The controller's environments: where releases run, with which settings and counts."""
 

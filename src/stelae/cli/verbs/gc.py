@@ -16,7 +16,8 @@ def command(dry_run: bool) -> None:
     out = screen()
     answer = client().post("/v1/gc", {"dry_run": dry_run})
     out.result(answer)
-    verb_done = "would free" if dry_run else "freed"
-    out.line(f"  {verb_done} {size(answer['bytes'])} in {len(answer['removed'])} things")
+    count = len(answer["removed"])
+    done = "would be removed" if dry_run else "removed"
+    out.line(f"  {count} thing{'' if count == 1 else 's'} {done}, {size(answer['bytes'])}")
     for item in answer["removed"]:
         out.line(f"    {item['what']}  {item['name']}  {size(item['bytes'])}")
