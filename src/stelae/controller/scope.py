@@ -9,7 +9,9 @@ in it: a sleeping one holds it.
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from stelae.domain.errors import Failed
@@ -52,6 +54,13 @@ def _start_holder(scope: str, folder: Path) -> None:
         )  # fmt: skip
     except OSError as error:
         raise Failed(f"systemd-run cannot be started: {error.strerror}") from error
+    with holder.stderr or nullcontext():
+        _wait_for(holder, scope, folder)
+    # It is reaped when it ends, whenever that is.
+    threading.Thread(target=holder.wait, name="scope-holder", daemon=True).start()
+
+
+def _wait_for(holder: subprocess.Popen[bytes], scope: str, folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not _members(folder):
         if holder.poll() is not None:
@@ -59,10 +68,9 @@ def _start_holder(scope: str, folder: Path) -> None:
             raise Failed("systemd did not make a scope", where=scope, details=tuple(words.splitlines()[-5:]))
         if time.monotonic() > deadline:
             holder.kill()
+            holder.wait()
             raise Failed(f"systemd did not make a scope within {PATIENCE:g} s", where=scope)
         time.sleep(0.01)
-    if holder.stderr:
-        holder.stderr.close()
 
 
 def _delegate(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from stelae.cli.common import client, installation_from, screen, verb
+from stelae.domain.errors import StelaeError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -44,7 +45,19 @@ def run_command(**settings: Any) -> None:
 
     from stelae.controller import daemon
 
-    anyio.run(daemon.main, installation_from(**settings))
+    try:
+        anyio.run(daemon.main, installation_from(**settings))
+    except BaseExceptionGroup as group:
+        raise first_known(group) from group
+
+
+def first_known(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error for people in *group*, else the group: tasks that fail together are raised together."""
+    for error in group.exceptions:
+        found = first_known(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, StelaeError):
+            return found
+    return group
 
 
 @command.command("install", short_help="Make the controller a systemd service.")

@@ -1,0 +1,308 @@
+"""Starting and stopping a controller's process, the doctor, the systemd unit and the scope."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stelae.cli import machine
+from stelae.controller import doctor, scope, units
+from stelae.controller.client import Client
+from stelae.domain.errors import Failed, InvalidInput
+from stelae.ledger import schema
+from stelae.system.installation import Installation
+
+FAKE_DAEMON = """
+import sys, pathlib, signal, anyio
+from stelae.controller.server import serve
+from stelae.system.installation import Installation
+from stelae.testing.service import FakeService
+import os
+service = FakeService()
+service.answers["ping"]["pid"] = os.getpid()
+folder = pathlib.Path(sys.argv[1])
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve, service, Installation(run=folder, state=folder), lambda: None)
+        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+            async for _ in signals:
+                group.cancel_scope.cancel()
+                return
+anyio.run(main)
+"""
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    with tempfile.TemporaryDirectory(prefix="st-") as folder:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        yield Installation(
+            name="stm", state=Path(folder) / "s", run=Path(folder) / "r", http_port=port, http_address="127.0.0.1",
+            subnet=IPv4Network("10.219.77.0/24"),
+        )  # fmt: skip
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have ``start`` start a fake controller."""
+    monkeypatch.setattr(
+        "stelae.controller.units.command_line", lambda i: [sys.executable, "-c", FAKE_DAEMON, str(i.run)]
+    )
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def remember(*arguments: Any, **keywords: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*arguments, **keywords))
+        return started[-1]
+
+    monkeypatch.setattr("stelae.cli.machine.subprocess.Popen", remember)
+    yield
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_start_and_stop(installation: Installation) -> None:
+    client = Client(installation.socket)
+    assert machine.running(client) is None
+    assert machine.stop(client, installation) is False
+    pid = machine.start(client, installation)["pid"]
+    found = machine.running(client)
+    assert found is not None
+    assert found["pid"] == pid
+    assert machine.stop(client, installation) is True
+    assert not installation.socket.exists()
+    assert not machine._exists(pid)
+
+
+def test_a_controller_that_ends_at_once(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('the ledger is damaged')"]
+    monkeypatch.setattr("stelae.controller.units.command_line", lambda _: command)
+    with pytest.raises(Failed, match="ended with status 1 before it answered") as caught:
+        machine.start(Client(installation.socket), installation)
+    assert caught.value.details == ("the ledger is damaged",)
+    assert caught.value.where == str(installation.state / "controller.log")
+
+
+@pytest.mark.usefixtures("daemon")
+def test_up_and_down_and_controller_stop(
+    stelae: Callable[..., Any], installation: Installation, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "stelae.toml").unlink()
+    monkeypatch.setattr("stelae.controller.doctor.quick", lambda _: ())
+    monkeypatch.setenv("STELAE_STATE", str(installation.state))
+    monkeypatch.setenv("STELAE_RUN", str(installation.run))
+    ran = stelae("up")
+    assert (ran.code, ran.err) == (0, "")
+    assert "controller started, process " in ran.out
+    assert "controller started" not in stelae("up").out
+    assert stelae("controller", "stop").out == "  stopped; instances and traffic go on\n"
+    assert stelae("controller", "stop").out == "  no controller was running\n"
+    stelae("up")
+    assert json.loads(stelae("down", "--json").out) == {"stopped": ["guestbook/production"], "controller": True}
+    assert machine.running(Client(installation.socket)) is None
+
+
+def test_up_on_a_machine_that_cannot(
+    stelae: Callable[..., Any], installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = doctor.Check(name="conmon", ok=False, text="not installed", hint="apt-get install conmon")
+    monkeypatch.setattr("stelae.controller.doctor.quick", lambda _: (bad,))
+    monkeypatch.setenv("STELAE_RUN", str(installation.run))
+    ran = stelae("up")
+    assert (ran.code, ran.out) == (1, "")
+    assert "    | conmon: not installed; apt-get install conmon\n" in ran.err
+
+
+def test_the_doctor_looks_at_everything(
+    stelae: Callable[..., Any], installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {check.name for check in doctor.examine(installation)}
+    assert names >= {"root", "kernel", "EROFS", "overlayfs", "cgroups", "conmon", "git", "disk", "subnet", "record"}
+    assert names >= {"forwarding", "port", "seccomp", "group"}
+    checks = (
+        doctor.Check(name="root", ok=True, text="yes"),
+        doctor.Check(name="port", ok=False, text="8080 cannot be used", hint="stop what has it"),
+    )
+    monkeypatch.setattr("stelae.controller.doctor.examine", lambda _: checks)
+    ran = stelae("doctor")
+    assert ran.code == 1
+    assert ran.out == (
+        "  1 problem\n  problem  port  8080 cannot be used\n                 stop what has it\n  ok       root  yes\n"
+    )
+    ran = stelae("doctor", "--json")
+    assert (ran.code, json.loads(ran.out)["ok"]) == (1, False)
+    monkeypatch.setattr("stelae.controller.doctor.examine", lambda _: checks[:1])
+    assert stelae("doctor").code == 0
+
+
+def test_the_doctor_finds_what_is_missing(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    missing = {check.name: check for check in doctor.quick(installation) if not check.ok}
+    assert missing["mkfs.erofs"].hint == "apt-get install erofs-utils"
+    assert set(missing) >= {"crun", "conmon", "haproxy", "nft"}
+
+
+def test_the_doctor_finds_a_port_in_use(installation: Installation) -> None:
+    assert doctor._port(installation).ok
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", installation.http_port))
+        other.listen()
+        found = doctor._port(installation)
+    assert (found.ok, str(installation.http_port) in found.text) == (False, True)
+
+
+def test_the_doctor_finds_a_subnet_in_use(installation: Installation, tmp_path: Path) -> None:
+    routes = tmp_path / "route"
+    head = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    routes.write_text(head + "eth0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n")
+    assert doctor._subnet(installation, routes).ok
+    # 10.219.0.0/16, as the kernel prints it on a little-endian machine
+    routes.write_text(head + "wg0 0000DB0A 00000000 0001 0 0 0 0000FFFF 0 0 0\n")
+    found = doctor._subnet(installation, routes)
+    assert (found.ok, found.text) == (False, "10.219.77.0/24 overlaps 10.219.0.0/16 of wg0")
+    routes.write_text(head + f"{installation.bridge} 004DDB0A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n")
+    assert doctor._subnet(installation, routes).ok
+
+
+def test_the_doctor_reads_control_groups(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu io memory pids\n")
+    assert doctor._cgroups(tmp_path) == doctor.Check(name="cgroups", ok=True, text="cgroup v2")
+    (tmp_path / "cgroup.controllers").write_text("cpu io\n")
+    assert doctor._cgroups(tmp_path).text == "cgroup v2, without memory, pids"
+
+
+def test_the_doctor_checks_the_record(installation: Installation) -> None:
+    assert doctor._ledger(installation).ok
+    installation.ledger.parent.mkdir(parents=True)
+    schema.create(installation.ledger)
+    assert doctor._ledger(installation).text == "0 events, every hash is right"
+    with closing(schema.connect_writer(installation.ledger)) as connection:
+        connection.execute("UPDATE head SET size = 3")
+    assert not doctor._ledger(installation).ok
+    installation.ledger.write_bytes(b"not a database" * 100)
+    found = doctor._ledger(installation)
+    assert not found.ok
+    assert found.hint
+
+
+def test_install_writes_a_unit(stelae: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STELAE_RUN")
+    root = tmp_path / "root"
+    ran = stelae(
+        "controller",
+        "install",
+        "--root",
+        str(root),
+        "--name",
+        "two",
+        "--state",
+        "/srv/a b%c$d",
+        "--port",
+        "81",
+        "--json",
+    )
+    assert (ran.code, ran.err) == (0, "")
+    path = root / "etc/systemd/system/two.service"
+    assert json.loads(ran.out) == {"path": str(path), "start": "systemctl restart two.service"}
+    text = path.read_text()
+    assert f"ExecStart={sys.executable} -m stelae.cli controller run --name two" in text
+    assert '--state "/srv/a b%%c$$d" --run /run/two --port 81' in text
+    assert {"KillMode=process", "Restart=always", "Delegate=yes"} <= set(text.splitlines())
+
+
+def test_systemd_takes_the_unit(installation: Installation, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    path = units.install(installation, tmp_path)
+    done = subprocess.run(["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=30)
+    problems = [line for line in done.stderr.splitlines() if path.name in line]
+    assert problems == []
+
+
+def test_a_unit_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "etc").write_text("a file")
+    with pytest.raises(Failed, match="cannot be written"):
+        units.install(Installation(), tmp_path)
+    with pytest.raises(InvalidInput):
+        units.install(Installation(state=Path("/a\nExecStartPre=/bin/evil")), tmp_path / "other")
+
+
+def test_no_scope_without_systemd_or_on_v1(installation: Installation, tmp_path: Path) -> None:
+    assert scope.ensure_scope(installation, root=tmp_path, booted=tmp_path / "none") is None
+    assert scope.ensure_scope(installation, root=tmp_path, booted=tmp_path) is None
+
+
+def test_a_scope_that_is_there_is_used_and_delegated(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    folder = tmp_path / "stelae.slice/stm-hold.scope"
+    folder.mkdir(parents=True)
+    (folder / "cgroup.procs").write_text("41\n")
+    (folder / "cgroup.controllers").write_text("cpu io memory\n")
+    parent = scope.ensure_scope(installation, root=tmp_path, booted=tmp_path)
+    assert parent == "/stelae.slice/stm-hold.scope"
+    assert (folder / "holder/cgroup.procs").read_text() == "41"
+    assert (folder / "cgroup.subtree_control").read_text() == "+cpu +memory"
+
+
+def fake_systemd_run(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = folder / "systemd-run"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_scope_is_asked_from_systemd(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    made = tmp_path / "stelae.slice/stm-hold.scope"
+    fake_systemd_run(
+        tmp_path,
+        f'echo "$@" > {tmp_path}/arguments; mkdir -p {made}; echo cpu pids > {made}/cgroup.controllers\n'
+        f"echo $$ > {made}/cgroup.procs; sleep 3",
+        monkeypatch,
+    )
+    assert scope.ensure_scope(installation, root=tmp_path, booted=tmp_path) == "/stelae.slice/stm-hold.scope"
+    arguments = (tmp_path / "arguments").read_text()
+    assert "--scope --quiet --collect --slice=stelae.slice --unit=stm-hold.scope --property=Delegate=yes" in arguments
+    assert (made / "cgroup.subtree_control").read_text() == "+cpu +pids"
+
+
+def test_a_scope_that_systemd_refuses(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.controllers").touch()
+    fake_systemd_run(tmp_path, "echo 'Failed to start transient scope unit' >&2; exit 1", monkeypatch)
+    with pytest.raises(Failed, match="did not make a scope") as caught:
+        scope.ensure_scope(installation, root=tmp_path, booted=tmp_path)
+    assert caught.value.details == ("Failed to start transient scope unit",)
+    monkeypatch.setattr("stelae.controller.scope.PATIENCE", 0.1)
+    fake_systemd_run(tmp_path, "exec sleep 3", monkeypatch)
+    with pytest.raises(Failed, match="within"):
+        scope.ensure_scope(installation, root=tmp_path, booted=tmp_path)
+
+
+def test_what_the_daemon_raises_in_a_group_is_said_plainly(
+    stelae: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Installation) -> None:
+        raise BaseExceptionGroup("tasks", [ExceptionGroup("more", [Failed("the ledger is damaged", hint="stop")])])
+
+    monkeypatch.setattr("stelae.controller.daemon.main", fail)
+    ran = stelae("controller", "run")
+    assert (ran.code, ran.out, ran.err) == (1, "", "the ledger is damaged\n  stop\n")
