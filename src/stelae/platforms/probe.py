@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from stelae.domain.allocation import InstanceId
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.units import MILLISECOND, SECOND, Instant
 from stelae.system.clock import now
@@ -20,6 +22,9 @@ _FIRST_PAUSE = 10 * MILLISECOND
 _FAILURES = 3
 _MOST_BYTES = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
+
+
+ProbeKey = tuple[EnvironmentId, InstanceId]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +48,11 @@ class Prober:
 
     def __init__(self, clock: Callable[[], Instant] = now) -> None:
         self._clock = clock
-        self._states: dict[str, ProbeState] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._listeners: list[Callable[[str], None]] = []
+        self._states: dict[ProbeKey, ProbeState] = {}
+        self._tasks: dict[ProbeKey, asyncio.Task[None]] = {}
+        self._listeners: list[Callable[[ProbeKey], None]] = []
 
-    def watch(self, key: str, process: Process, address: str) -> None:
+    def watch(self, key: ProbeKey, process: Process, address: str) -> None:
         """Probe the instance *key* of *process* at *address* until it is forgotten; one that is watched already
         is left as it is. A process without a port, or whose probe is ``running``, is ready at once."""
         if key in self._states:
@@ -57,22 +62,23 @@ class Prober:
             self._note(key, "", 0)
             return
         self._tasks[key] = asyncio.get_running_loop().create_task(
-            self._watch(key, process.health, address, process.port), name=f"probe {key}"
+            self._watch(key, process.health, address, process.port), name=f"probe {key[1]}"
         )
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: ProbeKey) -> None:
         """Stop probing *key* and drop what is known of it."""
         self._states.pop(key, None)
         task = self._tasks.pop(key, None)
         if task is not None:
             task.cancel()
 
-    def state(self, key: str) -> ProbeState:
+    def state(self, key: ProbeKey) -> ProbeState:
         """Return what is known of *key*; nothing good of one that is not watched."""
         return self._states.get(key, ProbeState())
 
-    def on_change(self, callback: Callable[[str], None]) -> None:
-        """Have *callback* called with the key, from the event loop, when an instance gets ready or stops being so."""
+    def on_change(self, callback: Callable[[ProbeKey], None]) -> None:
+        """Have *callback* called with the key, from the event loop, when an instance gets ready or stops being so,
+        and when it was asked for the first time."""
         self._listeners.append(callback)
 
     async def close(self) -> None:
@@ -82,7 +88,7 @@ class Prober:
             self.forget(key)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, key: str, health: Health, address: str, port: int) -> None:
+    async def _watch(self, key: ProbeKey, health: Health, address: str, port: int) -> None:
         pause, failures = _FIRST_PAUSE, 0
         while True:
             problem = await probe(health, address, port)
@@ -93,7 +99,7 @@ class Prober:
             await asyncio.sleep(min(pause, health.interval) / SECOND)
             pause *= 2
 
-    def _note(self, key: str, problem: str, failures: int) -> None:
+    def _note(self, key: ProbeKey, problem: str, failures: int) -> None:
         old = self._states[key]
         if not problem:
             new = ProbeState(ready=True, ever=True, since=old.since if old.ready else self._clock())
@@ -102,7 +108,7 @@ class Prober:
         else:
             new = ProbeState(ever=old.ever, problem=problem)
         self._states[key] = new
-        if new.ready != old.ready:
+        if new.ready != old.ready or old == ProbeState():
             for listener in self._listeners:
                 listener(key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import sys
 import time
@@ -55,6 +56,8 @@ def supervisor_status(layout: Layout) -> SupervisorStatus | None:
         return None
     status = read_status(layout)
     try:
+        if status["pid"] != int(layout.lock.read_text()):
+            return None  # another one, that was killed, said this
         workers = tuple(
             WorkerStatus(
                 pid=item["pid"], generation=item["generation"], ready=item["ready"], retired=item["retired"],
@@ -66,7 +69,7 @@ def supervisor_status(layout: Layout) -> SupervisorStatus | None:
             pid=status["pid"], address=status["address"], port=status["port"], reloads=status["reloads"],
             problem=status["problem"], workers=workers,
         )  # fmt: skip
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None  # it starts, and has not said anything yet
 
 
@@ -98,8 +101,8 @@ def ensure_supervisor(installation: Installation, *, cgroup: str = "") -> None:
         if _runs(layout):  # another one was quicker
             return
         raise Failed(
-            f"the proxy cannot listen on {wanted[0]}:{wanted[1]}", details=error.details,
-            hint="another program may have the port; choose another one with the controller's --http-port",
+            f"the proxy for {wanted[0]}:{wanted[1]} cannot be started", details=error.details or (error.message,),
+            hint="when another program has the port, end it or give the controller another port",
         ) from error  # fmt: skip
 
 
@@ -109,10 +112,20 @@ def stop_supervisor(installation: Installation) -> None:
     deadline = time.monotonic() + _STOP_LIMIT
     while _runs(layout):
         with contextlib.suppress(OSError, ValueError):  # it has just ended, or has just started
-            os.kill(int(layout.lock.read_text()), signal.SIGTERM)
+            _end(int(layout.lock.read_text()), deadline)
         if time.monotonic() > deadline:
             raise Unreachable("the proxy's supervisor does not end")
         time.sleep(_POLL)
+
+
+def _end(pid: int, deadline: float) -> None:
+    """Send SIGTERM and wait until the process has ended or *deadline* has passed."""
+    watch = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(watch, signal.SIGTERM)
+        select.select([watch], [], [], max(0.0, deadline - time.monotonic()))
+    finally:
+        os.close(watch)
 
 
 def reload_workers(layout: Layout, supervisor: SupervisorStatus) -> None:

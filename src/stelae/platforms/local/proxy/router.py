@@ -96,11 +96,13 @@ class HaproxyRouter:
     def _start(self) -> None:
         with self._lock:
             table = self._store.table()
+            self._store.save(table)
             self._sync(table, range(len(table.backends)))
 
     def _route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...]) -> None:
         with self._lock:
             before = self._store.table()
+            self._store.save(before)
             after = routed(before, environment, entries, hosts, lambda number: self._busy(before, number))
             self._store.save(after)
             self._sync(after, _numbers(environment, before, after))

@@ -18,28 +18,27 @@ class Store:
         self._layout = layout
         self._sizes = (backends, slots)
         self._table: Table | None = None
+        self._saved = False
         self._user = proxy_user()
         self._limit = connection_limit()
 
     def table(self) -> Table:
-        """Return the table, made with its files when there is none; raises Failed when the file is broken."""
+        """Return the table, an empty one when there is no file; raises Failed when the file is broken."""
         if self._table is None:
             try:
-                table = from_json(self._layout.state.read_bytes(), str(self._layout.state))
+                self._table = from_json(self._layout.state.read_bytes(), str(self._layout.state))
             except FileNotFoundError:
-                table = empty_table(*self._sizes)
-            self._layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.save(table)
-        assert self._table is not None
+                self._table = empty_table(*self._sizes)
         return self._table
 
     def save(self, table: Table) -> None:
         """Make the files be *table*'s: before any worker hears of it, so that one that starts now knows it too."""
-        if table == self._table:
+        if self._saved and table == self._table:
             return
+        self._layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, data in self._files(table):
             write_atomic(path, data, mode=0o600, durable=False)
-        self._table = table
+        self._table, self._saved = table, True
 
     def differences(self) -> list[str]:
         """Return a sentence for each file that is not what follows from the table."""

@@ -25,7 +25,7 @@ from stelae.platforms.local.proxy.layout import Layout
 from stelae.platforms.local.proxy.workers import Workers, orphans_of
 
 _LOCK_TRIES = 50
-_BIND_TRIES = 100
+_BIND_TRIES = 25
 _TRY_EVERY = 0.02
 _BACKLOG = 4096
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address
+from typing import Any
 
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
@@ -209,17 +210,12 @@ def from_json(data: bytes, where: str) -> Table:
         ) from error  # fmt: skip
 
 
-def _backend_from(item: dict[str, object]) -> Backend:
-    size, filled, hosts = item["size"], item["slots"], item["hosts"]
-    assert isinstance(size, int)
-    assert isinstance(filled, dict)
-    assert isinstance(hosts, list)
-    slots: list[Slot | None] = [None] * size
-    for number, (instance, address, port, weight, draining) in filled.items():
+def _backend_from(item: Any) -> Backend:
+    slots: list[Slot | None] = [None] * item["size"]
+    for number, (instance, address, port, weight, draining) in item["slots"].items():
         slots[int(number)] = Slot(
             instance=InstanceId(instance), address=address, port=port, weight=weight, draining=draining
         )
     return Backend(
-        environment=EnvironmentId(str(item["environment"])), hosts=tuple(str(host) for host in hosts),
-        slots=tuple(slots),
+        environment=EnvironmentId(item["environment"]), hosts=tuple(item["hosts"]), slots=tuple(slots)
     )  # fmt: skip

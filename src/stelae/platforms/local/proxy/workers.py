@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -30,7 +31,9 @@ _SHORT_LIFE = 1.0
 _FIRST_BACKOFF = 0.05
 _LONGEST_BACKOFF = 5.0
 _END_LIMIT = 2.0
+_LOG_POLL = 60.0
 _LOG_LINES = 5
+_LOG_LIMIT = 1 << 20
 _SERVER = re.compile(rb"^(  server .*?)(?: disabled)?$", re.MULTILINE)
 
 
@@ -55,11 +58,8 @@ class Worker:
         """True when the process has ended; a child is reaped."""
         if self.process is not None:
             return self.process.poll() is not None
-        try:
-            signal.pidfd_send_signal(self.watch, 0)
-        except ProcessLookupError:
-            return True
-        return False
+        # Readable when it has ended, though its new parent may not have reaped it yet.
+        return bool(select.select([self.watch], [], [], 0)[0])
 
 
 def orphans_of(layout: Layout) -> list[Worker]:
@@ -116,9 +116,10 @@ class Workers:
         config = self._layout.fallback if use_fallback else self._layout.config
         self._start_at = None
         self._generation += 1
-        with self._layout.log.open("wb") as log:
+        self._layout.log.unlink(missing_ok=True)
+        with self._layout.log.open("ab") as log:
             process = subprocess.Popen(
-                ["haproxy", "-db", "-q", "-f", config.name], cwd=self._layout.folder,
+                ["haproxy", "-db", "-f", config.name], cwd=self._layout.folder,
                 env=self._environment(socket_name(self._generation)), pass_fds=[self._listener.fileno()],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
@@ -133,7 +134,7 @@ class Workers:
         """Start a worker from the configuration file beside the present one; a bad file changes nothing."""
         self._reloads += 1
         checked = subprocess.run(
-            ["haproxy", "-c", "-q", "-f", self._layout.config.name], cwd=self._layout.folder,
+            ["haproxy", "-c", "-f", self._layout.config.name], cwd=self._layout.folder,
             env=self._environment("check.sock"), pass_fds=[self._listener.fileno()], stdin=subprocess.DEVNULL,
             capture_output=True, check=False,
         )  # fmt: skip
@@ -163,6 +164,8 @@ class Workers:
             self._start_at = time.monotonic() + self._backoff()
         if changed:
             self._write_status()
+        if self._layout.log.exists() and self._layout.log.stat().st_size > _LOG_LIMIT:
+            os.truncate(self._layout.log, 0)  # HAProxy appends: it goes on at the start
         if self._start_at is not None and self._start_at <= time.monotonic():
             self.start()
 
@@ -170,13 +173,14 @@ class Workers:
         """Return what becomes readable when a worker ends."""
         return [worker.watch for worker in self._workers]
 
-    def wait_milliseconds(self) -> int | None:
-        """Return how long to wait for an event before ``look`` is due again; None: as long as it takes."""
-        waits = [_READY_POLL for worker in self._workers if not worker.ready]
+    def wait_milliseconds(self) -> int:
+        """Return how long to wait for an event before ``look`` is due again."""
+        waits = [_LOG_POLL]
+        waits += [_READY_POLL for worker in self._workers if not worker.ready]
         waits += [_RETIRED_POLL for worker in self._workers if worker.retired]
         if self._start_at is not None:
             waits.append(max(0.0, self._start_at - time.monotonic()))
-        return int(min(waits) * 1000) + 1 if waits else None
+        return int(min(waits) * 1000) + 1
 
     def end(self) -> None:
         """End all workers and take away what says that we run."""

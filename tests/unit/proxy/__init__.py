@@ -1,0 +1,1 @@
+"""Tests of the proxy and of the readiness probes."""
