@@ -216,6 +216,13 @@ class Machine:
 
         self.until("at rest", quiet, seconds)
 
+    def differences_soon(self, seconds: float = 40) -> list[str]:
+        """Like ``differences``, but what is still ending may end first."""
+        deadline = time.monotonic() + seconds
+        while (found := self.differences()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
     def differences(self) -> list[str]:
         """What is on the machine and not in the record, or the other way round; empty when they are equal."""
         record = self.client.get("/v1/state", at=2**52, environment="")
