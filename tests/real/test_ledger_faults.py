@@ -133,6 +133,9 @@ def outcome(base: Path, folder: Path, point: Point) -> str:
             unasked += not line.startswith("acked")
     assert rest == [], (point, "half a batch, or out of order")
     assert unasked <= 1, point
+    refusals = [line for line in lines if line.startswith("refused")]
+    assert all(re.search("disk full|could not be written|out of use", line) for line in refusals), (point, refusals)
+    assert "ENOSPC" in point.fault or not any("disk full" in line for line in lines), (point, lines)
     broken = [start for start, line in told.items() if "could not be written" in line]
     assert all("out of use" in told[start] for start in told if broken and start > broken[0]), (point, told)
     assert ledger.append(drafts(range(7, 8)))[0].index == len(recorded), point

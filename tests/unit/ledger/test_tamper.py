@@ -222,6 +222,25 @@ def test_a_changed_or_added_hash_is_found(path: Path, open_ledger: Open, index: 
         open_ledger().verify()
 
 
+def test_a_hash_too_many_and_another_root_are_found(path: Path, open_ledger: Open) -> None:
+    ledger = open_ledger()
+    count = merkle.node_count(SIZE)
+    with Hand(path) as db:
+        db.execute("INSERT INTO node VALUES (?, zeroblob(32))", (count,))
+    with pytest.raises(Failed, match=f"hash of an event {SIZE} that is not there"):
+        ledger.verify()
+    ledger.close()
+    with pytest.raises(Failed, match=f"its tree is not that of {SIZE} events"):
+        open_ledger()
+    with Hand(path) as db:
+        db.execute("DELETE FROM node WHERE idx = ?", (count,))
+    ledger = open_ledger()
+    with Hand(path) as db:
+        db.execute("UPDATE head SET root = zeroblob(32)")
+    with pytest.raises(Failed, match=f"the root does not match the events 0 to {SIZE - 1}"):
+        ledger.verify()
+
+
 def test_a_record_whose_time_goes_back_is_found(path: Path, open_ledger: Open) -> None:
     """Only a Stelae with a fault could write it: all hashes are right."""
     ledger = open_ledger()
