@@ -111,18 +111,18 @@ def resolvers(*candidates: Path) -> str:
     """
     rest: list[str] = []
     for path in candidates:
-        lines = path.read_text().splitlines() if path.exists() else []
-        servers = [line for line in lines if line.split()[:1] == ["nameserver"]]
-        reachable = [line for line in servers if not _is_loopback(line.split()[1])]
-        rest = rest or [line for line in lines if line.split()[:1] in (["search"], ["options"])]
-        if reachable:
-            return "\n".join([*(line for line in lines if line not in servers), *reachable]) + "\n"
+        words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        rest = rest or [" ".join(line) for line in words if line[:1] in (["search"], ["options"])]
+        servers = [f"nameserver {line[1]}" for line in words if len(line) == 2 and _is_reachable(*line)]
+        if servers:
+            rest = [" ".join(line) for line in words if line[:1] in (["search"], ["options"])]
+            return "".join(f"{line}\n" for line in [*rest, *servers])
     return "".join(f"{line}\n" for line in rest)
 
 
-def _is_loopback(server: str) -> bool:
+def _is_reachable(keyword: str, server: str) -> bool:
     try:
-        return ip_address(server.partition("%")[0]).is_loopback
+        return keyword == "nameserver" and not ip_address(server.partition("%")[0]).is_loopback
     except ValueError:
         return False
 

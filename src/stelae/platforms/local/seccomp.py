@@ -3,6 +3,10 @@
 The profile's format is that of github.com/containers/common (``seccomp.json``): rules with conditions on
 capabilities, architecture and kernel. The OCI runtime specification knows no conditions, so they are
 decided here, for a process without any capability.
+
+Only the machine's own architecture is let in, not its 32-bit relatives: a program for one of those is ended
+by SIGSYS. It halves the time of a launch (the runtime compiles the filter anew each time: 10 ms an
+architecture) and is the smaller surface.
 """
 
 from __future__ import annotations
@@ -39,10 +43,9 @@ def load_filter(
 
 def _convert(profile: Mapping[str, Any], machine: str, kernel: tuple[int, ...]) -> dict[str, Any]:
     architecture, native = _ARCHITECTURES[machine]
-    family = next(entry for entry in profile["archMap"] if entry["architecture"] == native)
     result: dict[str, Any] = {
         "defaultAction": profile["defaultAction"],
-        "architectures": [native, *family.get("subArchitectures", ())],
+        "architectures": [native],
         "syscalls": [_rule(rule) for rule in profile["syscalls"] if _applies(rule, architecture, kernel)],
     }
     if profile.get("defaultErrnoRet") is not None:
