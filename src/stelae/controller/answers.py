@@ -82,7 +82,7 @@ class OpenStreams:
 
 
 class Lines(Response):
-    """Answers 200 with one JSON object a line. An error ends the stream as its last line.
+    """Answers 200 with one JSON object a line; the last one has a ``result`` or an ``error``.
 
     *open_stream* is called when the answer starts; its iterator is closed in the same task, whether the stream
     ended, failed, or the client went away.
@@ -121,11 +121,15 @@ class Lines(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         lines = self.open_stream()
         try:
+            line: Json = {}
             async for line in lines:
                 await self._send_line(send, line)
                 # Sending waits only when the buffer is full: without this a quick stream would stop all others,
                 # and would not see that its client is gone.
                 await anyio.lowlevel.checkpoint()
+            # The last line says that this is the end, so that a connection that breaks off is not taken for it.
+            if "result" not in line:
+                await self._send_line(send, {"result": {}})
         except StelaeError as error:
             await self._send_line(send, error_body(error))
         except Exception as error:  # noqa: BLE001 - the outermost frame of the API

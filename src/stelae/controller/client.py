@@ -70,14 +70,15 @@ class Client:
         self, method: str, route: str, body: Mapping[str, object] | None, progress: Callable[[Json], None],
         **query: object,
     ) -> Json:  # fmt: skip
-        """Read a stream: *progress* is called with each progress object, the result is returned (``{}`` when the
-        stream ends without one). Raises ConnectionLost when it breaks off.
+        """Read a stream: *progress* is called with each progress object, the result is returned. Raises
+        ConnectionLost when the stream breaks off before its result.
         """
         data = json.dumps(body).encode() if body is not None else None
         connection, response = self._send(method, _target(route, query), data)
         try:
             connection.sock.settimeout(None)
-            while message := _next(response):
+            while True:
+                message = _next(response)
                 if "error" in message:
                     raise _error(message)
                 if "result" in message:
@@ -85,7 +86,6 @@ class Client:
                 progress(message.get("progress", {}))
         finally:
             connection.close()
-        return {}
 
     def _ask(self, method: str, target: str, data: Any, *, size: int | None = None) -> Json:
         connection, response = self._send(method, target, data, size)
@@ -141,14 +141,11 @@ def _target(route: str, query: Mapping[str, object]) -> str:
 
 
 def _next(response: http.client.HTTPResponse) -> Json:
-    """Return the next object of a stream, ``{}`` at its end; raises ConnectionLost when it breaks off."""
+    """Return the next object of a stream; raises ConnectionLost when it breaks off."""
     try:
-        line = response.readline()
+        return _parse(response.readline())
     except (OSError, http.client.HTTPException) as error:
         raise _lost() from error
-    if not line and not response.isclosed():
-        raise _lost()
-    return _parse(line) if line else {}
 
 
 def _parse(data: bytes) -> Json:

@@ -4,8 +4,8 @@ Arguments and answers are plain JSON values, so that the API only checks and car
 since 1970 (UTC), sizes are bytes, traffic is in basis points, digests and ids are whole. Every method may
 raise a StelaeError; its ``message`` is the whole first line that a person reads, its ``hint`` says what to do.
 
-A stream yields ``{"progress": {...}}`` any number of times and then ``{"result": {...}}`` once (the output of
-``logs`` has no result). A stream is closed early when the client goes away.
+A stream yields ``{"progress": {...}}`` any number of times and then ``{"result": {...}}`` once (not
+``logs``; the API adds an empty one). A stream is closed early when the client goes away.
 """
 
 from __future__ import annotations

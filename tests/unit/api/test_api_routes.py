@@ -264,7 +264,6 @@ def test_a_request_with_a_key_is_sent_again_when_the_connection_is_lost(tmp_path
         b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
         b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\n{}",
-        b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n12\r\n{"progress":{}}\n\r\n',
     ],
 )  # fmt: skip
 def test_a_broken_answer_is_a_typed_error(tmp_path: Path, answer: bytes) -> None:
@@ -272,6 +271,15 @@ def test_a_broken_answer_is_a_typed_error(tmp_path: Path, answer: bytes) -> None
         Client(path).get("/v1/ping")
     with raw_server(tmp_path / "t", [answer], []) as path, pytest.raises(StelaeError):
         Client(path).follow("GET", "/v1/logs", None, lambda _: None)
+
+
+@pytest.mark.parametrize("end", [b"", b"0\r\n\r\n", b'5\r\n{"res', b"10\r\n"])
+def test_a_stream_that_breaks_off(tmp_path: Path, end: bytes) -> None:
+    answer = b'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n10\r\n{"progress":{}}\n\r\n' + end
+    seen: list[object] = []
+    with raw_server(tmp_path / "s", [answer], []) as path, pytest.raises(ConnectionLost):
+        Client(path).follow("GET", "/v1/logs", None, seen.append)
+    assert seen == [{}]
 
 
 class raw_server:  # noqa: N801 - a context manager

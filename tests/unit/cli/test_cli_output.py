@@ -259,6 +259,12 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert document(stelae("env", "apply", "production", "--dry-run", "--json")) == ANSWERS["apply"]
     assert [arguments[1]["dry_run"] for _, arguments in service.calls] == [True]
     assert asked(service, "apply")[1]["environment"] == "production"
+    names = [f"processes.web{number}" for number in range(12)]
+    changes = [{"environment": "a/new", "path": name, "old": "", "new": "1"} for name in names]
+    service.answers["apply"] = {"changes": changes, "applied": ["a/new"]}
+    new = plain(stelae("env", "apply", "--dry-run"))
+    assert new.startswith("  a/new  new: processes.web0 1 · processes.web1 1 · ")
+    assert len(new.splitlines()) == 3
     service.answers["apply"] = {"changes": [], "applied": []}
     assert plain(stelae("env", "apply")) == "  environments are as the file says\n"
     assert plain(stelae("env", "show")) == snapshot("""\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import click
 
@@ -32,8 +33,7 @@ def apply(controller: Client, out: Screen, text: str, environment: str = "", *, 
     """Show what differs between the environments and the spec *text*, then (unless *dry_run*) apply it."""
     request: Json = {"spec": text, "environment": environment}
     answer = controller.post("/v1/environments/apply", {**request, "dry_run": True})
-    for change in answer["changes"]:
-        out.line(f"  {change['environment']}  {change['path']}: {_value(change['old'])} -> {_value(change['new'])}")
+    _difference(out, answer["changes"])
     if not answer["changes"]:
         out.line("  environments are as the file says")
         return answer
@@ -42,6 +42,21 @@ def apply(controller: Client, out: Screen, text: str, environment: str = "", *, 
     answer = controller.post("/v1/environments/apply", {**request, "dry_run": False})
     out.line(f"  applied: {', '.join(answer['applied'])}")
     return answer
+
+
+def _difference(out: Screen, changes: list[Json]) -> None:
+    """Show each change on a line, but an environment that is new in one paragraph."""
+    of: dict[str, list[Json]] = {}
+    for change in changes:
+        of.setdefault(change["environment"], []).append(change)
+    for environment, found in of.items():
+        if all(change["old"] in (None, "") for change in found):
+            words = " · ".join(f"{change['path']} {_value(change['new'])}" for change in found)
+            for line in textwrap.wrap(f"new: {words}", 90, break_long_words=False):
+                out.line(f"  {environment}  {line}")
+        else:
+            for change in found:
+                out.line(f"  {environment}  {change['path']}: {_value(change['old'])} -> {_value(change['new'])}")
 
 
 @command.command("show", short_help="Show the environments as they were applied.")
@@ -65,4 +80,6 @@ def show_command(env: str, app: str) -> None:
 
 
 def _value(value: object) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    if value in (None, ""):
+        return "nothing"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
