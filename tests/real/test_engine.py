@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +35,7 @@ from stelae.platforms.local.rotation import LogPolicy
 from stelae.platforms.local.runtime import WaitingConmon
 from stelae.platforms.port import EngineInstance
 from stelae.system.installation import Installation
+from stelae.system.mount import mount, unmount
 from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -284,6 +287,7 @@ from pathlib import Path
 from ipaddress import IPv4Network
 from stelae.platforms.local.engine import LocalEngine
 from stelae.system.installation import Installation
+from stelae.system.mount import mount, unmount
 from tests.real.busybox import CONFIG, ErofsRoots, process, spec_of
 name, state, run, subnet, image = sys.argv[1:]
 installation = Installation(name=name, state=Path(state), run=Path(run), subnet=IPv4Network(subnet))
@@ -326,6 +330,109 @@ async def test_a_controller_killed_at_any_moment_leaves_nothing_that_is_not_foun
             assert left(installation) == NOTHING
         finally:
             await engine.close()
+
+
+async def test_the_outside_is_reached_by_the_machines_address_and_reaches_no_instance(
+    engine: LocalEngine, installation: Installation
+) -> None:
+    name, listener = installation.name, "import socket; s = socket.create_server(('198.51.100.2', 7000)); "
+    listener += "print('ready', flush=True); c, a = s.accept(); c.sendall(a[0].encode() + b'\\n'); c.close()"
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], 8000), timeout=1)"
+    inside = ["ip", "netns", "exec", name]
+    try:
+        for words in (
+            f"ip netns add {name}",
+            f"ip link add {name}x type veth peer name eth0 netns {name}",
+            f"ip addr add 198.51.100.1/24 dev {name}x",
+            f"ip link set {name}x up",
+            f"ip -n {name} addr add 198.51.100.2/24 dev eth0",
+            f"ip -n {name} link set eth0 up",
+            f"ip -n {name} route add default via 198.51.100.1",
+        ):
+            subprocess.run(words.split(), check=True, capture_output=True)
+        with subprocess.Popen([*inside, sys.executable, "-c", listener], stdout=subprocess.PIPE) as outside:
+            assert outside.stdout is not None
+            assert outside.stdout.readline() == b"ready\n"
+            _, lines = await run_to_end(engine, "nc -w 5 198.51.100.2 7000")
+            outside.kill()
+        assert lines == ["198.51.100.1"]
+        await launch(engine, "web-1", process("sh", "-c", "nc -l -p 8000 -e echo reached"))
+        address = (await see(engine, "web-1")).address
+        tried = subprocess.run([*inside, sys.executable, "-c", reach, address], capture_output=True, check=False)
+        assert b"Timeout" in tried.stderr
+    finally:
+        subprocess.run(["ip", "link", "del", f"{name}x"], capture_output=True, check=False)
+        subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+async def test_dockers_chain_gets_our_rules_and_loses_them(engine: LocalEngine, installation: Installation) -> None:
+    made = subprocess.run(["iptables", "-N", "DOCKER-USER"], capture_output=True, check=False).returncode == 0
+    try:
+        await engine.ensure_network()
+        await engine.ensure_network()
+        listed = subprocess.run(["iptables", "-S", "DOCKER-USER"], capture_output=True, check=True, text=True).stdout
+        assert len([line for line in listed.splitlines() if installation.bridge in line]) == 2
+        await engine.teardown()
+        listed = subprocess.run(["iptables", "-S", "DOCKER-USER"], capture_output=True, check=True, text=True).stdout
+        assert installation.bridge not in listed
+    finally:
+        if made:
+            subprocess.run(["iptables", "-X", "DOCKER-USER"], capture_output=True, check=True)
+
+
+async def test_launches_leave_no_descriptor_open(engine: LocalEngine) -> None:
+    async def round_trip() -> int:
+        instance = await launch(engine, "web-1", process("true"))
+        await ended(engine, "web-1")
+        await engine.remove(ENVIRONMENT, instance)
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    first = await round_trip()
+    assert [await round_trip() for _ in range(3)] == [first] * 3
+
+
+async def test_crun_where_it_runs(installation: Installation, erofs: Path, tmp_path: Path) -> None:
+    """On a hybrid host crun runs when cgroup v2 has no controller left."""
+    controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
+    taken = tmp_path / "controllers"
+    taken.mkdir()
+    names = controllers.read_text().split() if controllers.exists() else []
+    if names:
+        mount("none", taken, "cgroup", data=",".join(names))
+    engine = new_engine(installation, erofs, runtime=shutil.which("crun"))
+    try:
+        seen, _ = await run_to_end(engine, "exec tail /dev/zero", memory=16 * MIB)
+        assert seen.exit is not None
+        assert seen.exit.out_of_memory
+        await launch(engine, "web-2")
+        assert (await see(engine, "web-2")).running
+        for item in await engine.observe(ENVIRONMENT):
+            await engine.remove(ENVIRONMENT, item.id)
+        assert left(installation) == NOTHING
+        with pytest.raises(Failed) as caught:
+            await launch(engine, "web-3", process("/no/such/program"))
+        assert "no/such/program" in " ".join(caught.value.details)
+    finally:
+        await engine.close()
+        if names:
+            unmount(taken)
+
+
+async def test_a_full_disk_is_a_typed_error_and_leaves_nothing(
+    engine: LocalEngine, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.ensure_network()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for owner, name in ((launcher_module, "write_bundle"), (record, "save")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, full)
+            with pytest.raises(Failed, match="No space left"):
+                await launch(engine, "web-1")
+        assert left(installation) == NOTHING
+    await launch(engine, "web-1")
 
 
 class PowerCut(BaseException):

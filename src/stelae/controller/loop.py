@@ -33,6 +33,9 @@ DRAINING = 0.1
 AFTER_FAILURE = 1.0
 """Seconds to wait after an act that failed, so that a broken part is not hammered."""
 
+LONGEST_ERROR = 2_000
+"""Characters of an act's error that are recorded: an entry of the record has a limit."""
+
 
 class EnvironmentLoop:
     """Holds one environment to its record."""
@@ -129,5 +132,6 @@ class EnvironmentLoop:
             await self._platform.apply(action, self._env)
         except StelaeError as error:
             log.warning("action.failed", environment=self.name, verb=action.verb, problem=str(error))
-            return ActionDone(number=action.number, error="; ".join((str(error), *error.details[-3:])))
+            text = "; ".join((str(error), *error.details[-3:]))
+            return ActionDone(number=action.number, error=text[:LONGEST_ERROR])
         return ActionDone(number=action.number)

@@ -7,11 +7,13 @@ sees it; ``changed`` wakes those who wait for something to happen.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from stelae.core import fold
 from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Failed
 from stelae.domain.event import Event, Recorded
 from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.ledger import state_codec
@@ -39,8 +41,10 @@ class Record:
         """Fold the ledger, from the cached state where there is one: it may be deleted at any time."""
         cached = self._projections.load(PROJECTION)
         state = InstallationState()
-        if cached is not None and cached[0] <= self.ledger.size:
-            state = state_codec.decode(cached[1])
+        if cached is not None:
+            # A projection of another version's state is no use, and no harm.
+            with contextlib.suppress(Failed):
+                state = state_codec.decode(cached[1])
         for recorded in self.ledger.read(state.size):
             state = fold.apply(state, recorded)
         return state
