@@ -432,6 +432,7 @@ async def test_a_full_disk_is_a_typed_error_and_leaves_nothing(
             with pytest.raises(Failed, match="No space left"):
                 await launch(engine, "web-1")
         assert left(installation) == NOTHING
+        assert list(places(installation)) == []
     await launch(engine, "web-1")
 
 

@@ -105,19 +105,17 @@ def user_of(text: str) -> tuple[int, int]:
 
 
 def resolvers(*candidates: Path) -> str:
-    """Return the first resolv.conf that names a server which an instance can reach, else one without servers.
+    """Return the first resolv.conf that names a server which an instance can reach, else an empty one.
 
     A server on a loopback address, such as systemd-resolved's stub, is not reachable from another namespace.
     """
-    rest: list[str] = []
     for path in candidates:
         words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-        rest = rest or [" ".join(line) for line in words if line[:1] in (["search"], ["options"])]
         servers = [f"nameserver {line[1]}" for line in words if len(line) == 2 and _is_reachable(*line)]
         if servers:
-            rest = [" ".join(line) for line in words if line[:1] in (["search"], ["options"])]
-            return "".join(f"{line}\n" for line in [*rest, *servers])
-    return "".join(f"{line}\n" for line in rest)
+            others = [" ".join(line) for line in words if line[:1] in (["search"], ["options"])]
+            return "".join(f"{line}\n" for line in [*others, *servers])
+    return ""
 
 
 def _is_reachable(keyword: str, server: str) -> bool:

@@ -26,7 +26,7 @@ from stelae.platforms.local.exits import ExitWatch
 from stelae.platforms.local.handle import Handle, look, open_handle
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.local.launcher import Launcher, Roots
-from stelae.platforms.local.logs import LogReader
+from stelae.platforms.local.logs import LogReader, last_texts
 from stelae.platforms.local.place import (
     Place,
     cid_to_key,
@@ -88,9 +88,10 @@ class LocalEngine:
     async def kill(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """End the instance: SIGKILL to its first process, with which the kernel ends all of its namespace."""
         place = place_of(self._installation, environment, instance)
-        if place.folder.is_dir():
-            place.killed.touch()
-            self._signal(place, signal.SIGKILL)
+        async with self._locks[place.key]:
+            if place.folder.is_dir():
+                place.killed.touch()
+                self._signal(place, signal.SIGKILL)
 
     async def remove(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Take away all that the instance has, ending it first when it runs; its log is kept for a while."""
@@ -98,7 +99,8 @@ class LocalEngine:
         async with self._locks[place.key]:
             await run_sync(self._launcher.remove, place)
             self._drop(environment, instance)
-        self._locks.pop(place.key, None)
+        if not self._locks[place.key].locked():  # nobody waited for it
+            del self._locks[place.key]
         await run_sync(prune, self._installation, place.app, place.environment, self._policy)
 
     async def observe(self, environment: EnvironmentId) -> Sequence[EngineInstance]:
@@ -136,6 +138,10 @@ class LocalEngine:
                 await anyio.sleep(_FOLLOW_SECONDS)
             for line in reader.finish():
                 yield line
+
+    async def last_lines(self, environment: EnvironmentId, instance: InstanceId) -> tuple[str, ...]:
+        """Return the last lines of the instance's output that are not blank."""
+        return await run_sync(last_texts, place_of(self._installation, environment, instance).logs)
 
     def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
         """Have *changed* called when an instance ends; from now on output is rotated too."""

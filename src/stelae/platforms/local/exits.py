@@ -55,7 +55,8 @@ class ExitWatch:
             *_, length = _HEADER.unpack_from(data)
             name = data[_HEADER.size : _HEADER.size + length].rstrip(b"\0")
             data = data[_HEADER.size + length :]
-            self._appeared(os.fsdecode(name))
+            if name:  # else the queue was full; the next regular look finds what was missed
+                self._appeared(os.fsdecode(name))
 
     def close(self) -> None:
         """Stop watching."""

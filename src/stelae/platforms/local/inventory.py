@@ -44,7 +44,7 @@ class Inventory:
 def list_all(installation: Installation, cgroup_parent: str = "") -> Inventory:
     """Return what the machine holds for *installation*, read from the kernel and the run folder."""
     namespaces = netns_folder(installation)
-    points = [mount.point for mount in mounts_below(installation.run)]
+    points = [mount.point for mount in mounts_below(installation.run) if mount.point != installation.run]
     below = {point.name for point in points if point.parent == namespaces}
     files = {path.name for path in namespaces.iterdir()} if namespaces.is_dir() else set()
     records = [(place, record.load(place)) for place in places(installation)]
@@ -88,7 +88,8 @@ def teardown(installation: Installation, cgroup_parent: str = "") -> None:
         for netns in netns_folder(installation).iterdir():
             drop_namespace(netns)
     for mount in reversed(mounts_below(installation.run)):
-        unmount(mount.point, MNT_DETACH)
+        if mount.point != installation.run:
+            unmount(mount.point, MNT_DETACH)
     shutil.rmtree(runtime_of(installation, "").state, ignore_errors=True)
     for folder in ("instances", "exits", "netns"):
         shutil.rmtree(installation.run / folder, ignore_errors=True)

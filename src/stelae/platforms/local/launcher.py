@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stelae.domain.digest import Digest
+from stelae.domain.errors import Failed
 from stelae.platforms.local import record
 from stelae.platforms.local.addresses import AddressPool
 from stelae.platforms.local.bundle import Host, write_bundle
@@ -80,11 +81,13 @@ class Launcher:
         self.remove(place)
         if not self._ready:
             self.ensure_network()
-        begun = self._begin(place)
         try:
-            created = self._create(place, spec, begun)
-            runtime_of(self._installation, begun.runtime).start(place.cid)
+            created = self._create(place, spec, self._begin(place))
+            runtime_of(self._installation, created.runtime).start(place.cid)
             record.save(place, created.at(Stage.STARTED))
+        except OSError as error:
+            self.remove(place)
+            raise Failed(f"{place.key} could not be launched: {error}") from error
         except BaseException:
             self.remove(place)
             raise
@@ -92,7 +95,10 @@ class Launcher:
     def remove(self, place: Place) -> None:
         """Take away all that the instance has; raises Failed when the machine refuses."""
         found = record.load(place)
-        sweep(place, self.cgroups, self.network, found)
+        try:
+            sweep(place, self.cgroups, self.network, found)
+        except OSError as error:
+            raise Failed(f"{place.key} could not be removed: {error}") from error
         if found is not None:
             self._addresses.free(found.address)
 
@@ -101,6 +107,8 @@ class Launcher:
         try:
             binary = self._runtime or choose_runtime()
             begun = Record(stage=Stage.PREPARING, address=address, runtime=binary)
+            # the settings in it are nobody's on the machine but root's
+            (self._installation.run / "instances").mkdir(mode=0o700, parents=True, exist_ok=True)
             place.folder.mkdir(parents=True)
             place.logs.mkdir(parents=True, exist_ok=True)
             record.save(place, begun)

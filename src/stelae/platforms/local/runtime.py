@@ -154,8 +154,8 @@ def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
         "--exit-dir": str(exits_folder(place.installation)),
         "--log-path": f"k8s-file:{place.log}",
     }
-    flags = ["--full-attach", "--no-sync-log", "--no-new-keyring"]
-    return [conmon, *(word for option in options.items() for word in option), *flags]
+    words = [word for option in options.items() for word in option]
+    return [conmon, *words, "--full-attach", "--no-sync-log"]
 
 
 def _reply(descriptor: int, place: Place) -> dict[str, Any]:
