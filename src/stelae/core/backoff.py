@@ -1,4 +1,5 @@
-"""Back-off: an instance that ends unasked is launched again, at once at first, then more and more slowly."""
+"""Back-off: an instance that ends unasked, or cannot be launched, is launched again, at once at first, then more
+and more slowly."""
 
 from __future__ import annotations
 

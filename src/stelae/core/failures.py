@@ -48,10 +48,10 @@ def _of_running(env: EnvironmentState, instance: Instance, seen: Observation, no
         return
     problem = f": {view.problem}" if view.problem else ""
     if instance.ever_ready and view.phase is SeenPhase.UNREADY:
-        yield Failure(reason=f"instance {instance.id} was ready and is not any more{problem}")
+        reason = f"instance {instance.id} was ready and is not any more{problem}"
+        yield Failure(reason=reason, details=view.last_lines)
         return
     process = env.releases[instance.release].process(instance.process)
     if process is not None and now - instance.launched_at >= process.health.start:
-        yield Failure(
-            reason=f"instance {instance.id} was not ready within {process.health.start / SECOND:g} s{problem}"
-        )
+        reason = f"instance {instance.id} was not ready within {process.health.start / SECOND:g} s{problem}"
+        yield Failure(reason=reason, details=view.last_lines)

@@ -248,7 +248,8 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
         return env
     env = replace(env, pending=_without(env.pending, str(event.number)), applied=max(env.applied, event.number))
     if action.verb is Verb.LAUNCH:
-        return _instance(env, action.instance, started=not event.error, failed=event.error)
+        env = _instance(env, action.instance, started=not event.error, failed=event.error)
+        return _ended_unasked(env, env.instances[action.instance], at) if event.error else env
     if event.error:
         return env
     if action.verb is Verb.ROUTE:
@@ -300,7 +301,10 @@ def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> 
     if known is None or known.exit is not None:
         return env
     env = _instance(env, name, exit=exit_, ready_at=None)
-    if known.stopped_at is not None:
-        return env
-    key = backoff.key(known.release, known.process)
-    return replace(env, backoff=_with(env.backoff, key, backoff.after(env.backoff.get(key), known, at)))
+    return env if known.stopped_at is not None else _ended_unasked(env, known, at)
+
+
+def _ended_unasked(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
+    """Count an end, or a launch that failed, so that the next launch waits where they come in a row."""
+    key = backoff.key(instance.release, instance.process)
+    return replace(env, backoff=_with(env.backoff, key, backoff.after(env.backoff.get(key), instance, at)))

@@ -49,6 +49,7 @@ class Seen:
     address: str = ""
     exit: Exit | None = None
     problem: str = ""  # why the last probe failed, in words
+    last_lines: tuple[str, ...] = ()  # of the output of a candidate that is about to be given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

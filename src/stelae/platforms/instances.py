@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 from stelae.core import converge
+from stelae.core.target import given_up_at
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
@@ -16,9 +18,12 @@ from stelae.domain.errors import Failed
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
-from stelae.domain.units import Instant
+from stelae.domain.units import SECOND, Instant
 from stelae.platforms.port import Engine, EngineInstance, LaunchSpec, LogLine, RouteEntry, Router, RouterView
 from stelae.platforms.probe import Prober
+
+SOON = SECOND
+"""How long before an instance is given up its output is looked at, so that no decision comes before the look."""
 
 Key = tuple[EnvironmentId, InstanceId]
 
@@ -42,7 +47,7 @@ class InstancePlatform:
         as_of = self._clock()
         running = await self._engine.observe(env.id)
         view = await self._router.observe(env.id)
-        instances = {found.id: self._seen(env, found, view) for found in running}
+        instances = {found.id: await self._told(env, self._seen(env, found, view), as_of) for found in running}
         return Observation(
             as_of=as_of,
             applied=env.applied,
@@ -71,6 +76,16 @@ class InstancePlatform:
         was_ready = state.ever or (record is not None and record.ever_ready)
         phase = Phase.READY if state.ready else Phase.UNREADY if was_ready and state.problem else Phase.STARTING
         return Seen(id=found.id, phase=phase, connections=connections, address=found.address, problem=state.problem)
+
+    async def _told(self, env: EnvironmentState, seen: Seen, as_of: Instant) -> Seen:
+        """Add the end of its output to a candidate that is about to be given up: the reason often stands there."""
+        record, rollout = env.instances.get(seen.id), env.rollout
+        if record is None or rollout is None or record.release != rollout.candidate:
+            return seen
+        limit = given_up_at(env, record)
+        if seen.phase is Phase.UNREADY or (limit is not None and limit - SOON <= as_of):
+            return replace(seen, last_lines=await self._engine.last_lines(env.id, seen.id))
+        return seen
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
         """See ``Platform.actions``."""

@@ -97,6 +97,9 @@ class Engine(Protocol):
     def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output from its start; with *follow* wait for more until it ends."""
 
+    async def last_lines(self, environment: EnvironmentId, instance: InstanceId) -> tuple[str, ...]:
+        """Return the end of the instance's output, a few lines, at the cost of a look."""
+
     def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
         """Have *changed* called, from the event loop, when an instance of an environment has ended."""
 

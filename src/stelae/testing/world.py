@@ -75,6 +75,7 @@ class World:
     reachable: bool = True
     complete: bool = True
     next_fails: Verb | None = None
+    always_fails: Verb | None = None
 
     @classmethod
     def of(cls, environment: Environment) -> World:
@@ -125,6 +126,7 @@ class World:
             connections=connections,
             exit=thing.ended,
             problem="it did not answer",
+            last_lines=("it said something",),
         )
 
     def _age(self) -> None:
@@ -151,7 +153,7 @@ class World:
 
     def act(self, action: Action) -> None:
         """Carry out *action* and record its outcome."""
-        if self.next_fails is action.verb:
+        if action.verb in (self.next_fails, self.always_fails):
             self.next_fails = None
             self.record(ev.ActionDone(number=action.number, error="made to fail"))
             return

@@ -6,9 +6,17 @@ import pytest
 
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
+from stelae.domain.observation import Exit
 from stelae.domain.state import DeploymentKind, Outcome
 from stelae.domain.units import MILLISECOND, MINUTE, SECOND
+from stelae.testing.world import World
 from tests.unit.core.fixtures import WEB, deployed, outcome, release, world
+
+
+def _launches(made: World) -> int:
+    acts = [event.action for _, event in made.log if isinstance(event, ev.ActionIntended)]
+    return sum(1 for action in acts if action.verb is Verb.LAUNCH)
+
 
 KINDS = ["recreate", "rolling", "blue-green"]
 V1, V2, V3 = release("v1"), release("v2"), release("v3")
@@ -72,6 +80,14 @@ def test_the_last_lines_of_an_exit_are_kept() -> None:
     name = made.request(V2)
     made.run()
     assert made.env.deployments[name].details == ("it broke",)
+
+
+def test_the_last_lines_of_a_candidate_that_hangs_are_kept() -> None:
+    made = deployed()
+    made.behave(V2, ready_after=None)
+    name = made.request(V2)
+    made.run()
+    assert made.env.deployments[name].details == ("it said something",)
 
 
 def test_a_first_deployment_that_fails_leaves_nothing() -> None:
@@ -168,14 +184,9 @@ def test_an_instance_that_dies_is_replaced_and_a_crash_loop_backs_off() -> None:
     victim = next(iter(made.things.values()))
     made.behave(V1, ready_after=None, exits_after=10 * MILLISECOND)
     victim.behaviour = made.behaviours[V1.id]
-    launches = sum(
-        1 for _, event in made.log if isinstance(event, ev.ActionIntended) and event.action.verb is Verb.LAUNCH
-    )
+    launches = _launches(made)
     made.run(seconds=300)
-    again = sum(
-        1 for _, event in made.log if isinstance(event, ev.ActionIntended) and event.action.verb is Verb.LAUNCH
-    )
-    assert 5 <= again - launches <= 15  # 0, 1, 2, 4, … 60 s apart, not a storm
+    assert 5 <= _launches(made) - launches <= 15  # 0, 1, 2, 4, … 60 s apart, not a storm
     assert len(made.table) == 3
 
 
@@ -256,6 +267,18 @@ def test_a_launch_that_fails_reverts() -> None:
     made.run()
     assert outcome(made, name) is Outcome.REVERTED
     assert "could not be launched: made to fail" in made.env.deployments[name].why
+
+
+def test_launches_that_always_fail_back_off_and_are_tried_again() -> None:
+    made = deployed(worker=0)
+    next(iter(made.things.values())).ended = Exit(code=137, at=made.now)
+    made.always_fails = Verb.LAUNCH
+    before = _launches(made)
+    made.run(seconds=300)
+    assert 5 <= _launches(made) - before <= 15  # 0, 1, 2, 4, … 60 s apart, not a storm
+    made.always_fails = None
+    made.run(seconds=120)
+    assert len(made.table) == 4
 
 
 def test_down_ends_everything_and_start_brings_it_back() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -129,10 +130,7 @@ class WaitingConmon:
             raise Failed(f"conmon ended with status {self._process.returncode}", details=last_lines(words))
         reply = _reply(self._answer, self._place)
         if reply.get("data", -1) <= 0:
-            raise Failed(
-                f"the container of {self._place.key} could not be created",
-                details=last_lines(str(reply.get("message", "conmon ended without a word")).encode()),
-            )
+            raise Failed(f"no container: {_words(str(reply.get('message', 'conmon ended without a word')))}")
         process = identify(int(reply["data"]))
         monitor = identify(int((self._place.folder / "conmon.pid").read_text()))
         if process is None or monitor is None:
@@ -156,6 +154,14 @@ def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
     }
     words = [word for option in options.items() for word in option]
     return [conmon, *words, "--full-attach", "--no-sync-log"]
+
+
+def _words(message: str) -> str:
+    """Return what the runtime says of a failure, without the frame of its log lines
+    (runc: ``time="…" level=error msg="…"``, the words quoted as in Go)."""
+    framed = re.findall(r'\bmsg="((?:[^"\\]|\\.)*)"', message)
+    found = [text.replace('\\"', '"').replace("\\\\", "\\") for text in framed] or last_lines(message.encode(), 3)
+    return "; ".join(found)
 
 
 def _reply(descriptor: int, place: Place) -> dict[str, Any]:
