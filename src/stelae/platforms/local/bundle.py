@@ -65,14 +65,15 @@ def write_bundle(
         path = place.folder / Path(destination).name
         path.write_text(text)
         path.chmod(0o644)  # whatever the controller's umask is, the instance's user reads it
-    mounts = [*_system_mounts(spec.process, unified=host.unified), *_tmpfs_mounts(spec.process)]
+    user = user_of((image.get("config") or {}).get("User") or "")
+    mounts = [*_system_mounts(spec.process, unified=host.unified), *_tmpfs_mounts(spec.process, user)]
     mounts += [_file_mount(place.folder / Path(name).name, name) for name in files]
     _check_mount_points(root, [entry["destination"] for entry in mounts])
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": str(root), "readonly": True},
         "hostname": spec.instance[:63],
-        "process": _process(spec, image.get("config") or {}),
+        "process": _process(spec, user, image.get("config") or {}),
         "mounts": mounts,
         "linux": _linux(place, spec.process, host),
     }
@@ -125,12 +126,11 @@ def _is_reachable(keyword: str, server: str) -> bool:
         return False
 
 
-def _process(spec: LaunchSpec, config: Mapping[str, Any]) -> dict[str, Any]:
-    uid, gid = user_of(config.get("User") or "")
+def _process(spec: LaunchSpec, user: tuple[int, int], config: Mapping[str, Any]) -> dict[str, Any]:
     own_score = int(Path("/proc/self/oom_score_adj").read_text())
     return {
         "terminal": False,
-        "user": {"uid": uid, "gid": gid},
+        "user": {"uid": user[0], "gid": user[1]},
         "args": list(spec.process.command),
         "env": environment_of(spec, config.get("Env") or ()),
         "cwd": config.get("WorkingDir") or "/",
@@ -181,9 +181,11 @@ def _system_mounts(process: Process, *, unified: bool) -> list[dict[str, Any]]:
     return mounts
 
 
-def _tmpfs_mounts(process: Process) -> list[dict[str, Any]]:
+def _tmpfs_mounts(process: Process, user: tuple[int, int]) -> list[dict[str, Any]]:
+    # the owner is what lets the process write: runc 1.1 takes the mode from the folder that is mounted over
+    owner = [f"uid={user[0]}", f"gid={user[1]}", "mode=1777"]
     return [
-        _mount(entry.path, "tmpfs", "tmpfs", [*_QUIET, "mode=1777", f"size={entry.size}"])
+        _mount(entry.path, "tmpfs", "tmpfs", [*_QUIET, *owner, f"size={entry.size}"])
         for entry in sorted(process.tmpfs, key=lambda entry: entry.path)
     ]
 
