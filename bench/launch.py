@@ -1,13 +1,13 @@
 """How long one instance takes from "launch" to its process running, beside what the same parts take by hand.
 
-``measure()`` gives medians in milliseconds:
+``measure()`` gives samples in milliseconds, taken in turn:
 ``raw``      conmon + the runtime with a plain bundle: no network, no filter, no limits, nothing recorded;
 ``stelae``   ``LocalEngine.launch``: own network, limits, system call filter, log, record;
 ``network``  the part of it that makes the network;
 ``four``     four launches at once, until the last one runs;
-``docker``   ``docker run -d`` of the same program, when asked for and a daemon answers.
+``docker``   ``docker run -d`` of the same program, when a daemon is given.
 
-Run as ``python -m bench.launch [--docker] [--rounds N]``, as root.
+Run as ``python -m bench.launch [--rounds N]``, as root.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.dockerd import Docker
 from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
 
 from stelae.platforms.local.engine import LocalEngine
@@ -36,65 +38,74 @@ from stelae.system.installation import Installation
 from stelae.system.mount import mount, unmount
 
 PROGRAM = ("sleep", "1000")
+DOCKER_IMAGE = "stelae-launch"
 
 
-def measure(rounds: int = 15, *, docker: bool = False) -> dict[str, float | str]:
-    """Return the medians of *rounds* launches of each kind in milliseconds, and the runtime's name."""
-    with tempfile.TemporaryDirectory(prefix="stelae-bench-") as name, _crun_allowed(Path(name)):
+def measure(rounds: int = 15, docker: Docker | None = None) -> dict[str, list[float]]:
+    """Return the times of *rounds* launches of each kind, in milliseconds."""
+    with tempfile.TemporaryDirectory(prefix="stelae-bench-") as name:
         folder = Path(name)
         image = make_erofs(folder)
+        if docker is not None:
+            _import_image(docker, folder)
         with own_installation(folder) as installation:
-            result = asyncio.run(_measure(installation, image, rounds))
-        if docker:
-            result["docker"] = _docker(folder / "root", rounds)
-    return result
+            return asyncio.run(_measure(installation, image, rounds, docker))
 
 
 @contextlib.contextmanager
-def _crun_allowed(folder: Path) -> Iterator[None]:
-    """On a hybrid host, take the last controllers away from cgroup v2 for the time, so that crun runs there."""
-    left = Path("/sys/fs/cgroup/unified/cgroup.controllers")
-    controllers = left.read_text().split() if left.exists() else []
-    if not controllers:
-        yield
-        return
-    point = folder / "controllers"
-    point.mkdir()
-    mount("none", point, "cgroup", data=",".join(controllers))
+def crun_allowed() -> Iterator[None]:
+    """On a hybrid host, take the last controllers away from cgroup v2 for the time, so that crun runs there.
+
+    Where they are in use nothing is done, and everything is measured with runc.
+    """
+    unified = Path("/sys/fs/cgroup/unified")
+    controllers = _words(unified / "cgroup.controllers")
+    point = Path(tempfile.mkdtemp(prefix="stelae-controllers-"))
+    mounted = False
     try:
+        with contextlib.suppress(OSError):
+            for name in _words(unified / "cgroup.subtree_control"):  # runc has left them there
+                (unified / "cgroup.subtree_control").write_text(f"-{name}")
+            if controllers:
+                mount("none", point, "cgroup", data=",".join(controllers))
+                mounted = True
         yield
     finally:
-        unmount(point)
+        if mounted:
+            unmount(point)
+        point.rmdir()
 
 
-async def _measure(installation: Installation, image: Path, rounds: int) -> dict[str, float | str]:
+def _words(file: Path) -> list[str]:
+    return file.read_text().split() if file.exists() else []
+
+
+async def _measure(
+    installation: Installation, image: Path, rounds: int, docker: Docker | None
+) -> dict[str, list[float]]:
     roots = ErofsRoots(installation, image)
     engine = LocalEngine(installation, roots, lambda _: CONFIG)
     await engine.prepare(spec_of("web-0", process(*PROGRAM)).release)
     network, netns = Network(installation), installation.run / "netns" / "bench"
     address = list(installation.subnet.hosts())[-1]
-    raw, own, four, networks = [], [], [], []
+    times: dict[str, list[float]] = defaultdict(list)
     for number in range(rounds):
-        raw.append(_raw(place_of(installation, ENVIRONMENT, f"raw-{number}"), roots.point))  # type: ignore[arg-type]
+        times["raw"].append(_raw(place_of(installation, ENVIRONMENT, f"raw-{number}"), roots.point))  # type: ignore[arg-type]
         began = time.perf_counter()
         await engine.launch(spec_of(f"web-{number}", process(*PROGRAM)))
-        own.append((time.perf_counter() - began) * 1000)
-        networks.append(_milliseconds(lambda: network.attach(address, netns)))
+        times["stelae"].append((time.perf_counter() - began) * 1000)
+        times["network"].append(_milliseconds(lambda: network.attach(address, netns)))
         network.detach(address, netns)
         began = time.perf_counter()
         together = [spec_of(f"four-{number}-{index}", process(*PROGRAM)) for index in range(4)]
         await asyncio.gather(*(engine.launch(spec) for spec in together))
-        four.append((time.perf_counter() - began) * 1000)
+        times["four"].append((time.perf_counter() - began) * 1000)
         for seen in await engine.observe(ENVIRONMENT):
             await engine.remove(ENVIRONMENT, seen.id)
+        if docker is not None:
+            times["docker"].append(_docker(docker))
     await engine.close()
-    return {
-        "runtime": Path(choose_runtime()).name,
-        "raw": statistics.median(raw),
-        "stelae": statistics.median(own),
-        "network": statistics.median(networks),
-        "four": statistics.median(four),
-    }
+    return dict(times)
 
 
 def _raw(place: Place, root: Path) -> float:
@@ -132,20 +143,18 @@ def _raw(place: Place, root: Path) -> float:
     return took
 
 
-def _docker(root: Path, rounds: int) -> float:
-    tar = subprocess.run(["tar", "-C", str(root), "-c", "."], check=True, capture_output=True).stdout
-    subprocess.run(["docker", "import", "-", "stelae-bench"], input=tar, check=True, capture_output=True)
-    took = []
-    try:
-        for _ in range(rounds):
-            began = time.perf_counter()
-            words = ["docker", "run", "-d", "--rm", "stelae-bench", "/bin/sleep", "1000"]
-            container = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
-            took.append((time.perf_counter() - began) * 1000)
-            subprocess.run(["docker", "kill", container], check=True, capture_output=True)
-    finally:
-        subprocess.run(["docker", "rmi", "-f", "stelae-bench"], check=False, capture_output=True)
-    return statistics.median(took)
+def _import_image(docker: Docker, folder: Path) -> None:
+    tar = folder / "root.tar"
+    subprocess.run(["tar", "-C", str(folder / "root"), "-cf", str(tar), "."], check=True)
+    docker("import", "-", DOCKER_IMAGE, stdin=tar)
+
+
+def _docker(docker: Docker) -> float:
+    began = time.perf_counter()
+    container = docker("run", "-d", "--memory", "64m", DOCKER_IMAGE, *PROGRAM)
+    took = (time.perf_counter() - began) * 1000
+    docker("rm", "-f", container)
+    return took
 
 
 def _milliseconds(work: object) -> float:
@@ -155,20 +164,17 @@ def _milliseconds(work: object) -> float:
 
 
 def main() -> None:
-    """Print the figures, with ratios to ``raw``."""
+    """Print the medians, with ratios to ``raw``."""
     parser = argparse.ArgumentParser(description="launch times")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--docker", action="store_true")
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("launching instances needs root")
-    result = measure(options.rounds, docker=options.docker)
-    raw = result["raw"]
-    for name, value in result.items():
-        if isinstance(value, float) and isinstance(raw, float):
-            print(f"{name:10}{value:9.1f} ms{value / raw:8.2f} x raw")
-        else:
-            print(f"{name:10}{value:>9}")
+    with crun_allowed():
+        print(Path(choose_runtime()).name)
+        medians = {name: statistics.median(times) for name, times in measure(options.rounds).items()}
+    for name, value in medians.items():
+        print(f"{name:10}{value:9.1f} ms{value / medians['raw']:8.2f} x raw")
 
 
 if __name__ == "__main__":

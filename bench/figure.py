@@ -1,0 +1,67 @@
+"""Figures: samples with their median and spread, beside a goal; and the Markdown tables made of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a table: *samples* in milliseconds. ``goal`` is the most that the median should be.
+
+    ``quoted`` samples were not measured in this run: they are the issue's, of another tool on a like machine.
+    """
+
+    name: str
+    samples: Sequence[float]
+    goal: float | None = None
+    quoted: bool = False
+
+    @property
+    def median(self) -> float:
+        """The middle of the samples, in milliseconds."""
+        return statistics.median(self.samples)
+
+    @property
+    def reached(self) -> bool:
+        """True when there is no goal, or the median is within it."""
+        return self.goal is None or self.median <= self.goal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table: the ratios are to the row at index *base*."""
+
+    title: str
+    text: str
+    rows: Sequence[Row]
+    base: int = 0
+
+    def markdown(self) -> str:
+        """Return the section as Markdown."""
+        lines = [
+            f"## {self.title}", "", self.text, "",
+            "| | median | fastest to slowest | ratio | goal | reached |",
+            "|---|--:|--:|--:|--:|---|",
+        ]  # fmt: skip
+        unit = self.rows[self.base].median
+        lines += [_line(row, row.median / unit) for row in self.rows]
+        return "\n".join(lines) + "\n"
+
+
+def _line(row: Row, ratio: float) -> str:
+    spread = "quoted, not measured here"
+    if not row.quoted:
+        spread = f"{shown(min(row.samples))} to {shown(max(row.samples))} ({len(row.samples)} runs)"
+    goal = "" if row.goal is None else f"≤ {shown(row.goal)}"
+    verdict = "" if row.goal is None else "yes" if row.reached else "**no**"
+    return f"| {row.name} | {shown(row.median)} | {spread} | {ratio:.2f} | {goal} | {verdict} |"
+
+
+def shown(milliseconds: float) -> str:
+    """Return a time for a person: three digits, in ms or s."""
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.2f} s"
+    return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.1f} ms"
