@@ -58,7 +58,7 @@ def test_a_controller_that_is_away_drops_nothing(machine: Machine) -> None:
         result = load.stop()
         assert not result.failures, result.failures[:5]
         assert not result.lost(collector.counts())
-    since = [item for item in machine.json("history", "-n", "200")["events"] if item["index"] >= before]
+    since = [item for item in machine.json("history", "-n", "200", "--all")["events"] if item["index"] >= before]
     assert {item["kind"] for item in since} == {"controller.started"}, "adopting must not touch anything"
     assert machine.differences_soon() == []
 

@@ -166,7 +166,7 @@ def _deployment_routes(service: Service) -> list[Route]:
 def _record_routes(service: Service) -> list[Route]:
     async def history(request: Request) -> Json:
         query = _query(request, messages.HistoryQuery)
-        return await service.history(query.environment, query.limit)
+        return await service.history(query.environment, query.limit, query.everything)
 
     async def show(request: Request) -> Json:
         return await service.show(_query(request, messages.ShowQuery).ref)

@@ -76,9 +76,9 @@ class Service(Protocol):
         "hosts": [...], "warm": {release: until}, "rollout": {...} or null}``.
         """
 
-    async def history(self, environment: str, limit: int) -> Json:
-        """The newest *limit* events of *environment* (``""``: of all), oldest first:
-        ``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``."""
+    async def history(self, environment: str, limit: int, everything: bool) -> Json:
+        """The newest *limit* events of *environment* (``""``: of all), oldest first; with *everything* each act
+        and observation too: ``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``."""
 
     async def show(self, ref: str) -> Json:
         """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit", ...}``."""
@@ -91,7 +91,7 @@ class Service(Protocol):
         """Progress ``{"instance", "at", "stream", "text"}``, one a line of output."""
 
     async def down(self, actor: str, app: str) -> Json:
-        """Stop the environments of *app*: ``{"stopped": [...]}``; ``""`` stops all of them and the proxy."""
+        """Stop the environments of *app*: ``{"stopped": [...]}``; ``""`` stops all of them."""
 
     async def start(self, actor: str, app: str) -> Json:
         """Serve again what ``down`` stopped: ``{"started": [...]}``; ``""`` for every app."""

@@ -1,7 +1,7 @@
 """The controller as a process: check the ledger, take over what runs, hold it, answer; end without a trace.
 
 Ending the controller ends nothing else: instances, their monitors and the proxy go on, and the next
-controller adopts them.
+controller adopts them. Only where nothing runs, the proxy and the network go too.
 """
 
 from __future__ import annotations
@@ -74,9 +74,6 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    async def at_rest() -> None:
-        await to_thread.run_sync(lambda: stop_supervisor(installation))
-
     async with asyncio.TaskGroup() as group:
         loops = Loops(record, platform, now, group)
         mirror = Mirror(installation.sources)
@@ -88,7 +85,6 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
             queries=Queries(record, platform),
             storage=Storage(record, mirror, builder, layout, roots, installation.layers, now),
             http_port=installation.http_port,
-            at_rest=at_rest,
         )
         loops.start()
         serving = group.create_task(serve(service, installation, ready))
@@ -98,7 +94,16 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         loops.stop()
     await platform.close()
     await engine.close()
+    if not any(env.instances or env.table for env in record.state.environments.values()):
+        await _leave_nothing(installation, engine, roots)
     log.info("controller.stopped", events=record.state.size)
+
+
+async def _leave_nothing(installation: Installation, engine: LocalEngine, roots: Roots) -> None:
+    """Nothing is held (``stelae down``), so the proxy, the network and the mounts have no use either."""
+    await to_thread.run_sync(lambda: stop_supervisor(installation))
+    await engine.teardown()
+    await to_thread.run_sync(lambda: roots.unmount_unused(()))
 
 
 def _boot() -> str:

@@ -150,6 +150,7 @@ class HistoryQuery(Message, frozen=True):
 
     environment: OptionalEnvironmentRef = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
+    everything: bool = False
 
 
 class ShowQuery(Message, frozen=True):

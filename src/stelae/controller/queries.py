@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from stelae.controller import references, views
 from stelae.controller.record import Record
-from stelae.controller.sentences import sentence
+from stelae.controller.sentences import matters, sentence
 from stelae.core import fold
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -53,7 +53,7 @@ class Queries:
         ]
         return {"environments": found}
 
-    async def history(self, environment: str, limit: int) -> Json:
+    async def history(self, environment: str, limit: int, everything: bool) -> Json:
         """See ``Service.history``."""
         if environment:
             references.environment(self._record.state, environment)
@@ -63,7 +63,11 @@ class Queries:
             end = self._record.ledger.size
             while end > 0 and len(found) < limit:
                 start = max(0, end - 1000)
-                page = [r for r in self._record.ledger.read(start, end) if environment in ("", r.environment)]
+                page = [
+                    item
+                    for item in self._record.ledger.read(start, end)
+                    if environment in ("", item.environment) and (everything or matters(item.event))
+                ]
                 found = page + found
                 end = start
             return found[-limit:]

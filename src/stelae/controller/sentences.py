@@ -18,6 +18,18 @@ _DONE = {
 }
 
 
+_ROUTINE = (ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced)
+
+
+def matters(event: Event) -> bool:
+    """True for what a person looks for in a history: not the single acts and observations that went well."""
+    if isinstance(event, ev.ActionDone):
+        return bool(event.error)
+    if isinstance(event, ev.InstanceExited):
+        return event.exit.code not in (0, 143)
+    return not isinstance(event, _ROUTINE)
+
+
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = _of_people(event) or _of_rollouts(event) or _of_instances(event)

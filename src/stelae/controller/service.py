@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from anyio import to_thread
@@ -18,22 +18,21 @@ from stelae.controller.storage import Storage
 
 
 class ControllerService:
-    """Implements ``Service``; *at_rest* ends the proxy and the network when everything was taken down."""
+    """Implements ``Service``."""
 
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
-        storage: Storage, http_port: int, at_rest: Callable[[], Awaitable[None]],
+        storage: Storage, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
-        self._environments = environments
-        self._at_rest = at_rest
         self._http_port = http_port
         self.deploy = deployments.deploy
         self.rollback = deployments.rollback
         self.abort = deployments.abort
         self.scale = deployments.scale
         self.apply = environments.apply
+        self.down = environments.down
         self.start = environments.start
         self.environments = queries.environments
         self.status = queries.status
@@ -64,13 +63,6 @@ class ControllerService:
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""
         return self._storage.lock(request)
-
-    async def down(self, actor: str, app: str) -> Json:
-        """See ``Service.down``."""
-        answer = await self._environments.down(actor, app)
-        if not app:
-            await self._at_rest()
-        return answer
 
     async def gc(self, actor: str, dry_run: bool) -> Json:
         """See ``Service.gc``."""

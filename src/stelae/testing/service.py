@@ -237,9 +237,9 @@ class FakeService:
         """Answer as set."""
         return await self._answer("status", environment)
 
-    async def history(self, environment: str, limit: int) -> Json:
+    async def history(self, environment: str, limit: int, everything: bool) -> Json:
         """Answer as set."""
-        return await self._answer("history", environment, limit)
+        return await self._answer("history", environment, limit, everything)
 
     async def show(self, ref: str) -> Json:
         """Answer as set."""

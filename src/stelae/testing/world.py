@@ -145,6 +145,8 @@ class World:
         if seen is None:
             return decision.wake
         actions = converge.actions(self.env.allocation, self.env, seen)
+        if actions and not self.complete:
+            raise BrokenLaw("an act on an observation that is incomplete")
         for action in actions:
             self.record(ev.ActionIntended(action=action))
         for action in actions:

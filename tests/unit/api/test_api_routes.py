@@ -37,7 +37,7 @@ def last_call(service: FakeService) -> tuple[str, tuple[Any, ...]]:
         ("/v1/deployments/d-7", {}, "deployment", ("d-7",)),
         ("/v1/status", {"environment": ENV}, "status", (ENV,)),
         ("/v1/status", {}, "status", ("",)),
-        ("/v1/history", {"environment": "", "limit": 7}, "history", ("", 7)),
+        ("/v1/history", {"environment": "", "limit": 7, "everything": 1}, "history", ("", 7, True)),
         ("/v1/show", {"ref": "r-7k"}, "show", ("r-7k",)),
         ("/v1/state", {"at": 5, "environment": ""}, "state", (5, "")),
     ],

@@ -76,6 +76,8 @@ def _no_stranger_runs(made: World, seed: str) -> None:
 
     Where the stable release cannot keep its instances ready, what is ready of another one goes on serving.
     """
+    for name, thing in made.things.items():
+        assert thing.ended is None, f"{seed}: what {name} left is still there"
     allowed = {made.env.stable, *made.env.warm}
     if any(made.capacity_of(made.env.stable, name) < count for name, count in made.env.allocation.floor.items()):
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stelae.domain import event as ev
@@ -321,3 +323,32 @@ def test_an_instance_that_hangs_is_replaced_before_it_is_ended() -> None:
     assert victim.ended is not None
     assert len(made.table) == 4
     assert made.running(V1) == 4
+
+
+def test_a_supersession_keeps_the_capacity_that_two_releases_share() -> None:
+    made = deployed("rolling", batch=50, worker=0)
+    made.behave(V2, ready_after=100 * MILLISECOND)
+    made.behave(V1, ready_after=10 * SECOND)
+    made.request(V2)
+    made.run(seconds=0.15)
+    assert (len(made.table), made.running(V1)) == (4, 2)  # two of each serve
+    made.request(V3)
+    made.run(seconds=0.01)
+    assert len(made.table) == 4  # the superseded ones go on until others are ready
+    made.run()
+    assert made.running(V3) == 4
+
+
+def test_a_revert_keeps_a_worker_until_the_stable_one_works_again() -> None:
+    made = deployed("rolling", web=1)
+    made.behave(V1, ready_after=10 * SECOND)
+    name = made.request(V2, replace(made.env.config.strategy, min_healthy=5 * SECOND))  # type: ignore[union-attr]
+    made.run(seconds=6)
+    stable = next(thing for thing in made.things.values() if thing.release == V1.id and thing.process == "worker")
+    assert made.running(V2) == 2
+    stable.ended = Exit(code=1, at=made.now)
+    made.record(ev.RolloutReverting(deployment=name, ending=Outcome.CANCELLED, reason="aborted"))
+    made.run(seconds=1)
+    assert made.capacity()["worker"] == 1
+    made.run()
+    assert (made.running(V1), made.running(V2)) == (2, 0)

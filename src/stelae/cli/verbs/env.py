@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 
 import click
 
@@ -45,18 +44,27 @@ def apply(controller: Client, out: Screen, text: str, environment: str = "", *, 
 
 
 def _difference(out: Screen, changes: list[Json]) -> None:
-    """Show each change on a line, but an environment that is new in one paragraph."""
+    """Show each change on a line, but an environment that is new in a few words."""
     of: dict[str, list[Json]] = {}
     for change in changes:
         of.setdefault(change["environment"], []).append(change)
     for environment, found in of.items():
         if all(change["old"] in (None, "") for change in found):
-            words = " · ".join(f"{change['path']} {_value(change['new'])}" for change in found)
-            for line in textwrap.wrap(f"new: {words}", 90, break_long_words=False):
-                out.line(f"  {environment}  {line}")
+            out.line(f"  {environment}  new: {_counts(found)}")
         else:
             for change in found:
                 out.line(f"  {environment}  {change['path']}: {_value(change['old'])} -> {_value(change['new'])}")
+
+
+def _counts(changes: list[Json]) -> str:
+    """A new environment in a few words; `stelae env show` has the rest."""
+    counts = [
+        f"{change['new']} {change['path'].removeprefix('processes.')}"
+        for change in changes
+        if change["path"].startswith("processes.")
+    ]
+    strategy = next((change["new"] for change in changes if change["path"] == "strategy.kind"), "")
+    return ", ".join(counts) + (f" · {strategy}" if strategy else "")
 
 
 @command.command("show", short_help="Show the environments as they were applied.")

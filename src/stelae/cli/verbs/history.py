@@ -11,12 +11,17 @@ from stelae.cli.words import local_time, table
 @click.command("history", short_help="Show what happened, and who did it.")
 @click.argument("env", metavar="[ENV]", default="")
 @click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many events.")
+@click.option("--all", "everything", is_flag=True, help="Each act and observation too.")
 @app_option
 @verb
-def command(env: str, limit: int, app: str) -> None:
-    """Show the last events of the record, of ENV only when it is given; the newest comes last."""
+def command(env: str, limit: int, everything: bool, app: str) -> None:
+    """Show the last events of the record, of ENV only when it is given; the newest comes last.
+
+    Without --all only what people asked for, how it ended, and what went wrong.
+    """
     out = screen()
-    answer = client().get("/v1/history", environment=environment_name(env, app) if env else "", limit=limit)
+    name = environment_name(env, app) if env else ""
+    answer = client().get("/v1/history", environment=name, limit=limit, everything=int(everything))
     out.result(answer)
     events = answer["events"]
     if not events:

@@ -23,7 +23,7 @@ def command() -> None:
     if path.exists():
         raise InvalidInput(f"{SPEC} is here already", hint="edit it, or move it away first")
     text = detect(_files(Path.cwd()), Path.cwd().name)
-    with path.open("x") as file:
+    with path.open("x", encoding="utf-8") as file:
         file.write(text)
     out.line(f"  {SPEC} written: read it, correct it, commit it")
     out.line("  next: stelae lock, then stelae up")
