@@ -36,12 +36,14 @@ class Deployments:
         self._loops = loops
         self._platform = platform
         self._locks: dict[EnvironmentId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._naming = asyncio.Lock()
+        """Held from choosing a deployment's id to its record: two environments must not get the same."""
 
     async def deploy(self, actor: str, request: Json) -> Json:
         """Ask for a deployment; see ``Service.deploy``."""
         env = references.environment(self._record.state, request["environment"])
         async with self._locks[env.id]:
-            done = self._answered(request["key"])
+            done = self._answered(env, request["key"])
             if done is not None:
                 return done
             env = references.environment(self._record.state, env.id)
@@ -60,7 +62,7 @@ class Deployments:
         """Ask for a return to an earlier release; it supersedes whatever holds the environment."""
         env = references.environment(self._record.state, request["environment"])
         async with self._locks[env.id]:
-            done = self._answered(request["key"])
+            done = self._answered(env, request["key"])
             if done is not None:
                 return done
             env = references.environment(self._record.state, env.id)
@@ -112,13 +114,17 @@ class Deployments:
             after = references.environment(self._record.state, env.id)
             return {"environment": env.id, "processes": dict(after.wanted)}
 
-    def _answered(self, key: str) -> Json | None:
+    def _answered(self, env: EnvironmentState, key: str) -> Json | None:
         """The answer to a request that came before: a client whose connection broke asks again."""
         name = self._record.state.requests.get(key) if key else None
         if name is None:
             return None
-        env, deployment = references.deployment(self._record.state, name)
-        return _answer(name, env.releases[deployment.release], deployment.previous)
+        of, deployment = references.deployment(self._record.state, name)
+        if of.id != env.id:
+            raise Conflict(
+                f"the key {key!r} was used for {name} in {of.id}", hint="give each request a key of its own"
+            )
+        return _answer(name, of.releases[deployment.release], deployment.previous)
 
     def _release(self, env: EnvironmentState, request: Json) -> Release:
         if request["release"]:
@@ -200,22 +206,27 @@ class Deployments:
         except StelaeError as refusal:
             await self._refuse(env, actor, kind.value, refusal)
             raise
-        name = f"d-{self._record.state.deployments + 1}"
-        env = references.environment(self._record.state, env.id)
-        events: list[ev.Event] = []
-        if env.rollout is not None:
-            reason = f"replaced by {name} of {actor}"
+        async with self._naming:
+            name = f"d-{self._record.state.deployments + 1}"
+            env = references.environment(self._record.state, env.id)
+            events: list[ev.Event] = []
+            if env.rollout is not None:
+                reason = f"replaced by {name} of {actor}"
+                events.append(
+                    ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
+                )
             events.append(
-                ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
+                ev.DeploymentRequested(
+                    deployment=name,
+                    deployment_kind=kind,
+                    release=release,
+                    strategy=strategy,
+                    reason=request["reason"],
+                )
             )
-        events.append(
-            ev.DeploymentRequested(
-                deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"]
+            await self._record.append(
+                events, actor=actor, environment=env.id, key=request["key"], urgent=kind is DeploymentKind.ROLLBACK
             )
-        )
-        await self._record.append(
-            events, actor=actor, environment=env.id, key=request["key"], urgent=kind is DeploymentKind.ROLLBACK
-        )
         self._loops.wake(env.id)
         return _answer(name, release, env.stable)
 
