@@ -31,7 +31,7 @@ from stelae.build.git import Reader
 from stelae.build.mirror import Mirror, check_path
 from stelae.build.python_deps import make_python
 from stelae.build.roots import Roots
-from stelae.build.sandbox import Sandbox
+from stelae.build.sandbox import Sandbox, lay_out
 from stelae.build.spool import Spool
 from stelae.build.system_layer import above, system
 from stelae.build.wheels import Wheels
@@ -241,7 +241,7 @@ class Builder:
         def make() -> Made:
             # The layer of the files is another with each commit: it is laid out for this build only.
             lowers = self._roots.folders(below[:kept])
-            lowers += [self._roots.unpacked(layer.digest, work / "files") for layer in below[kept:]]
+            lowers += [lay_out(self._roots.layer(layer.digest), work / "files") for layer in below[kept:]]
             place = work / "run"
             place.mkdir()
             sandbox = Sandbox(lowers, place)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stelae.build.config import FORMAT
-from stelae.domain.digest import Digest, parse_digest
+from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
 
 FILE_NAME = "stelae.lock"
@@ -23,6 +23,7 @@ FILE_NAME = "stelae.lock"
 _HEAD = "# What the base and the dependencies are. Written by `stelae lock`; commit it, do not edit it.\n"
 _AGAIN = "run: stelae lock, and commit stelae.lock"
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SHOWN = 20
 
 
@@ -132,9 +133,9 @@ def _change(locked: Package | None, now: Package | None) -> str:
 
 def _package(name: str, value: object) -> Package:
     version, architecture, sha256 = _text(value).split(" ")
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"not a package name: {name!r}")
-    return Package(name=name, version=version, architecture=architecture, sha256=parse_digest(sha256))
+    if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(sha256):
+        raise ValueError(f"not a package: {name!r} = {value!r}")
+    return Package(name=name, version=version, architecture=architecture, sha256=Digest(sha256))
 
 
 def _table(value: object) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.requirements import applies, parse
 from stelae.build.roots import Roots
-from stelae.build.sandbox import Sandbox
+from stelae.build.sandbox import Sandbox, lay_out
 from stelae.build.spool import Spool
 from stelae.build.wheels import Wheels, install_wheels
 from stelae.domain.digest import digest_of
@@ -47,25 +47,22 @@ def make_python(
         if not tree:
             return Made()
         progress(f"python: compiling {len(wanted)} packages")
-        layer = _compiled(cache, roots, base, tree, target, work)
+        layer = _compiled(roots.folders(base), tree, target, work)
         digest, size = cache.layout.add_layer(layer, mtime=FILE_TIME)
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
     return cache.once("python", inputs, make)
 
 
-def _compiled(
-    cache: Cache, roots: Roots, base: tuple[LayerFile, ...], tree: Tree, target: python_target.Target, work: Path
-) -> Tree:
+def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: Path) -> Tree:
     """Return *tree* with bytecode. Without it each instance would compile anew: its root is read-only.
 
     Unchecked hashes: a source that changes is another image. A file that does not compile (a template, an
     example for another Python) is left as it is.
     """
-    plain, _ = cache.layout.add_layer(tree, mtime=FILE_TIME)
     place = work / "compile"
     place.mkdir()
-    sandbox = Sandbox([*roots.folders(base), roots.unpacked(plain, work / "plain")], place)
+    sandbox = Sandbox([*base, lay_out(tree, work / "plain")], place)
     compile_all = f"{target.interpreter} -m compileall -q -j1 --invalidation-mode unchecked-hash /{target.site}"
     sandbox.run(f"{compile_all} >/dev/null 2>&1 || true", "/", lambda _: None)
     return tree.merge(sandbox.changes())

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stelae.build.config import LayerFile
-from stelae.build.sandbox import unpack
+from stelae.build.sandbox import lay_out
 from stelae.domain.digest import Digest, hex_of
 from stelae.images.layer_tar import read_layer
 from stelae.images.layout import Layout
@@ -30,17 +30,16 @@ class Roots:
         """Return what *layers*, lowest first, show together."""
         result = Tree()
         for layer in layers:
-            result = result.merge(read_layer(self._layout.blob_path(layer.digest)))
+            result = result.merge(self.layer(layer.digest))
         return result
+
+    def layer(self, digest: Digest) -> Tree:
+        """Return what one layer holds."""
+        return read_layer(self._layout.blob_path(digest))
 
     def folders(self, layers: Sequence[LayerFile]) -> list[Path]:
         """Return the folder of each of *layers*, made where it is not there."""
         return [self._kept(layer.digest) for layer in layers]
-
-    def unpacked(self, layer: Digest, folder: Path) -> Path:
-        """Lay *layer* out in the new *folder*, which is the caller's, and return it."""
-        unpack(self._layout.blob_path(layer), folder)
-        return folder
 
     def _kept(self, layer: Digest) -> Path:
         place = self._folder / hex_of(layer)
@@ -53,7 +52,7 @@ class Roots:
                 self._layout.verify_blob(layer)
                 making = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
                 try:
-                    self.unpacked(layer, making / "layer").replace(place)
+                    lay_out(self.layer(layer), making / "layer").replace(place)
                 finally:
                     shutil.rmtree(making, ignore_errors=True)
         return place

@@ -1,9 +1,10 @@
 """Run a command of the recipe inside the layers below it, and take what it changed as a layer.
 
 The command sees the image's own files, a /proc, /dev and /tmp of its own, and nothing of the host: no network,
-no path, no environment, no other process. It is root in a user namespace of its own, where no other user
-exists, so what it makes belongs to root. The overlay is mounted in a private mount namespace: whatever kills
-us, no mount is left behind.
+no path, no environment, no other process. It is root in a user namespace whose users are no users of the host:
+were they, the host's root among them, it could write to /proc/sys. So the layers lie on the disk with the
+numbers of their owners shifted. The overlay is mounted in a private mount namespace: whatever kills us, no
+mount is left behind.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stelae.build.config import FILE_TIME, PATH
 from stelae.domain.errors import Failed, Unreachable
 from stelae.domain.units import MIB
 from stelae.images.content import Slice
-from stelae.images.layer_tar import read_layer
 from stelae.images.materialise import materialise
 from stelae.images.tree import WHITEOUT, Kind, Node, Tree, allowed_xattr, show, symlink
 from stelae.system.command import LAST_LINES
 
 SECONDS = 15 * 60
+
+FIRST_USER = 0x7000_0000
+"""What user and group 0 of a sandbox are on the host; far from the ranges of people, services and containers."""
+
+USERS = 65_536
 
 _CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID")
 _ENVIRONMENT = {
@@ -33,7 +39,12 @@ _ENVIRONMENT = {
 }  # fmt: skip
 # Options that the kernel's configuration may switch on would put our layers in a form that only overlayfs reads.
 _OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off"
+_ROOT = "/tmp"  # noqa: S108 - see below
 _MEMORY = ("--tmpfs", "/tmp", "--tmpfs", "/run")  # noqa: S108 - those of the sandbox
+# Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder.
+_MOUNTED = 'umask 022; mount -t overlay -o "$1" overlay /tmp && cd / && shift && exec "$@"'
+# The first line says that the user namespace is there; the answer, that its users are.
+_MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
 _LONGEST_LINE = 2000
 
 
@@ -43,8 +54,10 @@ class Sandbox:
 
     def __init__(self, lowers: Sequence[Path], work: Path) -> None:
         self._work = work
-        for name in ("upper", "overlay", "root"):
+        for name in ("upper", "overlay"):
             (work / name).mkdir()
+            (work / name).chmod(0o755)
+        os.chown(work / "upper", FIRST_USER, FIRST_USER)
         # Short names: mount(2) takes one page of options, and a path may hold what the options give a meaning.
         for number, lower in enumerate(lowers):
             (work / f"l{number}").symlink_to(lower)
@@ -53,12 +66,12 @@ class Sandbox:
             f"upperdir=upper,workdir=overlay,{_OVERLAY}"
         )
 
-    def run(self, line: str, workdir: str, progress: Callable[[str], None], *, seconds: float = SECONDS) -> None:
+    def run(self, line: str, workdir: str, progress: Callable[[str], None]) -> None:
         """Run the shell *line* in *workdir*; raises Failed with its last lines when it fails or takes too long,
         Unreachable when the sandbox's tools are not installed."""
-        status, lines, late = _watched(self._command(line, workdir), self._work, progress, seconds)
+        status, lines, late = _watched(self._command(line, workdir), self._work, progress)
         if late:
-            raise Failed(f"it did not end within {seconds:g} s: {line}", where="image.run", details=lines)
+            raise Failed(f"it did not end within {SECONDS} s: {line}", where="image.run", details=lines)
         if any("No space left on device" in text for text in lines):
             raise Failed("disk full", hint="free some space, then build again", details=lines)
         if status == 127 and any(text.startswith(("sh: ", "unshare: ")) for text in lines):
@@ -67,14 +80,15 @@ class Sandbox:
             raise Failed(f"it ended with status {status}: {line}", where="image.run", details=lines)
 
     def _command(self, line: str, workdir: str) -> list[str]:
-        mounted = 'umask 022; mount -t overlay -o "$1" overlay root && shift && exec "$@"'
         settings = [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
         capabilities = [word for name in _CAPABILITIES for word in ("--cap-add", name)]
         return [
-            "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", mounted, "sh", self._options,
-            "bwrap", "--unshare-all", "--uid", "0", "--gid", "0", "--die-with-parent", "--new-session",
-            "--hostname", "stelae", "--cap-drop", "ALL", *capabilities, "--clearenv", *settings,
-            "--bind", "root", "/", "--proc", "/proc", "--dev", "/dev", *_MEMORY,
+            "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh", self._options,
+            "unshare", "--user", "--keep-caps", "--", "sh", "-c", _MAPPED, "sh",
+            "setpriv", "--reuid", "0", "--regid", "0", "--clear-groups", "--",
+            "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
+            "--die-with-parent", "--new-session", "--hostname", "stelae", "--cap-drop", "ALL", *capabilities,
+            "--clearenv", *settings, "--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev", *_MEMORY,
             "--chdir", workdir, "--", "/bin/sh", "-e", "-c", line,
         ]  # fmt: skip
 
@@ -86,24 +100,28 @@ class Sandbox:
         return _upper(self._work / "upper")
 
 
-def unpack(layer: Path, folder: Path) -> None:
-    """Lay the layer's tar out as files in the new folder *folder*, as a lower of a sandbox."""
+def lay_out(layer: Tree, folder: Path) -> Path:
+    """Make the files of *layer*, their owners shifted, in the new folder *folder*, as a lower of a sandbox; returns it."""
+    shifted = Tree(layer.limits)
+    # Hard links come after the files that they name.
+    for path, node in sorted(layer.items(), key=lambda item: (item[1].kind is Kind.LINK, item[0])):
+        shifted.add(path, replace(node, uid=node.uid + FIRST_USER, gid=node.gid + FIRST_USER))
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
+    os.chown(folder, FIRST_USER, FIRST_USER)
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        materialise(read_layer(layer), root)
+        materialise(shifted, root)
     finally:
         os.close(root)
+    return folder
 
 
-def _watched(
-    argv: list[str], cwd: Path, progress: Callable[[str], None], seconds: float
-) -> tuple[int, tuple[str, ...], bool]:
+def _watched(argv: list[str], cwd: Path, progress: Callable[[str], None]) -> tuple[int, tuple[str, ...], bool]:
     late = threading.Event()
     try:
         process = subprocess.Popen(
-            argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            argv, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={"PATH": PATH, "LC_ALL": "C"},
         )  # fmt: skip
     except FileNotFoundError as error:
@@ -113,12 +131,13 @@ def _watched(
         late.set()
         process.kill()
 
-    timer = threading.Timer(seconds, end)
+    timer = threading.Timer(SECONDS, end)
     timer.start()
     lines: list[str] = []
     try:
         with process:
             assert process.stdout is not None
+            _map_users(process)
             # readline with a limit: a command may print without end and without a line break.
             while data := process.stdout.readline(MIB):
                 text = data.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE]
@@ -132,6 +151,19 @@ def _watched(
         timer.cancel()
         timer.join()
     return process.returncode, tuple(lines), late.is_set()
+
+
+def _map_users(process: subprocess.Popen[bytes]) -> None:
+    """Give the users of the new user namespace their numbers, then let the command go on."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if process.stdout.peek(1)[:6] != b"ready\n":  # type: ignore[attr-defined]
+        return  # it failed: what it says is read as its output
+    process.stdout.readline()
+    for name in ("uid_map", "gid_map"):
+        Path(f"/proc/{process.pid}/{name}").write_text(f"0 {FIRST_USER} {USERS}\n")
+    process.stdin.write(b"go\n")
+    process.stdin.close()
 
 
 def _upper(folder: Path) -> Tree:
@@ -148,7 +180,7 @@ def _upper(folder: Path) -> Tree:
 
 def _add(tree: Tree, inside: bytes, path: bytes, inodes: dict[int, bytes]) -> None:
     found = os.lstat(path)
-    mode, uid, gid = stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+    mode, uid, gid = stat.S_IMODE(found.st_mode), found.st_uid - FIRST_USER, found.st_gid - FIRST_USER
     if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
         tree.add(inside, WHITEOUT)
     elif stat.S_ISLNK(found.st_mode):

@@ -1,0 +1,133 @@
+"""Wheels: which one fits, and how its files are laid out; pip itself is tried in tests/real."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stelae.build.python_target import Target, find
+from stelae.build.requirements import Pinned
+from stelae.build.spool import Spool
+from stelae.build.wheels import Wheels, install_wheels
+from stelae.domain.errors import Failed, InvalidInput
+from stelae.images import content
+from stelae.images.tree import Tree, file, symlink
+
+TARGET = Target(minor=11, glibc=36, interpreter="/usr/bin/python3", site="usr/local/lib/python3.11/dist-packages")
+
+
+def wheel(folder: Path, files: dict[str, bytes], tag: str = "py3-none-any", *, damaged: bool = False) -> Path:
+    """Write a wheel of ``demo`` 1.0."""
+    info = "demo-1.0.dist-info"
+    contents = {
+        **files,
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n",
+    }
+    rows = [f"{info}/RECORD,,"]
+    for name, data in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data + b"x" * damaged).digest()).decode().rstrip("=")
+        rows.append(f"{name},sha256={digest},{len(data)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"demo-1.0-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**contents, f"{info}/RECORD": "\n".join(rows).encode()}.items():
+            archive.writestr(name, data)
+    return path
+
+
+def test_files_scripts_and_record(tmp_path: Path) -> None:
+    path = wheel(
+        tmp_path,
+        {
+            "demo/__init__.py": b"x = 1\n", "demo/large": b"y" * 100_000,
+            "demo-1.0.data/scripts/tool": b"#!python\nprint()\n", "demo-1.0.data/data/share/demo": b"data",
+            "demo-1.0.dist-info/entry_points.txt": b"[console_scripts]\ndemo = demo:main\n",
+        },
+    )  # fmt: skip
+    tree = install_wheels([path], TARGET, Spool(tmp_path / "spool"))
+    site = TARGET.site.encode()
+    assert content.read(tree[site + b"/demo/large"].content) == b"y" * 100_000
+    assert content.read(tree[b"usr/local/bin/tool"].content) == b"#!/usr/bin/python3\nprint()\n"
+    assert content.read(tree[b"usr/local/bin/demo"].content).startswith(b"#!/usr/bin/python3\n")
+    assert tree[b"usr/local/bin/demo"].mode == 0o755
+    assert tree[site + b"/demo/__init__.py"].mode == 0o644
+    assert b"usr/local/share/demo" in tree
+    record = content.read(tree[site + b"/demo-1.0.dist-info/RECORD"].content).decode().splitlines()
+    assert [line.split(",")[0] for line in record] == sorted(
+        ["../../../bin/demo", "../../../bin/tool", "../../../share/demo", "demo-1.0.dist-info/INSTALLER",
+         "demo-1.0.dist-info/METADATA", "demo-1.0.dist-info/RECORD", "demo-1.0.dist-info/WHEEL",
+         "demo-1.0.dist-info/entry_points.txt", "demo/__init__.py", "demo/large"],
+        key=lambda name: name.removeprefix("../../../bin/").removeprefix("../../../share/")
+        if name.startswith("../../../bin/") else name.removeprefix("../../../"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../../etc/passwd", "demo/../../../x", "/etc/passwd", "demo-1.0.data/data/../../../x"]
+)
+def test_no_file_gets_outside(name: str, tmp_path: Path) -> None:
+    path = wheel(tmp_path, {name: b"evil"})
+    with pytest.raises(InvalidInput):
+        install_wheels([path], TARGET, Spool(tmp_path / "spool"))
+
+
+def test_damaged_wheels(tmp_path: Path) -> None:
+    for path in (wheel(tmp_path / "a", {"demo.py": b"1"}, damaged=True), tmp_path / "demo-1.0-py3-none-any.whl"):
+        if not path.exists():
+            path.write_bytes(b"no zip")
+        with pytest.raises(InvalidInput, match="damaged"):
+            install_wheels([path], TARGET, Spool(tmp_path / "spool"))
+
+
+def test_the_best_kept_wheel_is_taken_without_a_download(tmp_path: Path) -> None:
+    hashes = []
+    for tag in ("py3-none-any", "cp311-cp311-manylinux_2_17_x86_64", "cp312-cp312-manylinux_2_17_x86_64"):
+        path = wheel(tmp_path / "made", {"demo.py": tag.encode()}, tag)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        hashes.append(digest)
+        (tmp_path / "kept" / digest).mkdir(parents=True)
+        path.replace(tmp_path / "kept" / digest / path.name)
+    wheels = Wheels(tmp_path / "kept")
+    wanted = Pinned(name="demo", version="1.0", hashes=tuple(hashes))
+    (found,) = wheels.get([wanted], TARGET, tmp_path, lambda _: None)
+    assert "cp311" in found.name
+    # A wheel whose bytes changed on the disk is not taken.
+    found.write_bytes(b"changed")
+    (found,) = wheels.get([wanted], TARGET, tmp_path, lambda _: None)
+    assert "none-any" in found.name
+
+
+def test_the_python_of_an_image() -> None:
+    tree = Tree()
+    with pytest.raises(InvalidInput, match="no Python"):
+        find(tree)
+    tree.add(b"usr/bin/python3", symlink(b"python3.11"))
+    with pytest.raises(InvalidInput, match="glibc"):
+        find(tree)
+    tree.add(
+        b"usr/lib/x86_64-linux-gnu/libc.so.6",
+        file(b"\0GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36.\n"),
+    )
+    tree.add(b"usr/lib/python3/dist-packages/x.py", file(b""))
+    assert find(tree) == TARGET
+    assert TARGET.platforms[0].startswith("manylinux_2_36_")
+    assert "manylinux2014_x86_64" in TARGET.platforms or "manylinux2014_aarch64" in TARGET.platforms
+    tree.add(b"usr/local/bin/python3.12", file(b""))
+    tree.add(b"usr/local/bin/python3", symlink(b"python3.12"))
+    other = find(tree)
+    assert (other.minor, other.interpreter, other.site) == (
+        12, "/usr/local/bin/python3", "usr/local/lib/python3.12/site-packages"
+    )  # fmt: skip
+
+
+def test_a_wheel_that_pip_did_not_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stelae.build.wheels._download", lambda *_: None)
+    with pytest.raises(Failed, match=r"demo 1\.0"):
+        Wheels(tmp_path / "kept").get(
+            [Pinned(name="demo", version="1.0", hashes=("0" * 64,))], TARGET, tmp_path, print
+        )
