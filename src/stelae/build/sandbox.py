@@ -101,7 +101,7 @@ class Sandbox:
 
 
 def lay_out(layer: Tree, folder: Path) -> Path:
-    """Make the files of *layer*, their owners shifted, in the new folder *folder*, as a lower of a sandbox; returns it."""
+    """Lay out *layer*, with shifted owners, in the new *folder*, as a lower of a sandbox, and return it."""
     shifted = Tree(layer.limits)
     # Hard links come after the files that they name.
     for path, node in sorted(layer.items(), key=lambda item: (item[1].kind is Kind.LINK, item[0])):
