@@ -83,7 +83,8 @@ class Machine:
         own = self.installation
         command = [
             sys.executable, "-m", "stelae.cli", "controller", "run", "--name", own.name, "--state", own.state,
-            "--run", own.run, "--port", str(own.http_port), "--address", own.http_address, "--subnet", str(own.subnet),
+            "--run", own.run, "--port", str(own.http_port), "--address", own.http_address,
+            "--subnet", str(own.subnet),
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.controller = subprocess.Popen(
