@@ -80,8 +80,8 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         builder = Builder(layout, mirror, installation.cache / "build")
         service = ControllerService(
             record=record,
-            deployments=Deployments(record, loops, platform),
-            environments=Environments(record, loops),
+            deployments=Deployments(record, platform),
+            environments=Environments(record),
             queries=Queries(record, platform),
             storage=Storage(record, mirror, builder, layout, roots, installation.layers, now),
             http_port=installation.http_port,

@@ -1,22 +1,21 @@
 """Use cases that move an environment: deploy, roll back, abort, scale.
 
-Each checks under the environment's lock, records, and wakes the loop; nothing here acts. Refusals are
-recorded too.
+Each checks and records in one turn of the record, so that nothing comes in between; nothing here acts. Preparing an
+image takes long, so it comes before: a rollback does not wait for somebody else's. Refusals to deploy or roll back
+are recorded too.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from stelae.controller import references
-from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.domain import event as ev
-from stelae.domain.digest import short
-from stelae.domain.environment import EnvironmentId, Strategy, StrategyKind, environment_id
+from stelae.domain.digest import hex_of, short
+from stelae.domain.environment import Strategy, StrategyKind, environment_id
 from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused, StelaeError
 from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
@@ -31,105 +30,122 @@ MOST = 1000
 class Deployments:
     """Requests to move environments."""
 
-    def __init__(self, record: Record, loops: Loops, platform: Platform) -> None:
+    def __init__(self, record: Record, platform: Platform) -> None:
         self._record = record
-        self._loops = loops
         self._platform = platform
-        self._locks: dict[EnvironmentId, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._naming = asyncio.Lock()
-        """Held from choosing a deployment's id to its record: two environments must not get the same."""
 
     async def deploy(self, actor: str, request: Json) -> Json:
         """Ask for a deployment; see ``Service.deploy``."""
         env = references.environment(self._record.state, request["environment"])
-        async with self._locks[env.id]:
-            done = self._answered(env, request["key"])
-            if done is not None:
-                return done
-            env = references.environment(self._record.state, env.id)
-            try:
-                release = self._release(env, request)
-                self._admit(env, release)
-                if env.rollout is not None and not request["supersede"]:
-                    raise self._busy(env)
-            except StelaeError as refusal:
-                await self._refuse(env, actor, "deploy", refusal)
-                raise
-            strategy = self._strategy(env, request["strategy"])
-            return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request)
+        done = self._answered(env, DeploymentKind.DEPLOY, request)
+        if done is not None:
+            return done
+        newest = _newest(env)
+
+        def free() -> None:
+            """Raise Conflict for a rollout that is under way, or that began while the image was prepared."""
+            now = references.environment(self._record.state, env.id)
+            if request["supersede"]:
+                return
+            if now.rollout is not None:
+                raise _busy(now)
+            if _newest(now) != newest:
+                raise Conflict(
+                    f"deployment {_newest(now)} of {env.id} came first",
+                    hint="see what it did (stelae history), then deploy again",
+                )
+
+        try:
+            release = self._release(env, request)
+            self._admit(env, release)
+            strategy = _strategy(env, request["strategy"])
+            free()
+            if not self._record.ledger.room():
+                raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
+            return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, free)
+        except StelaeError as refusal:
+            await self._refuse(env, actor, "deploy", refusal)
+            raise
 
     async def rollback(self, actor: str, request: Json) -> Json:
         """Ask for a return to an earlier release; it supersedes whatever holds the environment."""
         env = references.environment(self._record.state, request["environment"])
-        async with self._locks[env.id]:
-            done = self._answered(env, request["key"])
-            if done is not None:
-                return done
-            env = references.environment(self._record.state, env.id)
-            try:
-                release = references.release(env, request["to"]) if request["to"] else self._last_good(env)
-            except StelaeError as refusal:
-                await self._refuse(env, actor, "rollback", refusal)
-                raise
+        done = self._answered(env, DeploymentKind.ROLLBACK, request)
+        if done is not None:
+            return done
+        try:
+            release = references.release(env, request["to"]) if request["to"] else self._last_good(env)
             return await self._request(env, actor, release, _quick(env), DeploymentKind.ROLLBACK, request)
+        except StelaeError as refusal:
+            await self._refuse(env, actor, "rollback", refusal)
+            raise
 
     async def abort(self, actor: str, request: Json) -> Json:
         """End the rollout that is under way and go back to the stable release."""
-        env = references.environment(self._record.state, request["environment"])
-        async with self._locks[env.id]:
-            env = references.environment(self._record.state, env.id)
-            rollout = env.rollout
+        found = references.environment(self._record.state, request["environment"])
+        reason = f"aborted by {actor}" + (f": {request['reason']}" if request["reason"] else "")
+        deployment = ""
+
+        def events() -> list[ev.Event]:
+            nonlocal deployment
+            rollout = references.environment(self._record.state, found.id).rollout
             if rollout is None:
                 raise Conflict(
-                    f"nothing to abort: no deployment is under way in {env.id}",
-                    hint=f"to leave the present release: stelae rollback {env.id}",
+                    f"nothing to abort: no deployment is under way in {found.id}",
+                    hint=f"to leave the present release: stelae rollback {found.id}",
                 )
-            if rollout.phase is Phase.FORWARD:
-                reason = f"aborted by {actor}" + (f": {request['reason']}" if request["reason"] else "")
-                event = ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=reason)
-                await self._record.append([event], actor=actor, environment=env.id)
-                self._loops.wake(env.id)
-            return {"deployment": rollout.deployment}
+            deployment = rollout.deployment
+            if rollout.phase is Phase.REVERTING:
+                return []
+            return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=reason)]
+
+        await self._record.append(events, actor=actor, environment=found.id)
+        return {"deployment": deployment}
 
     async def scale(self, actor: str, request: Json) -> Json:
         """Make processes have so many instances; a rollout that is under way takes it into account."""
-        env = references.environment(self._record.state, request["environment"])
-        async with self._locks[env.id]:
-            env = references.environment(self._record.state, env.id)
-            for name, count in request["processes"].items():
+        found = references.environment(self._record.state, request["environment"])
+        processes = request["processes"].items()
+
+        def events() -> list[ev.Event]:
+            env = references.environment(self._record.state, found.id)
+            for name, count in processes:
                 if name not in env.wanted:
                     raise InvalidInput(
                         f"{env.id} has no process {name!r}", hint=f"it has {', '.join(sorted(env.wanted))}"
                     )
                 if not 0 <= count <= MOST:
                     raise InvalidInput(f"{name}={count}: a count is from 0 to {MOST}")
-            events = [
-                ev.Scaled(process=name, count=count)
-                for name, count in request["processes"].items()
-                if env.wanted[name] != count
-            ]
-            if events:
-                await self._record.append(events, actor=actor, environment=env.id)
-                self._loops.wake(env.id)
-            after = references.environment(self._record.state, env.id)
-            return {"environment": env.id, "processes": dict(after.wanted)}
+            return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
-    def _answered(self, env: EnvironmentState, key: str) -> Json | None:
+        await self._record.append(events, actor=actor, environment=found.id)
+        after = references.environment(self._record.state, found.id)
+        return {"environment": found.id, "processes": dict(after.wanted)}
+
+    def _answered(self, env: EnvironmentState, kind: DeploymentKind, request: Json) -> Json | None:
         """The answer to a request that came before: a client whose connection broke asks again."""
+        key = request["key"]
         name = self._record.state.requests.get(key) if key else None
         if name is None:
             return None
         of, deployment = references.deployment(self._record.state, name)
-        if of.id != env.id:
+        release = of.releases[deployment.release]
+        image = request.get("image", "").removeprefix("sha256:")
+        named = (request.get("release") or request.get("to") or "").removeprefix("r-")
+        same = of.id == env.id and deployment.kind is kind
+        if not (same and hex_of(release.image).startswith(image) and release.id[2:].startswith(named)):
             raise Conflict(
-                f"the key {key!r} was used for {name} in {of.id}", hint="give each request a key of its own"
+                f"the key {key!r} was used for {name}, another request in {of.id}",
+                hint="give each request a key of its own",
             )
-        return _answer(name, of.releases[deployment.release], deployment.previous)
+        return _answer(name, release, deployment.previous)
 
     def _release(self, env: EnvironmentState, request: Json) -> Release:
         if request["release"]:
             return references.release(env, request["release"])
         assert env.config is not None
+        if not request["image"]:
+            raise InvalidInput("no image and no release is named", hint="name one: --image DIGEST or --release ID")
         image = references.image(self._record.state, request["image"]).image
         if image.app != env.config.app:
             raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {env.config.app!r}")
@@ -163,16 +179,6 @@ class Deployments:
                 hint=f"deploy it there first: stelae deploy {origin} --image {release.image}",
             )
 
-    def _busy(self, env: EnvironmentState) -> Conflict:
-        rollout = env.rollout
-        assert rollout is not None
-        _, _, name = env.id.partition("/")
-        return Conflict(
-            f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
-            f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
-            hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
-        )
-
     def _last_good(self, env: EnvironmentState) -> Release:
         """The stable release while a rollout is under way, else the one that was stable before it."""
         if env.rollout is not None and env.stable is not None:
@@ -182,53 +188,64 @@ class Deployments:
                 return env.releases[name]
         raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")
 
-    def _strategy(self, env: EnvironmentState, kind: str) -> Strategy:
-        assert env.config is not None
-        if not kind:
-            return env.config.strategy
-        known = [item.value for item in StrategyKind]
-        if kind not in known:
-            raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
-        return replace(env.config.strategy, kind=StrategyKind(kind))
-
     async def _refuse(self, env: EnvironmentState, actor: str, request: str, refusal: StelaeError) -> None:
         event = ev.RequestRefused(request=request, reason=str(refusal))
         await self._record.append([event], actor=actor, environment=env.id)
 
     async def _request(
         self, env: EnvironmentState, actor: str, release: Release, strategy: Strategy, kind: DeploymentKind,
-        request: Json,
+        request: Json, check: Callable[[], None] = lambda: None,
     ) -> Json:  # fmt: skip
-        try:
-            if kind is DeploymentKind.DEPLOY and not self._record.ledger.room():
-                raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
-            await self._platform.prepare(release)
-        except StelaeError as refusal:
-            await self._refuse(env, actor, kind.value, refusal)
-            raise
-        async with self._naming:
+        await self._platform.prepare(release)
+        answer: Json | None = None
+
+        def events() -> list[ev.Event]:
+            nonlocal answer
+            answer = self._answered(env, kind, request)  # the same request may have come twice
+            if answer is not None:
+                return []
+            check()
             name = f"d-{self._record.state.deployments + 1}"
-            env = references.environment(self._record.state, env.id)
-            events: list[ev.Event] = []
-            if env.rollout is not None:
-                reason = f"replaced by {name} of {actor}"
-                events.append(
-                    ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
-                )
-            events.append(
-                ev.DeploymentRequested(
-                    deployment=name,
-                    deployment_kind=kind,
-                    release=release,
-                    strategy=strategy,
-                    reason=request["reason"],
-                )
+            now = references.environment(self._record.state, env.id)
+            answer = _answer(name, release, now.stable)
+            asked = ev.DeploymentRequested(
+                deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"]
             )
-            await self._record.append(
-                events, actor=actor, environment=env.id, key=request["key"], urgent=kind is DeploymentKind.ROLLBACK
-            )
-        self._loops.wake(env.id)
-        return _answer(name, release, env.stable)
+            if now.rollout is None:
+                return [asked]
+            reason = f"replaced by {name} of {actor}"
+            ended = ev.RolloutEnded(deployment=now.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
+            return [ended, asked]
+
+        urgent = kind is DeploymentKind.ROLLBACK
+        await self._record.append(events, actor=actor, environment=env.id, key=request["key"], urgent=urgent)
+        assert answer is not None
+        return answer
+
+
+def _newest(env: EnvironmentState) -> str:
+    return next(reversed(list(env.deployments)), "")
+
+
+def _busy(env: EnvironmentState) -> Conflict:
+    rollout = env.rollout
+    assert rollout is not None
+    _, _, name = env.id.partition("/")
+    return Conflict(
+        f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
+        f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
+        hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
+    )
+
+
+def _strategy(env: EnvironmentState, kind: str) -> Strategy:
+    assert env.config is not None
+    if not kind:
+        return env.config.strategy
+    known = [item.value for item in StrategyKind]
+    if kind not in known:
+        raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
+    return replace(env.config.strategy, kind=StrategyKind(kind))
 
 
 def _quick(env: EnvironmentState) -> Strategy:

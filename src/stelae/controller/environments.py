@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.domain import event as ev
-from stelae.domain.environment import Environment
+from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.state import EnvironmentState, Outcome
+from stelae.ledger.store import Draft
 from stelae.spec import document, render
 
 Json = dict[str, Any]
@@ -22,62 +24,62 @@ DOWN_WITHIN = 120.0
 class Environments:
     """What environments are."""
 
-    def __init__(self, record: Record, loops: Loops) -> None:
+    def __init__(self, record: Record) -> None:
         self._record = record
-        self._loops = loops
-        self._lock = asyncio.Lock()
 
     async def apply(self, actor: str, request: Json) -> Json:
         """Make environments what the spec says; see ``Service.apply``."""
         spec = document.parse(request["spec"])
         chosen = [env for env in spec.environments if request["environment"] in ("", env.name)]
         if not chosen:
-            raise InvalidInput(f"stelae.toml has no environment {request['environment']!r}")
-        async with self._lock:
-            changes: list[Json] = []
-            events: list[ev.EnvironmentApplied] = []
+            known = ", ".join(env.name for env in spec.environments)
+            raise InvalidInput(
+                f"stelae.toml has no environment {request['environment']!r}",
+                hint=f"it has {known}" if known else "add one, for example [env.testing]",
+            )
+        changes: list[Json] = []
+        applied: list[str] = []
+
+        def drafts() -> list[Draft]:
+            self._check_hosts(chosen)
+            made = []
             for environment in chosen:
-                self._check_hosts(environment)
                 known = self._record.environment(environment.id)
                 found = render.changes(known.config if known else None, environment)
-                changes += [
+                changes.extend(
                     {"environment": environment.id, "path": item.path, "old": item.old, "new": item.new}
                     for item in found
-                ]
-                if found:
-                    events.append(ev.EnvironmentApplied(environment=environment))
-            if not request["dry_run"]:
-                for event in events:
-                    await self._record.append([event], actor=actor, environment=event.environment.id, urgent=False)
-                    self._loops.wake(event.environment.id)
-            return {"changes": changes, "applied": [] if request["dry_run"] else [e.environment.id for e in events]}
-
-    def _check_hosts(self, environment: Environment) -> None:
-        for other in self._record.state.environments.values():
-            if other.config is None or other.id == environment.id:
-                continue
-            shared = set(other.config.routed_hosts) & set(environment.routed_hosts)
-            if shared:
-                raise InvalidInput(
-                    f"env.{environment.name}.hosts: {min(shared)!r} belongs to {other.id}",
-                    hint="a host name leads to one environment",
                 )
+                if found:
+                    event = ev.EnvironmentApplied(environment=environment)
+                    made.append(Draft(event=event, actor=actor, environment=environment.id))
+            return made
+
+        if request["dry_run"]:
+            drafts()
+            return {"changes": changes, "applied": []}
+        for recorded in await self._record.append_drafts(drafts, urgent=False):
+            applied.append(recorded.environment)
+        return {"changes": changes, "applied": applied}
+
+    def _check_hosts(self, chosen: Sequence[Environment]) -> None:
+        """Raise InvalidInput for a host name that would belong to two environments once *chosen* are applied."""
+        after = {env.id: env.config for env in self._record.state.environments.values() if env.config is not None}
+        after.update({environment.id: environment for environment in chosen})
+        for environment in chosen:
+            for other in after.values():
+                shared = set(other.routed_hosts) & set(environment.routed_hosts)
+                if shared and other.id != environment.id:
+                    raise InvalidInput(
+                        f"env.{environment.name}.hosts: {min(shared)!r} belongs to {other.id}",
+                        hint="a host name leads to one environment; take it out there first",
+                    )
 
     async def down(self, actor: str, app: str) -> Json:
         """Take the environments of *app* (or all) down and wait until nothing of them runs."""
         stopped = []
         for env in self._of(app):
-            events: list[ev.Event] = []
-            if env.rollout is not None:
-                reason = f"{env.id} was taken down by {actor}"
-                events.append(
-                    ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.CANCELLED, reason=reason)
-                )
-            if not env.down:
-                events.append(ev.EnvironmentStopped())
-            if events:
-                await self._record.append(events, actor=actor, environment=env.id)
-                self._loops.wake(env.id)
+            await self._record.append(partial(self._ending, env.id, actor), actor=actor, environment=env.id)
             stopped.append(env.id)
         try:
             async with asyncio.timeout(DOWN_WITHIN):
@@ -92,9 +94,18 @@ class Environments:
         for env in self._of(app):
             if env.down:
                 await self._record.append([ev.EnvironmentStarted()], actor=actor, environment=env.id)
-                self._loops.wake(env.id)
                 started.append(env.id)
         return {"started": started}
+
+    def _ending(self, name: EnvironmentId, actor: str) -> list[ev.Event]:
+        env = self._record.environment(name)
+        events: list[ev.Event] = []
+        if env is not None and env.rollout is not None:
+            reason, deployment = f"{name} was taken down by {actor}", env.rollout.deployment
+            events.append(ev.RolloutEnded(deployment=deployment, outcome=Outcome.CANCELLED, reason=reason))
+        if env is not None and not env.down:
+            events.append(ev.EnvironmentStopped())
+        return events
 
     def _of(self, app: str) -> list[EnvironmentState]:
         return [

@@ -1,4 +1,7 @@
-"""The loops of all environments: started as environments appear, woken when something changes."""
+"""The loops of all environments: started as environments appear, woken when something changes.
+
+What a person asked for wakes its loop by being recorded, so a client that leaves early does not leave it asleep.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from stelae.controller.loop import EnvironmentLoop
-from stelae.controller.record import Record
+from stelae.controller.record import CONTROLLER, Record
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
@@ -47,6 +50,8 @@ class Loops:
     def _recorded(self, recorded: Recorded) -> None:
         if recorded.environment:
             self._ensure(recorded.environment)
+            if recorded.actor != CONTROLLER:
+                self.wake(recorded.environment)
 
     def _ensure(self, name: EnvironmentId) -> None:
         if name not in self._loops:

@@ -1,7 +1,8 @@
 """The record: the ledger and the state that is folded from it, kept in step.
 
-One thread writes. What is appended is folded before ``append`` returns, so that who reads ``state`` afterwards
-sees it; ``changed`` wakes those who wait for something to happen.
+Appends happen one after the other, each with its fold: who decides inside an append (by giving a function) decides
+on all that was recorded before, and nothing comes in between. ``changed`` wakes those who wait for something to
+happen.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ CONTROLLER = "controller"
 
 PROJECTION = "installation"
 
+Events = Sequence[Event] | Callable[[], Sequence[Event]]
+"""Events, or a function that makes them from the state as it is when nothing else is being recorded."""
+
 
 class Record:
     """The ledger of a running controller, with its folded state."""
@@ -35,6 +39,8 @@ class Record:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._listeners: list[Callable[[Recorded], None]] = []
         self._news = asyncio.Condition()
+        self._turn = asyncio.Lock()
+        self._closed = False
         self.state = self._load()
 
     def _load(self) -> InstallationState:
@@ -58,28 +64,40 @@ class Record:
         self._listeners.append(listener)
 
     async def append(
-        self, events: Sequence[Event], *, actor: str = CONTROLLER, environment: str = "", key: str = "",
-        urgent: bool = True,
-    ) -> tuple[Recorded, ...]:  # fmt: skip
-        """Record *events* in one transaction and fold them.
+        self, events: Events, *, actor: str = CONTROLLER, environment: str = "", key: str = "", urgent: bool = True
+    ) -> tuple[Recorded, ...]:
+        """Record *events* in one transaction and fold them; a function is called when it is its turn, and what it
+        raises is raised here.
 
         Outcomes, refusals and ways back are *urgent*: they may use the ledger's reserve on a full disk.
         Raises Failed when the disk is full or the ledger is broken; then nothing was recorded.
         """
-        drafts = [
-            Draft(event=event, actor=actor, environment=EnvironmentId(environment), key=key) for event in events
-        ]
-        loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._writer, lambda: self.ledger.append(drafts, urgent=urgent))
-        # A cancelled request must not leave an event recorded and not folded.
-        return await asyncio.shield(self._folded(writing))
 
-    async def _folded(self, writing: asyncio.Future[tuple[Recorded, ...]]) -> tuple[Recorded, ...]:
-        recorded = await writing
-        for item in recorded:
-            self.state = fold.apply(self.state, item)
-            for listener in self._listeners:
-                listener(item)
+        def drafts() -> list[Draft]:
+            name = EnvironmentId(environment)
+            chosen = events() if callable(events) else events
+            return [Draft(event=event, actor=actor, environment=name, key=key) for event in chosen]
+
+        return await self.append_drafts(drafts, urgent=urgent)
+
+    async def append_drafts(self, drafts: Callable[[], Sequence[Draft]], *, urgent: bool) -> tuple[Recorded, ...]:
+        """As ``append``, for events of several environments."""
+        # A cancelled request must not leave an event recorded and not folded.
+        return await asyncio.shield(self._append(drafts, urgent))
+
+    async def _append(self, drafts: Callable[[], Sequence[Draft]], urgent: bool) -> tuple[Recorded, ...]:
+        async with self._turn:
+            if self._closed:
+                raise Failed("the record is closed", hint="the controller is ending; start it again: stelae up")
+            chosen = drafts()
+            if not chosen:
+                return ()
+            loop = asyncio.get_running_loop()
+            recorded = await loop.run_in_executor(self._writer, lambda: self.ledger.append(chosen, urgent=urgent))
+            for item in recorded:
+                self.state = fold.apply(self.state, item)
+                for listener in self._listeners:
+                    listener(item)
         async with self._news:
             self._news.notify_all()
         return recorded
@@ -91,6 +109,7 @@ class Record:
 
     def close(self) -> None:
         """Keep the folded state for a quick start, and close the ledger."""
+        self._closed = True
         self._writer.shutdown(wait=True)
         self._projections.save(PROJECTION, self.state.size, state_codec.encode(self.state))
         self.ledger.close()

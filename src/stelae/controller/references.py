@@ -49,7 +49,7 @@ def _one(what: str, ref: str, found: Iterable[str]) -> str:
     names = sorted(found)
     if not names:
         raise InvalidInput(f"no {what} {ref!r}", hint="stelae history lists what there is")
-    if len(names) > 1 and len(ref.removeprefix("sha256:").removeprefix("r-")) > 0 and ref not in names:
+    if len(names) > 1:
         raise InvalidInput(
             f"{ref!r} names {len(names)} of them", hint="give more characters", details=tuple(names[:5])
         )

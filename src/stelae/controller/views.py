@@ -15,6 +15,7 @@ from stelae.domain.state import (
     EnvironmentState,
     InstallationState,
     Instance,
+    Outcome,
     Phase,
     Rollout,
 )
@@ -199,7 +200,8 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     row = status_row(state, env)
     release = env.releases.get(env.stable) if env.stable else None
     built = state.images.get(release.image) if release else None
-    by = next((d for d in reversed(list(env.deployments.values())) if d.release == env.stable and d.outcome), None)
+    done = [d for d in env.deployments.values() if d.release == env.stable and d.outcome is Outcome.SUCCEEDED]
+    by = max(done, key=lambda d: d.requested_at, default=None)
     row["subject"] = built.sources[-1].subject if built else ""
     row["deployed_by"] = by.actor if by else ""
     row["deployed_at"] = by.requested_at if by else None

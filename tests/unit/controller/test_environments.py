@@ -1,0 +1,108 @@
+"""What environments are: applied as a whole, taken down, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stelae.domain import event as ev
+from stelae.domain.errors import InvalidInput
+from stelae.domain.state import Outcome
+from tests.unit.controller.site import ONE, PRODUCTION, STAGING, TEST, Site, on_site, spec
+
+A, B = '["a.example.com"]', '["b.example.com"]'
+
+
+def _two(staging: str, production: str) -> str:
+    both = "processes = {{ web = 1 }}\nhosts = {}"
+    return spec(staging=both.format(staging), production=both.format(production))
+
+
+def test_apply_tells_the_difference_and_a_second_time_there_is_none(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        dry = await site.apply(dry_run=True)
+        assert (dry["applied"], site.ledger.size) == ([], 0)
+        done = await site.apply()
+        assert (done["changes"], done["applied"]) == (dry["changes"], [TEST])
+        assert await site.apply() == {"changes": [], "applied": []}
+
+    on_site(tmp_path, body)
+
+
+def test_hosts_change_places_within_one_file(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply(_two(A, B))
+        await site.apply(_two(B, A))
+        hosts = {env.id: env.config.hosts for env in site.record.state.environments.values() if env.config}
+        assert hosts == {STAGING: ("b.example.com",), PRODUCTION: ("a.example.com",)}
+
+    on_site(tmp_path, body)
+
+
+def test_a_host_of_an_environment_that_stays_as_it_is_is_refused_and_nothing_is_applied(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply(_two(A, B))
+        with pytest.raises(InvalidInput, match=r"'a\.example\.com' belongs to shop/staging"):
+            await site.apply(_two(B, A), environment="production")
+        with pytest.raises(InvalidInput, match=r"'b\.example\.com' belongs to shop/production"):
+            await site.apply(spec(test="processes = { web = 1 }", other=f"processes = {{ web = 1 }}\nhosts = {B}"))
+        assert len(site.events(ev.EnvironmentApplied)) == 2
+
+    on_site(tmp_path, body)
+
+
+def test_an_environment_that_the_file_does_not_have_is_named_with_those_that_it_has(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        with pytest.raises(InvalidInput, match="no environment 'prod'") as refusal:
+            await site.apply(environment="prod")
+        assert "test" in refusal.value.hint
+
+    on_site(tmp_path, body)
+
+
+def test_a_count_that_the_file_did_not_change_keeps_what_scale_made_of_it(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply()
+        await site.deployments.scale("ana", {"environment": TEST, "processes": {"web": 5}})
+        await site.apply(ONE + 'settings = { LEVEL = "info" }\n')
+        assert site.env().wanted == {"web": 5}
+        await site.apply(spec(test="processes = { web = 3 }"))
+        assert site.env().wanted == {"web": 3}
+
+    on_site(tmp_path, body)
+
+
+def test_down_ends_a_rollout_and_start_serves_the_stable_release_again(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        first, second = await site.image("v1"), await site.image("v2")
+        await site.apply()
+        site.loops.start()
+        await site.deploy(first)
+        await site.until(lambda: site.env().rollout is None and len(site.env().table) == 2)
+        name = (await site.deploy(second))["deployment"]
+        assert await site.environments.down("ana", "") == {"stopped": [TEST]}
+        assert site.env().deployments[name].outcome is Outcome.CANCELLED
+        assert not site.platform.running[TEST]
+        assert await site.environments.down("ana", "") == {"stopped": [TEST]}, "down is down"
+        assert await site.environments.start("ana", "blog") == {"started": []}
+        assert await site.environments.start("ana", "shop") == {"started": [TEST]}
+        await site.until(lambda: len(site.env().table) == 2)
+        assert await site.environments.start("ana", "") == {"started": []}
+
+    on_site(tmp_path, body)
+
+
+def test_the_loops_look_when_somebody_asks_even_if_the_client_left(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply()
+        await site.stable(await site.image("v1"))
+        site.loops.start()
+        await site.until(lambda: len(site.env().table) == 2)
+        await asyncio.sleep(0.05)
+        await site.record.append([ev.Scaled(process="web", count=3)], actor="ana", environment=TEST)
+        async with asyncio.timeout(2):  # far below the look that is made at rest
+            await site.until(lambda: len(site.env().table) == 3)
+
+    on_site(tmp_path, body)
