@@ -12,13 +12,12 @@ lock and ``format``; never the commit's name, a time, an environment, or the mac
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +35,10 @@ from stelae.build.spool import Spool
 from stelae.build.system_layer import above, system
 from stelae.build.wheels import Wheels
 from stelae.domain.digest import digest_of, hex_of
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.errors import InvalidInput
 from stelae.domain.image import Image
 from stelae.domain.recipe import AppSpec
+from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
 from stelae.images.tree import Kind, Node, Tree
 from stelae.spec.document import parse as parse_spec
@@ -132,19 +132,12 @@ class Builder:
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
         """Give an empty folder that is gone afterwards; a full disk is Failed."""
-        self._work.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self._work)
-        work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._work))
-        try:
+        with room_on(self._work), ExitStack() as stack:
+            self._work.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(self._work)
+            work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._work))
+            stack.callback(shutil.rmtree, work, ignore_errors=True)
             yield work
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Failed(
-                    "disk full", where=error.filename or "", hint="free some space, then build again"
-                ) from error
-            raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
     @contextmanager
     def _source(self, request: BuildRequest, *, locked: bool = True) -> Iterator[_Source]:

@@ -114,7 +114,7 @@ def _error(suite: str, status: int, lines: list[str]) -> StelaeError:
     text = "\n".join(lines)
     details = tuple(lines[-20:])
     if "No space left on device" in text:
-        return Failed("disk full", hint="free some space, then build again")
+        return Failed("the disk is full", hint="stelae gc frees space; then build again")
     missing = re.search(r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate", text)
     if missing:
         name = missing[1] or missing[2]

@@ -201,7 +201,9 @@ def _index(repository: Path, pack: BinaryIO, target: Path) -> str:
         process.communicate()
         raise
     if b"No space left on device" in stderr:
-        raise Failed("disk full", where=str(repository), hint="free some space, then send the source again")
+        raise Failed(
+            "the disk is full", where=str(repository), hint="stelae gc frees space; then send the source again"
+        )
     if process.returncode != 0:
         raise InvalidInput("the source that was sent is not a valid git pack", details=last_lines(stderr))
     return stdout.split()[-1].decode()

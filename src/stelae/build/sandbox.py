@@ -73,7 +73,7 @@ class Sandbox:
         if late:
             raise Failed(f"it did not end within {SECONDS} s: {line}", where="image.run", details=lines)
         if any("No space left on device" in text for text in lines):
-            raise Failed("disk full", hint="free some space, then build again", details=lines)
+            raise Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)
         if status == 127 and any(text.startswith(("sh: ", "unshare: ")) for text in lines):
             raise Unreachable("bwrap is not installed", hint="stelae doctor says what is missing", details=lines)
         if status != 0:

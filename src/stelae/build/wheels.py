@@ -170,7 +170,7 @@ def _download(wanted: Sequence[Pinned], target: Target, work: Path) -> None:
 def _problem(output: Output) -> Failed | InvalidInput | Unreachable:
     details = last_lines(output.stderr)
     if b"No space left on device" in output.stderr:
-        return Failed("disk full", hint="free some space, then build again")
+        return Failed("the disk is full", hint="stelae gc frees space; then build again")
     if b"DO NOT MATCH THE HASHES" in output.stderr:
         return InvalidInput("a package has another digest than the requirements file says", details=details)
     if any(word in output.stderr for word in _NO_NETWORK):

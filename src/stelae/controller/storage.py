@@ -56,14 +56,14 @@ class Storage:
 
     async def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """See ``Service.build``. The image is recorded before its digest is told."""
-        if not self._record.ledger.room():
-            raise Failed("the disk is nearly full; nothing was built", hint="make room: stelae gc")
         source = Source(
             repository=request["repository"], commit=request["commit"], path=request["path"],
             subject=request["subject"], versioned=request["versioned"],
         )  # fmt: skip
         asked = BuildRequest(repository=source.repository, commit=source.commit, path=source.path)
         try:
+            if not self._record.ledger.room():
+                raise Failed("the disk is nearly full; nothing was built", hint="make room: stelae gc")
             async for item in _streamed(lambda tell: self._builder.build(asked, tell)):
                 if isinstance(item, str):
                     yield {"progress": {"text": item}}

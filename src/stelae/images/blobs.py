@@ -77,7 +77,7 @@ class Blobs:
         if len(data) > MAX_DOCUMENT:
             raise Failed(f"{digest} is larger than {MAX_DOCUMENT} bytes: not a manifest or a config")
         if digest_of(data) != digest:
-            raise corrupted(digest)
+            raise corrupted(digest, self.path(digest))
         return data
 
     def verify(self, digest: Digest) -> None:
@@ -88,7 +88,7 @@ class Blobs:
         except FileNotFoundError:
             raise _missing(digest) from None
         if found != hex_of(digest):
-            raise corrupted(digest)
+            raise corrupted(digest, self.path(digest))
 
     def all(self) -> Iterator[Digest]:
         """Yield the digest of every blob, sorted."""
@@ -113,11 +113,12 @@ class Blobs:
             Path(name).unlink(missing_ok=True)
 
 
-def corrupted(digest: Digest) -> Failed:
-    """Return the error for bytes that are not what their name says."""
+def corrupted(digest: Digest, path: Path | None = None) -> Failed:
+    """Return the error for bytes, those of the blob at *path*, that are not what their name says."""
+    mend = f"check the disk, then delete {path} and build" if path else "build or import"
     return Failed(
         f"{digest} is corrupted: its bytes have another digest",
-        hint="build or import the image again; the record and the running instances are not touched",
+        hint=f"{mend} the image again; the record and the running instances are not touched",
     )
 
 

@@ -7,6 +7,7 @@ EROFS file never leaves the machine and is no part of an image's digest: the ver
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -112,11 +113,16 @@ def _make(tree: Tree, layers: Path, digest: Digest) -> None:
 def _mkfs(file: Path, content: Path, digest: Digest, latest: int) -> None:
     # SOURCE_DATE_EPOCH keeps the times of files up to it; -T would give all files one time, and then every
     # .pyc file of an image from elsewhere would be out of date. -x1: extended attributes are kept.
-    run(
-        ["mkfs.erofs", "-x1", "-U", str(uuid.UUID(hex_of(digest)[:32])), "--quiet", file, content],
-        env={"PATH": os.environ.get("PATH", os.defpath), "SOURCE_DATE_EPOCH": str(latest), "LC_ALL": "C"},
-        timeout=_TIMEOUT,
-    )
+    try:
+        run(
+            ["mkfs.erofs", "-x1", "-U", str(uuid.UUID(hex_of(digest)[:32])), "--quiet", file, content],
+            env={"PATH": os.environ.get("PATH", os.defpath), "SOURCE_DATE_EPOCH": str(latest), "LC_ALL": "C"},
+            timeout=_TIMEOUT,
+        )
+    except Failed as error:
+        if any("No space left on device" in line for line in error.details):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+        raise
 
 
 def _publish(file: Path, layers: Path, digest: Digest) -> None:

@@ -281,7 +281,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere")
 
     monkeypatch.setattr(workshop.layout, "add_layer", full)
-    with pytest.raises(Failed, match="disk full"):
+    with pytest.raises(Failed, match="disk is full"):
         workshop.build(repository)
     assert workshop.layout.images() == ()
     assert workshop.leftovers() == []

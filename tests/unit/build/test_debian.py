@@ -86,7 +86,7 @@ def test_what_differs_between_machines_goes() -> None:
         (["E: Package 'x' has no installation candidate"], 100, InvalidInput, "no package called x"),
         (["Err: 404 Not Found", "E: The repository 'a' does not have a Release file."], 25, InvalidInput, "no suite"),
         (["W: Failed to fetch a  Could not resolve 'b'"], 25, Unreachable, "does not answer"),
-        (["tar: write: No space left on device"], 2, Failed, "disk full"),
+        (["tar: write: No space left on device"], 2, Failed, "disk is full"),
         (["sh: 1: exec: mmdebstrap: not found"], 127, Unreachable, "not installed"),
         ([], 124, Failed, "did not end"),
         (["E: something else"], 25, Failed, "status 25"),

@@ -87,7 +87,7 @@ class Launcher:
             record.save(place, created.at(Stage.STARTED))
         except OSError as error:
             self.remove(place)
-            raise Failed(f"{place.key} could not be launched: {error}") from error
+            raise Failed(error.strerror or str(error), where=error.filename or "") from error
         except BaseException:
             self.remove(place)
             raise
@@ -110,7 +110,7 @@ class Launcher:
             # the settings in it are nobody's on the machine but root's
             (self._installation.run / "instances").mkdir(mode=0o700, parents=True, exist_ok=True)
             place.folder.mkdir(parents=True)
-            place.logs.mkdir(parents=True, exist_ok=True)
+            place.make_logs()
             record.save(place, begun)
         except BaseException:
             self._addresses.free(address)

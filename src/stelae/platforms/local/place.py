@@ -5,6 +5,7 @@ Everything that an instance has can be found again by these names, so cleaning u
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,8 +75,28 @@ class Place:
 
     @property
     def logs(self) -> Path:
-        """The folder of the instance's output; outlives the instance."""
+        """The folder of the instance's output; outlives the instance. It is in the run folder when the disk was
+        full at the launch."""
+        found = self.run_logs
+        return found if found.is_dir() else self._kept_logs
+
+    @property
+    def run_logs(self) -> Path:
+        """The folder of the output of an instance that was launched on a full disk; gone after a power-off."""
+        return self.installation.run / "logs" / self.app / self.environment / self.instance
+
+    @property
+    def _kept_logs(self) -> Path:
         return self.installation.instances / self.app / self.environment / self.instance
+
+    def make_logs(self) -> None:
+        """Make the folder of the output: a full disk must not keep an instance, or a rollback, from starting."""
+        try:
+            self._kept_logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.run_logs.mkdir(parents=True, exist_ok=True)
 
     @property
     def log(self) -> Path:

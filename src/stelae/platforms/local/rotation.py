@@ -64,12 +64,10 @@ def rotate(place: Place, policy: LogPolicy) -> bool:
 
 def prune(installation: Installation, app: str, environment: str, policy: LogPolicy) -> None:
     """Delete the output of removed instances that are too many or too old."""
-    folder = installation.instances / app / environment
+    folders = [top / app / environment for top in (installation.instances, installation.run / "logs")]
     alive = installation.run / "instances" / app / environment
-    removed = sorted(
-        ((path.stat().st_mtime_ns // 1000, path) for path in _subfolders(folder) if not (alive / path.name).exists()),
-        reverse=True,
-    )
+    found = [path for folder in folders for path in _subfolders(folder) if not (alive / path.name).exists()]
+    removed = sorted(((path.stat().st_mtime_ns // 1000, path) for path in found), reverse=True)
     for index, (at, path) in enumerate(removed):
         if index >= policy.instances or at < now() - policy.age:
             shutil.rmtree(path, ignore_errors=True)
