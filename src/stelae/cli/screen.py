@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from stelae.domain.errors import StelaeError
 
+LONGEST_LINE = 1000
+"""Characters of one line of an error."""
+
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 
 
@@ -22,6 +25,11 @@ def clean(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\t " else c.encode("unicode_escape", "replace").decode() for c in text
     )
+
+
+def _fitting(line: str) -> str:
+    """Return *line* without its end when it is of a length that nobody reads, such as a long argument's."""
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
 
 
 class Screen:
@@ -73,7 +81,7 @@ class Screen:
         self._clear()
         lines = [str(error), *(f"    | {detail}" for detail in error.details)]
         lines += [f"  {hint}" for hint in error.hint.splitlines()]
-        sys.stderr.write("".join(clean(text) + "\n" for text in lines))
+        sys.stderr.write("".join(_fitting(clean(text)) + "\n" for text in lines))
         sys.stderr.flush()
 
     def finish(self) -> None:

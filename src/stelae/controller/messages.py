@@ -5,6 +5,7 @@ Strict: an unknown field, a wrong type, a text that is too long or not of its fo
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -14,23 +15,56 @@ from stelae.domain.errors import InvalidInput
 MAX_BODY = 1 << 20
 """The largest JSON body, in bytes."""
 
-_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_FORMS: dict[str, str] = {}
+"""What a text of each pattern is, in words."""
 
-Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME}\Z")]
-OptionalName = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{_NAME})?\Z")]
-EnvironmentRef = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME}/{_NAME}\Z")]
-OptionalEnvironmentRef = Annotated[str, msgspec.Meta(pattern=rf"\A(?:{_NAME}/{_NAME})?\Z")]
-Repository = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
-Commit = Annotated[str, msgspec.Meta(pattern=r"\A(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")]
+
+def _form(words: str, pattern: str, *, shortest: int | None = None, longest: int | None = None) -> msgspec.Meta:
+    """Return the rule for a text of *pattern*; an error says *words* instead of the pattern."""
+    pattern = rf"\A{pattern}\Z"
+    _FORMS[pattern] = words
+    return msgspec.Meta(pattern=pattern, min_length=shortest, max_length=longest)
+
+
+_NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME_FORM = "a name of a to z, 0 to 9 and -, a letter first"
+_ENVIRONMENT_FORM = "an environment as APP/ENV, both " + _NAME_FORM
+
+Name = Annotated[str, _form(_NAME_FORM, _NAME)]
+OptionalName = Annotated[str, _form(_NAME_FORM, rf"(?:{_NAME})?")]
+EnvironmentRef = Annotated[str, _form(_ENVIRONMENT_FORM, rf"{_NAME}/{_NAME}")]
+OptionalEnvironmentRef = Annotated[str, _form(_ENVIRONMENT_FORM, rf"(?:{_NAME}/{_NAME})?")]
+Repository = Annotated[
+    str,
+    _form("letters, digits, dot, dash and underscore", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
+]
+Commit = Annotated[str, _form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})")]
 # What a person types may be a prefix: which image or release it names is the use case's to say.
-OptionalImage = Annotated[str, msgspec.Meta(pattern=r"\A(?:(?:sha256:)?[0-9a-f]{4,64})?\Z")]
-OptionalRelease = Annotated[str, msgspec.Meta(pattern=r"\A(?:(?:r-)?[0-9a-z]{1,52})?\Z")]
-OptionalInstance = Annotated[str, msgspec.Meta(pattern=r"\A(?:[a-z0-9][a-z0-9-]{0,127})?\Z")]
-DeploymentId = Annotated[str, msgspec.Meta(pattern=r"\Ad-[0-9]{1,15}\Z")]
-Key = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._-]{0,100}\Z")]
-Text = Annotated[str, msgspec.Meta(max_length=1000, pattern=r"\A[^\x00]*\Z")]
-Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\A[^\x00-\x20]+\Z")]
-Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"\A[^\x00]*\Z")]
+OptionalImage = Annotated[
+    str,
+    _form(
+        "the digest of an image or its first digits, at least 4 (see stelae history)",
+        r"(?:(?:sha256:)?[0-9a-f]{4,64})?",
+    ),
+]
+OptionalRelease = Annotated[
+    str,
+    _form(
+        "the id of a release or how it begins, such as r-7k2m9q (see stelae history)", r"(?:(?:r-)?[0-9a-z]{1,52})?"
+    ),
+]
+OptionalInstance = Annotated[
+    str, _form("the name of an instance, such as web-7k2m9q-1 (see stelae history)", r"(?:[a-z0-9][a-z0-9-]{0,127})?")
+]
+DeploymentId = Annotated[str, _form("the id of a deployment, such as d-12 (see stelae history)", r"d-[0-9]{1,15}")]
+Key = Annotated[
+    str, _form("a key of at most 100 letters, digits, dots, dashes and underscores", r"[A-Za-z0-9._-]{0,100}")
+]
+Text = Annotated[str, _form("a text without NUL", r"[^\x00]*", longest=1000)]
+Ref = Annotated[
+    str, _form("a commit, image, release, deployment or instance", r"[^\x00-\x20]+", shortest=1, longest=200)
+]
+Path = Annotated[str, _form("a text without NUL", r"[^\x00]*", longest=4096)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
@@ -203,6 +237,25 @@ def convert(values: dict[str, str], kind: type[_M]) -> _M:
         raise InvalidInput(_words(str(error)), where="query") from error
 
 
+_PLAIN = {
+    r"`(?:str|object|array)` of length >= (\d+)": r"at least \1 of it",
+    r"`str` of length <= (\d+)": r"a text of at most \1 characters",
+    r"`array` of length <= (\d+)": r"a list of at most \1",
+    r"`object` of length <= (\d+)": r"at most \1 of it",
+    r"`int` >= (-?\d+)": r"a number of at least \1",
+    r"`int` <= (-?\d+)": r"a number of at most \1",
+    "`str`": "a text", "`int`": "a whole number", "`float`": "a fraction", "`bool`": "true or false",
+    "`object`": "a JSON object", "`array`": "a list", "`null`": "nothing",
+}  # fmt: skip
+
+
 def _words(message: str) -> str:
-    """Say msgspec's message with the path as people write it (``$.processes[...]`` is ``processes``)."""
-    return message.replace("`$.", "`").replace("`", '"')
+    """Say msgspec's message as people do: where first, then what was expected."""
+    text, _, place = message.partition(" - at ")
+    for pattern, words in _FORMS.items():
+        text = text.replace(f"`str` matching regex {pattern!r}", words)
+    for code, words in _PLAIN.items():
+        text = re.sub(code, words, text)
+    text = text[:1].lower() + text[1:] if text.startswith(("Expected", "Object")) else text
+    where = place.replace("`key` in ", "").replace("[...]", "").replace("$.", "").replace("`", "")
+    return f"{where}: {text}" if where else text.replace("`", '"')

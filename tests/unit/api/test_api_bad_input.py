@@ -59,7 +59,7 @@ def assert_refused(status: int, answer: Any) -> None:
     [
         ("/v1/deployments", b"", "missing required field"),
         ("/v1/deployments", b"{", "truncated"),
-        ("/v1/deployments", b"[]", "Expected"),
+        ("/v1/deployments", b"[]", "expected"),
         ("/v1/deployments", b"\xff\xfe", "malformed"),
         ("/v1/deployments", b'{"environment": "\xff"}', "utf-8"),
         ("/v1/deployments", {"environment": "production"}, "environment"),
@@ -70,7 +70,7 @@ def assert_refused(status: int, answer: Any) -> None:
         ("/v1/deployments", {"environment": ENV, "supersede": "yes"}, "supersede"),
         ("/v1/deployments", {"environment": ENV, "reason": "x" * 1001}, "reason"),
         ("/v1/deployments", {"environment": ENV, "reason": "\0"}, "reason"),
-        ("/v1/deployments", b'{"environment": "a/b", "reason": ' + b"[" * 100_000, "nested|Expected"),
+        ("/v1/deployments", b'{"environment": "a/b", "reason": ' + b"[" * 100_000, "nested|expected"),
         ("/v1/deployments", b'{"a": ' + b"[" * 500_000 + b"]" * 500_000 + b"}", "unknown field|deep"),
         ("/v1/scales", {"environment": ENV, "processes": {}}, "processes"),
         ("/v1/scales", {"environment": ENV, "processes": {"web": -1}}, "processes"),
