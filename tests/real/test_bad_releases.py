@@ -97,6 +97,11 @@ def instances(shop: Machine, kind: str) -> set[str]:
     return {item["id"] for item in answer["environments"][0]["instances"]}
 
 
+def nothing_else_is_there(shop: Machine) -> None:
+    """Wait until what a rollout left behind has ended and is taken away, which happens after its outcome."""
+    shop.until("two instances each", lambda: all(len(instances(shop, kind)) == 2 for kind in KINDS))
+
+
 def check_reverted(shop: Machine, kind: str, done: Done, before: str, reason: str, said: list[str]) -> None:
     """The reason is the first line, then come the instance's last words, then what serves."""
     assert done.returncode == 1, done.stderr
@@ -119,6 +124,7 @@ def check_reverted(shop: Machine, kind: str, done: Done, before: str, reason: st
 @pytest.mark.parametrize("behaviour", BAD)
 def test_a_bad_release_is_reverted_while_the_old_one_serves(shop: Machine, behaviour: str) -> None:
     before = {kind: shop.status(kind)["release"] for kind in KINDS}
+    nothing_else_is_there(shop)
     there = {kind: instances(shop, kind) for kind in KINDS}
     version, image = built(shop, behaviour)
     done, loads = under_load(shop, lambda: each(lambda kind: shop.cli("deploy", kind, "--image", image, check=False)))
@@ -129,6 +135,7 @@ def test_a_bad_release_is_reverted_while_the_old_one_serves(shop: Machine, behav
     most = 1 if behaviour == "exits after it was ready" else 0
     assert len(loads["rolling"].failures) <= most, loads["rolling"]
     assert not loads["blue-green"].failures, loads["blue-green"]
+    nothing_else_is_there(shop)
     assert {kind: instances(shop, kind) for kind in KINDS[:2]} == {kind: there[kind] for kind in KINDS[:2]}
 
 

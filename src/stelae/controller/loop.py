@@ -46,6 +46,7 @@ class EnvironmentLoop:
         self._platform = platform
         self._clock = clock
         self._wake = asyncio.Event()
+        self._beside: asyncio.TaskGroup
 
     def wake(self) -> None:
         """Look again now."""
@@ -55,13 +56,15 @@ class EnvironmentLoop:
         """Run until cancelled. Errors of parts are logged and tried again; none ends the loop."""
         while True:
             try:
-                await self._resume()
-                while True:
-                    self._wake.clear()
-                    await self._wait(await self._pass())
-            except StelaeError as error:
-                log.warning("loop.failed", environment=self.name, problem=str(error), hint=error.hint)
-            except Exception:
+                async with asyncio.TaskGroup() as self._beside:
+                    await self._resume()
+                    while True:
+                        self._wake.clear()
+                        await self._wait(await self._pass())
+            except* StelaeError as errors:
+                for error in errors.exceptions:
+                    log.warning("loop.failed", environment=self.name, problem=str(error))
+            except* Exception:
                 log.exception("loop.crashed", environment=self.name)
             await asyncio.sleep(AFTER_FAILURE)
 
@@ -116,16 +119,28 @@ class EnvironmentLoop:
             return None
 
     async def _carry_out(self, actions: Sequence[Action]) -> bool:
-        """Apply recorded *actions*: launches side by side, then the rest in order; record the outcomes."""
+        """Apply recorded *actions*: launches side by side, then the rest in order; record the outcomes. Removals
+        go on beside the loop: what has ended is in nobody's way, and a rollout must not wait for its end."""
         launches = [action for action in actions if action.verb is Verb.LAUNCH]
         routes = [action for action in actions if action.verb is Verb.ROUTE]
-        others = [action for action in actions if action.verb not in (Verb.LAUNCH, Verb.ROUTE)]
+        others = [action for action in actions if action.verb in (Verb.STOP, Verb.KILL)]
+        for action in actions:
+            if action.verb is Verb.REMOVE:
+                self._beside.create_task(self._remove(action))
         outcomes: list[ActionDone] = []
         for group in (launches, routes, others):
             outcomes += await asyncio.gather(*(self._apply(action) for action in group))
         outcomes.sort(key=lambda done: done.number)
-        await self._record.append(outcomes, environment=self.name)
+        if outcomes:
+            await self._record.append(outcomes, environment=self.name)
         return not any(done.error for done in outcomes)
+
+    async def _remove(self, action: Action) -> None:
+        done = await self._apply(action)
+        if done.error:
+            await asyncio.sleep(AFTER_FAILURE)  # until its outcome is recorded it is not tried again
+        await self._record.append([done], environment=self.name)
+        self.wake()
 
     async def _apply(self, action: Action) -> ActionDone:
         try:

@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
+from stelae.core import backoff
 from stelae.core.target import live
-from stelae.core.timers import KILL_AGAIN
+from stelae.core.timers import kill_again_at
 from stelae.core.traffic import entry, scaled
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding, InstanceId
@@ -25,8 +26,8 @@ Kept = dict[tuple[ReleaseId, str], list[Instance]]
 
 
 def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
-    """Return the next actions, numbered from ``env.actions + 1``; none on an observation that is incomplete,
-    older than the last act, or of another generation than *target*."""
+    """Return the next actions, numbered from ``env.actions + 1``; none on an observation that is incomplete or
+    older than the last act. What failed before is left out until its back-off has passed."""
     if not seen.complete or seen.applied < env.applied:
         return ()
     kept = {(held.release, held.process): _keep(held, target, env, seen) for held in target.holdings}
@@ -38,12 +39,18 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_stops(target, env, seen, staying),
         *_ends(env, seen, table),
     ]
-    return tuple(replace(step, number=env.actions + number) for number, step in enumerate(steps, start=1))
+    due = [step for step in steps if _due(env, step, seen)]
+    return tuple(replace(step, number=env.actions + number) for number, step in enumerate(due, start=1))
+
+
+def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:
+    pause = env.backoff.get(backoff.act_key(step))
+    return pause is None or pause.until <= seen.as_of
 
 
 def _ready(instance: Instance, seen: Observation) -> bool:
     view = seen.instances.get(instance.id)
-    return live(instance) and view is not None and view.phase is Phase.READY
+    return live(instance) and instance.ready_at is not None and view is not None and view.phase is Phase.READY
 
 
 def _keep(held: Holding, target: Allocation, env: EnvironmentState, seen: Observation) -> list[Instance]:
@@ -147,9 +154,10 @@ def _drained(env: EnvironmentState, instance: Instance, seen: Observation) -> bo
 
 
 def _ends(env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]) -> Iterator[Action]:
+    removing = {action.instance for action in env.pending.values()}
     for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
         over = instance.exit is not None or bool(instance.failed)
-        if over and instance.id not in seen.table and instance.id not in table:
+        if over and instance.id not in seen.table and instance.id not in table and instance.id not in removing:
             yield Action(verb=Verb.REMOVE, instance=instance.id)
         elif not over and instance.stopped_at is not None and _must_be_killed(env, instance, seen):
             yield Action(verb=Verb.KILL, instance=instance.id)
@@ -161,4 +169,4 @@ def _must_be_killed(env: EnvironmentState, instance: Instance, seen: Observation
         return False
     if seen.as_of - instance.stopped_at < process.stop:
         return False
-    return instance.killed_at is None or seen.as_of - instance.killed_at >= KILL_AGAIN
+    return instance.killed_at is None or seen.as_of >= kill_again_at(instance.stopped_at, instance.killed_at)

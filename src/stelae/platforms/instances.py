@@ -16,7 +16,7 @@ from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.observation import Observation, Phase, Seen
-from stelae.domain.release import Release
+from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import SECOND, Instant
 from stelae.platforms.port import Engine, EngineInstance, LaunchSpec, LogLine, RouteEntry, Router, RouterView
@@ -36,14 +36,17 @@ class InstancePlatform:
         self._router = router
         self._prober = prober
         self._clock = clock
+        self._prepared: set[ReleaseId] = set()
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""
         await self._engine.prepare(release)
+        self._prepared.add(release.id)
 
     async def observe(self, env: EnvironmentState) -> Observation:
-        """See ``Platform.observe``. What is looked at here is never older than the last act in *env*,
-        because one controller carries out one environment's actions and looks only in between."""
+        """See ``Platform.observe``. What is looked at here is never older than the last act in *env*, because one
+        controller carries out one environment's actions and looks only in between; a removal that goes on
+        meanwhile is of an instance that has ended, of which nothing new can be seen."""
         as_of = self._clock()
         running = await self._engine.observe(env.id)
         view = await self._router.observe(env.id)
@@ -111,7 +114,8 @@ class InstancePlatform:
         process = release.process(action.process)
         if process is None:
             raise Failed(f"release {action.release} has no process {action.process}")
-        await self._engine.prepare(release)
+        if release.id not in self._prepared:  # deployed before this controller started
+            await self.prepare(release)
         spec = LaunchSpec(environment=env.id, instance=action.instance, release=release, process=process)
         await self._engine.launch(spec)
 

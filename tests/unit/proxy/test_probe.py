@@ -181,12 +181,12 @@ def test_first_probes_come_quickly_and_then_no_faster_than_the_interval() -> Non
         prober = Prober()
         async with serving(handle) as port:
             began = time.monotonic()
-            prober.watch(KEY, process(health(interval=80), port), "127.0.0.1")
+            prober.watch(KEY, process(health(interval=16), port), "127.0.0.1")
             while len(times) < 6:
                 await asyncio.sleep(0.005)
             await prober.close()
         pauses = [later - earlier for earlier, later in zip([began, *times], times, strict=False)]
-        for pause, least in zip(pauses, (0, 0.01, 0.02, 0.04, 0.08, 0.08), strict=True):
+        for pause, least in zip(pauses, (0, 0.01, 0.0125, 0.0156, 0.016, 0.016), strict=True):
             assert least <= pause < least + 0.06
 
     asyncio.run(body())
