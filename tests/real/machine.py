@@ -23,6 +23,7 @@ from typing import Any
 from stelae.controller.client import Client
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local.inventory import list_all, teardown
+from stelae.platforms.local.proxy.checker import DIFFERS
 from stelae.platforms.local.proxy.launch import layout_of, stop_supervisor, supervisor_status
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.local.proxy.table import Table, from_json
@@ -65,6 +66,7 @@ class Machine:
         self.app = self.folder / "app"
         self.controller: subprocess.Popen[bytes] | None = None
         self.log = self.folder / "controller.log"
+        self.problems = ""
         if seed and SEED.is_dir():
             self.installation.state.mkdir()
             for part in SEED.iterdir():
@@ -77,6 +79,9 @@ class Machine:
         if error[0] is not None and self.log.exists():
             print(self.log.read_text()[-6000:])
         self.close()
+        if error[0] is None:
+            assert DIFFERS not in self.problems, "the live proxy differed from the record after an act"
+            assert "Traceback" not in self.problems
 
     def start(self) -> Machine:
         """Start the controller and wait until it answers."""
@@ -88,8 +93,9 @@ class Machine:
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.controller = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                env={**os.environ, "STELAE_CHECK_PROXY": "1"},
+            )  # fmt: skip
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.controller.poll() is not None:
@@ -272,6 +278,7 @@ class Machine:
         if self.controller is not None and self.controller.poll() is None:
             self.controller.kill()
             self.controller.wait(10)
+        self.problems = self.log.read_text() if self.log.exists() else ""
         stop_supervisor(self.installation)
         teardown(self.installation)
         for mount in reversed(mounts_below(self.folder)):

@@ -7,6 +7,7 @@ controller adopts them. Only where nothing runs, the proxy and the network go to
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
 from stelae.platforms.instances import InstancePlatform
 from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.proxy.checker import CheckedRouter
 from stelae.platforms.local.proxy.launch import stop_supervisor
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.probe import Prober
@@ -67,7 +69,8 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     router = HaproxyRouter(installation, cgroup=f"{parent}/proxy" if parent else "")
     await engine.ensure_network()
     await router.start()
-    platform = InstancePlatform(engine, router, Prober(now), now)
+    checked = CheckedRouter(router) if os.environ.get("STELAE_CHECK_PROXY") else router
+    platform = InstancePlatform(engine, checked, Prober(now), now)
     await record.append([ControllerStarted(version=__version__, boot=_boot())])
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
