@@ -1,17 +1,31 @@
-"""Back-off: an instance that ends unasked, or cannot be launched, is launched again, at once at first, then more
-and more slowly."""
+"""Back-off: what fails is tried again, at once at first, then more and more slowly, so that neither the machine nor
+the record is flooded. It covers instances that end unasked, cannot be launched or hang; acts that fail or do not
+last; and instances that get ready and unready by turns.
+"""
 
 from __future__ import annotations
 
+from stelae.domain.action import Action, Verb
+from stelae.domain.canonical import canonical
+from stelae.domain.digest import digest_of, hex_of
 from stelae.domain.release import ReleaseId
 from stelae.domain.state import Backoff, Instance
 from stelae.domain.units import MINUTE, SECOND, Duration, Instant
 
 STABLE_AFTER: Duration = MINUTE
-"""An instance that was ready for this long starts the count anew."""
+"""What went well for this long starts the count anew."""
 
 CAP: Duration = MINUTE
-"""The longest wait between two launches."""
+"""The longest wait between two launches, or between two tries of an act."""
+
+FREE_FLAPS = 2
+"""So often an instance may stop being ready and be taken back as soon as it is ready again."""
+
+LONGEST_HOLD: Duration = 30 * SECOND
+"""The longest time for which an instance that flaps is not taken back though it is ready."""
+
+ROUTES = "route/"
+"""What the keys of traffic tables begin with."""
 
 
 def key(release: ReleaseId, process: str) -> str:
@@ -19,9 +33,41 @@ def key(release: ReleaseId, process: str) -> str:
     return f"{release}/{process}"
 
 
+def act_key(action: Action) -> str:
+    """Return the name under which failures of *action* are counted: another traffic table is another act."""
+    if action.verb is not Verb.ROUTE:
+        return f"{action.verb}/{action.instance}"
+    told = canonical({"table": action.table, "hosts": list(action.hosts)})
+    return ROUTES + hex_of(digest_of(told))[:16]
+
+
 def after(before: Backoff | None, instance: Instance, at: Instant) -> Backoff:
-    """Return the back-off after *instance* ended unasked at *at*: 0, 1, 2, 4, … s, at most ``CAP``."""
+    """Return the back-off after *instance* ended unasked at *at*: 0, 1, 2, 4, … s, at most ``CAP``.
+
+    What ends together counts once: an instance that was launched before the last failure is no new try.
+    """
     calm = instance.ready_at is not None and at - instance.ready_at >= STABLE_AFTER
-    failures = 1 if before is None or calm else before.failures + 1
-    wait = 0 if failures == 1 else min(CAP, SECOND << min(failures - 2, 10))
-    return Backoff(failures=failures, until=at + wait)
+    old = before is not None and instance.launched_at < before.until - _wait(before.failures)
+    if before is not None and old and (at <= before.until or not calm):
+        return before
+    return _next(None if calm else before, at)
+
+
+def again(before: Backoff | None, at: Instant) -> Backoff:
+    """Return the back-off after an act failed, or had to be repeated, at *at*."""
+    calm = before is not None and at - before.until >= STABLE_AFTER
+    return _next(None if calm else before, at)
+
+
+def hold(flaps: int) -> Duration:
+    """Return how long an instance that stopped being ready *flaps* times is not taken back: 0, 0, 1, 2, 4, … s."""
+    return 0 if flaps <= FREE_FLAPS else min(LONGEST_HOLD, SECOND << min(flaps - FREE_FLAPS - 1, 10))
+
+
+def _next(before: Backoff | None, at: Instant) -> Backoff:
+    failures = 1 if before is None else before.failures + 1
+    return Backoff(failures=failures, until=at + _wait(failures))
+
+
+def _wait(failures: int) -> Duration:
+    return 0 if failures == 1 else min(CAP, SECOND << min(failures - 2, 10))

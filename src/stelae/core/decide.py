@@ -13,15 +13,16 @@ Transitions of a rollout::
     REVERTING ──stable release serves again──▶ reverted | cancelled      (failed, when there is no stable one)
        └─progress or platform deadline──▶ failed
 
-Unknown is not healthy: an observation that is incomplete, or older than the last act, moves nothing.
+Unknown is not healthy: an observation that is incomplete, or older than the last act, moves nothing but the
+deadlines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from stelae.core import failures, gates, timers
+from stelae.core import backoff, failures, gates, timers
 from stelae.core.fold import evolve
 from stelae.core.target import target
 from stelae.domain import event as ev
@@ -29,7 +30,7 @@ from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Seen
 from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.state import EnvironmentState, Instance, Outcome, Phase, Rollout
-from stelae.domain.units import Instant
+from stelae.domain.units import SECOND, Instant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
         if wanted.generation != env.allocation.generation:
             events.append(ev.AllocationSet(allocation=wanted))
             env = evolve(env, events[-1], now)
+    elif env.rollout is not None:
+        events += _overdue(env.rollout, now)
     return Decision(events=tuple(events), wake=timers.next_wake(env, now))
 
 
@@ -71,7 +74,7 @@ def _blind(env: EnvironmentState, now: Instant) -> Decision:
     deadline = rollout.unreachable_since + rollout.strategy.platform
     if now < deadline:
         return Decision(wake=deadline)
-    reason = f"the platform did not answer for {rollout.strategy.platform // 1_000_000} s"
+    reason = f"the platform did not answer for {rollout.strategy.platform // SECOND} s"
     return Decision(events=(_ended(rollout, Outcome.FAILED, reason),))
 
 
@@ -93,11 +96,15 @@ def _fact(instance: Instance, view: Seen, as_of: Instant) -> Iterator[Event]:
         if view.exit is None:
             yield ev.InstanceLost(instance=instance.id)
         else:
-            yield ev.InstanceExited(instance=instance.id, exit=view.exit)
+            exit_ = replace(view.exit, last_lines=failures.shortened(view.exit.last_lines))
+            yield ev.InstanceExited(instance=instance.id, exit=exit_)
+    elif instance.stopped_at is not None:
+        return  # it was asked to end: that it stops answering is no news
     elif view.phase is SeenPhase.READY and instance.ready_at is None:
-        yield ev.InstanceReady(instance=instance.id)
+        if instance.unready_at is None or as_of >= instance.unready_at + backoff.hold(instance.flaps):
+            yield ev.InstanceReady(instance=instance.id)
     elif view.phase is SeenPhase.UNREADY and instance.ready_at is not None:
-        yield ev.InstanceUnready(instance=instance.id, problem=view.problem)
+        yield ev.InstanceUnready(instance=instance.id, problem=view.problem[: failures.LONGEST_TEXT])
 
 
 def _turn(env: EnvironmentState, seen: Observation, now: Instant) -> Iterator[Event]:
@@ -121,6 +128,8 @@ def _forward(env: EnvironmentState, rollout: Rollout, seen: Observation, now: In
             yield _ended(rollout, Outcome.SUCCEEDED)
         else:
             yield ev.RolloutAdvanced(deployment=rollout.deployment, step=rollout.step + 1)
+    else:
+        yield from _overdue(rollout, now)
 
 
 def _reverting(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
@@ -128,7 +137,18 @@ def _reverting(env: EnvironmentState, rollout: Rollout, seen: Observation, now: 
         # With no stable release to go back to, the deployment left nothing behind.
         no_stable = env.stable is None and rollout.ending is Outcome.REVERTED
         yield _ended(rollout, Outcome.FAILED if no_stable else rollout.ending, rollout.reason)
-    elif now - rollout.step_at >= rollout.strategy.progress:
+    else:
+        yield from _overdue(rollout, now)
+
+
+def _overdue(rollout: Rollout, now: Instant) -> Iterator[Event]:
+    """The end of the step's time. It comes also while what is there is not known: a rollout always ends."""
+    if now - rollout.step_at < rollout.strategy.progress:
+        return
+    if rollout.phase is Phase.FORWARD:
+        reason = f"step {rollout.step + 1} made no progress for {rollout.strategy.progress // SECOND} s"
+        yield ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.REVERTED, reason=reason)
+    else:
         reason = f"{rollout.reason}; and the stable release did not come back in time"
         yield _ended(rollout, Outcome.FAILED, reason)
 

@@ -10,6 +10,13 @@ from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.state import EnvironmentState, Instance, Rollout
 from stelae.domain.units import SECOND, Instant
 
+MOST_LINES = 20
+"""So many of an instance's last lines are recorded."""
+
+LONGEST_TEXT = 400
+"""Characters of a line, or of a problem, that are recorded: even with six bytes for each of them (a control character
+in JSON) the lines fit into an entry of the record, which takes 65,535 bytes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
@@ -20,25 +27,27 @@ class Failure:
 
 
 def failure(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Failure | None:
-    """Return why *rollout* must not go on, or None. Only the candidate's instances are judged."""
-    found = next(_of_instances(env, rollout, seen, now), None)
-    if found is not None:
-        return found
-    if now - rollout.step_at >= rollout.strategy.progress:
-        return Failure(reason=f"step {rollout.step + 1} made no progress for {rollout.strategy.progress // SECOND} s")
-    return None
+    """Return why *rollout* must not go on, or None. Only the candidate's instances are judged; of those that were
+    there before (kept warm, or of a rollout that was superseded) only that they end: one that hangs is replaced."""
+    return next(_of_instances(env, rollout, seen, now), None)
+
+
+def shortened(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the last of *lines*, cut: what an instance wrote must fit into an entry of the record."""
+    return tuple(line[:LONGEST_TEXT] for line in lines[-MOST_LINES:])
 
 
 def _of_instances(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Failure]:
     for instance in env.instances.values():
         if instance.release != rollout.candidate or instance.stopped_at is not None:
             continue
-        if instance.failed and instance.launched_at >= rollout.started_at:
+        ours = instance.launched_at >= rollout.started_at
+        if instance.failed and ours:
             yield Failure(reason=f"instance {instance.id} could not be launched: {instance.failed}")
-        elif instance.exit is not None and instance.exit.at >= rollout.started_at:
+        elif instance.exit is not None and (ours or instance.exit.at >= rollout.started_at):
             before = "after it was ready" if instance.ever_ready else "before it was ready"
             yield Failure(reason=f"instance {instance.id} {instance.exit} {before}", details=instance.exit.last_lines)
-        elif instance.exit is None:
+        elif instance.exit is None and ours:
             yield from _of_running(env, instance, seen, now)
 
 
@@ -46,12 +55,12 @@ def _of_running(env: EnvironmentState, instance: Instance, seen: Observation, no
     view = seen.instances.get(instance.id)
     if view is None or instance.ready_at is not None:
         return
-    problem = f": {view.problem}" if view.problem else ""
+    problem = f": {view.problem[:LONGEST_TEXT]}" if view.problem else ""
     if instance.ever_ready and view.phase is SeenPhase.UNREADY:
         reason = f"instance {instance.id} was ready and is not any more{problem}"
-        yield Failure(reason=reason, details=view.last_lines)
+        yield Failure(reason=reason, details=shortened(view.last_lines))
         return
     process = env.releases[instance.release].process(instance.process)
     if process is not None and now - instance.launched_at >= process.health.start:
         reason = f"instance {instance.id} was not ready within {process.health.start / SECOND:g} s{problem}"
-        yield Failure(reason=reason, details=view.last_lines)
+        yield Failure(reason=reason, details=shortened(view.last_lines))

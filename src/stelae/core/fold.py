@@ -19,6 +19,7 @@ from stelae.domain.event import Event, Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import (
+    Backoff,
     BuiltImage,
     Deployment,
     DeploymentKind,
@@ -130,10 +131,16 @@ def _requested(env: EnvironmentState, event: ev.DeploymentRequested, at: Instant
         down=False,
         warm={},
         rollout=rollout,
-        backoff={key: value for key, value in env.backoff.items() if not key.startswith(release.id)},
+        backoff=_of_stable(env, release.id),
         releases=_with(env.releases, release.id, release),
         deployments=_with(env.deployments, event.deployment, deployment),
     )
+
+
+def _of_stable(env: EnvironmentState, candidate: ReleaseId) -> dict[str, Backoff]:
+    """A candidate begins without a past, and what neither it nor the stable release needs is forgotten."""
+    others = {f"{name}/" for name in env.releases if name == candidate or name != env.stable}
+    return {key: value for key, value in env.backoff.items() if not key.startswith(tuple(others))}
 
 
 @_folds(ev.RolloutAdvanced)
@@ -159,7 +166,7 @@ def _reverting(env: EnvironmentState, event: ev.RolloutReverting, at: Instant, a
 @_folds(ev.RolloutEnded)
 def _ended(env: EnvironmentState, event: ev.RolloutEnded, at: Instant, actor: str) -> EnvironmentState:
     deployment = env.deployments.get(event.deployment)
-    if deployment is not None:
+    if deployment is not None and deployment.outcome is None:
         done = replace(deployment, outcome=event.outcome, ended_at=at, why=event.reason, details=event.details)
         env = replace(env, deployments=_with(env.deployments, event.deployment, done))
     rollout = env.rollout
@@ -235,6 +242,9 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
             launches=_with(env.launches, short, env.launches.get(short, 0) + 1),
         )
     if action.verb is Verb.STOP:
+        known = env.instances.get(action.instance)
+        if known is not None and known.id in env.allocation.condemned:
+            env = _ended_unasked(env, known, at)
         return _instance(env, action.instance, stopped_at=at)
     if action.verb is Verb.KILL:
         return _instance(env, action.instance, killed_at=at)
@@ -250,6 +260,7 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     if action.verb is Verb.LAUNCH:
         env = _instance(env, action.instance, started=not event.error, failed=event.error)
         return _ended_unasked(env, env.instances[action.instance], at) if event.error else env
+    env = _tried(env, action, event.error, at)
     if event.error:
         return env
     if action.verb is Verb.ROUTE:
@@ -257,6 +268,19 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     if action.verb is Verb.REMOVE:
         return replace(env, instances=_without(env.instances, action.instance))
     return env
+
+
+def _tried(env: EnvironmentState, action: Action, error: str, at: Instant) -> EnvironmentState:
+    """Count an act that failed, or a traffic table that was set before and did not last."""
+    key, route = backoff.act_key(action), action.verb is Verb.ROUTE
+    before = env.backoff.get(key)
+    repeated = route and dict(action.table) == dict(env.table) and action.hosts == env.hosts
+    rest = {name: value for name, value in env.backoff.items() if name != key}
+    if route and not error:
+        rest = {name: value for name, value in rest.items() if not name.startswith(backoff.ROUTES)}
+    if error or repeated:
+        rest[key] = backoff.again(before, at)
+    return replace(env, backoff=rest)
 
 
 def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentState:
@@ -283,7 +307,11 @@ def _ready(env: EnvironmentState, event: ev.InstanceReady, at: Instant, actor: s
 
 @_folds(ev.InstanceUnready)
 def _unready(env: EnvironmentState, event: ev.InstanceUnready, at: Instant, actor: str) -> EnvironmentState:
-    return _instance(env, event.instance, ready_at=None, unready_at=at)
+    known = env.instances.get(event.instance)
+    if known is None:
+        return env
+    calm = known.ready_at is not None and at - known.ready_at >= backoff.STABLE_AFTER
+    return _instance(env, known.id, ready_at=None, unready_at=at, flaps=1 if calm else known.flaps + 1)
 
 
 @_folds(ev.InstanceExited)
@@ -305,6 +333,6 @@ def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> 
 
 
 def _ended_unasked(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
-    """Count an end, or a launch that failed, so that the next launch waits where they come in a row."""
+    """Count an end, a launch that failed, or one that hung: the next launch waits where they come in a row."""
     key = backoff.key(instance.release, instance.process)
     return replace(env, backoff=_with(env.backoff, key, backoff.after(env.backoff.get(key), instance, at)))

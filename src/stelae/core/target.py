@@ -50,11 +50,15 @@ def _wanted(env: EnvironmentState) -> Allocation:
         return Allocation()
     rollout = env.rollout
     if rollout is not None and rollout.phase is Phase.FORWARD:
-        return strategies.next_step(move(env, rollout), rollout.step)
+        way = move(env, rollout)
+        if way.direct and _must_not_overlap(env, rollout.strategy.kind, way.candidate):
+            return Allocation()
+        return strategies.next_step(way, rollout.step)
     if env.stable is None:
         return Allocation()
     stable = env.releases[env.stable]
-    if rollout is not None and _must_not_overlap(env, rollout, stable):
+    usual = env.config.strategy.kind if env.config else None
+    if _must_not_overlap(env, rollout.strategy.kind if rollout else usual, stable):
         return Allocation()
     steady = strategies.steady(stable, env.wanted)
     if rollout is not None:
@@ -63,14 +67,13 @@ def _wanted(env: EnvironmentState) -> Allocation:
     return replace(steady, holdings=(*steady.holdings, *warm))
 
 
-def _must_not_overlap(env: EnvironmentState, rollout: Rollout, stable: Release) -> bool:
-    """A revert of *recreate* first ends all of the candidate, then starts the stable release."""
-    if rollout.strategy.kind is not StrategyKind.RECREATE or rollout.candidate == stable.id:
+def _must_not_overlap(env: EnvironmentState, kind: StrategyKind | None, release: Release) -> bool:
+    """With *recreate* all of another release must have ended before the first of *release* starts."""
+    if kind is not StrategyKind.RECREATE:
         return False
-    return any(
-        instance.release == rollout.candidate and instance.exit is None and not instance.failed
-        for instance in env.instances.values()
-    )
+    there = [item for item in env.instances.values() if item.exit is None and not item.failed]
+    others = any(item.release != release.id for item in there)
+    return others and not any(item.release == release.id and live(item) for item in there)
 
 
 def given_up_at(env: EnvironmentState, instance: Instance) -> Instant | None:
@@ -83,12 +86,16 @@ def given_up_at(env: EnvironmentState, instance: Instance) -> Instant | None:
 
 
 def _hopeless(env: EnvironmentState, now: Instant) -> Iterator[InstanceId]:
-    """Instances that hang: they are replaced, except a candidate's, over which the rollout decides."""
-    rollout = env.rollout
-    judged = rollout.candidate if rollout is not None and rollout.phase is Phase.FORWARD else None
+    """Instances that hang: they are replaced as soon as one may be launched, except those that the rollout itself
+    launched, over which it decides."""
+    judged = env.rollout if env.rollout is not None and env.rollout.phase is Phase.FORWARD else None
     for instance in env.instances.values():
+        ours = judged is not None and instance.launched_at >= judged.started_at
+        if judged is not None and ours and instance.release == judged.candidate:
+            continue
         limit = given_up_at(env, instance)
-        if instance.release != judged and limit is not None and limit <= now:
+        pause = env.backoff.get(backoff.key(instance.release, instance.process))
+        if limit is not None and limit <= now and (pause is None or pause.until <= now):
             yield instance.id
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stelae.core import backoff
 from stelae.core.target import given_up_at
 from stelae.domain.state import EnvironmentState, Instance, Phase
-from stelae.domain.units import SECOND, Instant
+from stelae.domain.units import MINUTE, SECOND, Instant
 
 KILL_AGAIN = 5 * SECOND
-"""An instance that survives SIGKILL (in an uninterruptible wait) is killed again after this."""
+"""An instance that survives SIGKILL (in an uninterruptible wait) is killed again after this, then more slowly."""
+
+KILL_AT_LEAST_EVERY = 10 * MINUTE
+
+
+def kill_again_at(stopped_at: Instant, killed_at: Instant) -> Instant:
+    """Return when an instance that was killed at *killed_at* and is still there is killed again."""
+    return killed_at + min(KILL_AT_LEAST_EVERY, max(KILL_AGAIN, killed_at - stopped_at))
 
 
 def next_wake(env: EnvironmentState, now: Instant) -> Instant | None:
@@ -36,12 +44,14 @@ def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
     if instance.stopped_at is not None:
         yield instance.stopped_at + process.stop
         if instance.killed_at is not None:
-            yield instance.killed_at + KILL_AGAIN
+            yield kill_again_at(instance.stopped_at, instance.killed_at)
     if instance.drained_at is not None:
         yield instance.drained_at + process.drain
     rollout = env.rollout
     if rollout is not None and rollout.phase is Phase.FORWARD and instance.release == rollout.candidate:
         yield (instance.ready_at or 0) + rollout.strategy.min_healthy
+    if instance.unready_at is not None:
+        yield instance.unready_at + backoff.hold(instance.flaps)
     limit = given_up_at(env, instance)
     if limit is not None:
         yield limit

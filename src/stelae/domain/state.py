@@ -95,6 +95,7 @@ class Instance:
     ready_at: Instant | None = None  # start of the present unbroken time of being ready
     ever_ready: bool = False
     unready_at: Instant | None = None  # since when it fails the probes that it passed before
+    flaps: int = 0  # how often it stopped being ready, with no calm time in between
     exit: Exit | None = None
     drained_at: Instant | None = None  # since when it gets no new requests
     stopped_at: Instant | None = None  # when it was asked to end
@@ -104,7 +105,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Unplanned ends in a row of one process of one release, and when it may be launched again."""
+    """Failures in a row of one thing, and when it may be tried again."""
 
     failures: int
     until: Instant
@@ -118,7 +119,8 @@ class EnvironmentState:
     ``pending`` are actions whose intent is recorded and whose outcome is not. ``stables`` are the
     releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
-    the release, so that no instance id is used twice. ``verified`` are images whose rollout succeeded here.
+    the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
+    keys are of ``stelae.core.backoff``). ``verified`` are images whose rollout succeeded here.
     """
 
     id: EnvironmentId
