@@ -15,7 +15,7 @@ from stelae.controller.record import Record
 from stelae.core.decide import decide
 from stelae.domain.action import Action, Verb
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import StelaeError, Unreachable
+from stelae.domain.errors import StelaeError
 from stelae.domain.event import ActionDone, ActionIntended
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
@@ -86,19 +86,27 @@ class EnvironmentLoop:
             await self._carry_out(pending)
 
     async def _pass(self) -> float:
-        """Observe, decide, record and act once; return the seconds to wait before the next pass."""
+        """Observe, decide, record and act once; return the seconds to wait before the next pass.
+
+        What is recorded is decided in its turn: a request that was recorded while this pass waited for the record
+        counts, and no rollout ends twice.
+        """
         seen = await self._observe()
         decision = decide(self._env, seen, self._clock())
         if decision.events:
-            await self._record.append(decision.events, environment=self.name)
+            await self._record.append(lambda: decide(self._env, seen, self._clock()).events, environment=self.name)
             return 0
+        if seen is None or not self._next_actions(seen):
+            return self._until(decision.wake, seen)
+        intended = await self._record.append(
+            lambda: [ActionIntended(action=action) for action in self._next_actions(seen)], environment=self.name
+        )
+        actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
+        return 0 if await self._carry_out(actions) else AFTER_FAILURE
+
+    def _next_actions(self, seen: Observation) -> Sequence[Action]:
         env = self._env
-        actions = self._platform.actions(env.allocation, env, seen) if seen is not None else ()
-        if actions:
-            await self._record.append([ActionIntended(action=action) for action in actions], environment=self.name)
-            worked = await self._carry_out(actions)
-            return 0 if worked else AFTER_FAILURE
-        return self._until(decision.wake, seen)
+        return self._platform.actions(env.allocation, env, seen)
 
     def _until(self, wake: Instant | None, seen: Observation | None) -> float:
         if seen is None:
@@ -112,11 +120,14 @@ class EnvironmentLoop:
         return min(limit, max(0.0, (wake - self._clock()) / SECOND))
 
     async def _observe(self) -> Observation | None:
+        """Return what is there; None when that cannot be told, whatever the reason: its deadline must run."""
         try:
             return await self._platform.observe(self._env)
-        except Unreachable as error:
+        except StelaeError as error:
             log.warning("platform.unreachable", environment=self.name, problem=str(error))
-            return None
+        except Exception:
+            log.exception("platform.crashed", environment=self.name)
+        return None
 
     async def _carry_out(self, actions: Sequence[Action]) -> bool:
         """Apply recorded *actions*: launches side by side, then the rest in order; record the outcomes. Removals
@@ -149,4 +160,7 @@ class EnvironmentLoop:
             log.warning("action.failed", environment=self.name, verb=action.verb, problem=str(error))
             text = "; ".join((str(error), *error.details[-3:]))
             return ActionDone(number=action.number, error=text[:LONGEST_ERROR])
+        except Exception as error:  # a fault in one act must not hold up all others, and is an outcome too
+            log.exception("action.crashed", environment=self.name, verb=action.verb)
+            return ActionDone(number=action.number, error=f"{type(error).__name__}: {error}"[:LONGEST_ERROR])
         return ActionDone(number=action.number)
