@@ -16,7 +16,7 @@ from stelae.core import fold
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.event import ActionIntended, Recorded
 from stelae.domain.state import EnvironmentState, InstallationState, Instance
 from stelae.domain.units import Instant
@@ -170,7 +170,8 @@ class Queries:
         self, environment: str, instance: str, release: str, process: str, follow: bool
     ) -> AsyncIterator[Json]:
         """See ``Service.logs``. Lines of several instances come in the order of their times; with *follow*
-        in the order in which they are written."""
+        in the order in which they are written. An instance of which no output is kept is left out, unless it is the
+        only one."""
         env = references.environment(self._record.state, environment)
         chosen = await self._chosen(env, instance, release, process)
         lines: asyncio.Queue[Json | None] = asyncio.Queue(maxsize=1000)
@@ -179,17 +180,18 @@ class Queries:
             async for line in self._platform.logs(env.id, item, follow=follow):
                 await lines.put({"instance": line.instance, "at": line.at, "stream": line.stream, "text": line.text})
 
-        async def pump_all() -> None:
-            async with asyncio.TaskGroup() as group:
-                for item in chosen:
-                    group.create_task(pump(item))
+        async def pump_all() -> list[BaseException]:
+            results = await asyncio.gather(*(pump(item) for item in chosen), return_exceptions=True)
             await lines.put(None)
+            return [result for result in results if result is not None]
 
         pumping = asyncio.create_task(pump_all())
         try:
             async for line in _ordered(lines, follow=follow):
                 yield {"progress": line}
-            await pumping
+            for problem in await pumping:
+                if len(chosen) == 1 or not isinstance(problem, StelaeError):
+                    raise problem
         finally:
             pumping.cancel()
 

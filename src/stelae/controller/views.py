@@ -81,8 +81,15 @@ def _state(env: EnvironmentState) -> str:
         return "reverting" if env.rollout.phase is Phase.REVERTING else "deploying"
     if env.stable is None:
         return "empty"
-    enough = all(_ready_of(env, process) >= count for process, count in env.wanted.items())
+    lacking = _lacking(env)
+    enough = all(_ready_of(env, name) >= count for name, count in env.wanted.items() if name not in lacking)
     return "steady" if enough else "degraded"
+
+
+def _lacking(env: EnvironmentState) -> list[str]:
+    """Processes that the environment was given after its release was made, and that the release does not have."""
+    release = env.releases[env.stable] if env.stable else None
+    return [name for name, count in env.wanted.items() if count and release and release.process(name) is None]
 
 
 def _detail(env: EnvironmentState) -> str:
@@ -98,6 +105,9 @@ def _detail(env: EnvironmentState) -> str:
     if running:
         process = running[0].rpartition("/")[2]
         return f"{process} keeps ending; {env.backoff[running[0]].failures} times in a row"
+    lacking = _lacking(env)
+    if lacking:
+        return f"its release has no process {lacking[0]}: deploy an image that has it"
     if env.warm:
         return f"{', '.join(short_release(name) for name in env.warm)} warm"
     return ""

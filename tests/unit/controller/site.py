@@ -52,7 +52,7 @@ def spec(**environments: str) -> str:
     return SPEC + "".join(f"[env.{name}]\n{lines}\n" for name, lines in environments.items())
 
 
-ONE = spec(test="processes = { web = 2 }\nstrategy = { kind = \"rolling\", min_healthy = \"0s\" }")
+ONE = spec(test='processes = { web = 2 }\nstrategy = { kind = "rolling", min_healthy = "0s" }')
 
 
 class FakePlatform:
@@ -135,7 +135,7 @@ class Site:
         """Record an image of that content, as a build does."""
         digest = digest_of(name.encode())
         image = Image(digest=digest, app=app, processes=(WEB, WORKER), layers=(), size=1)
-        source = Source(commit=digest[7:47], versioned=versioned)
+        source = Source(commit=digest_of(b"commit" + name.encode())[7:47], versioned=versioned)
         await self.record.append([ev.ImageBuilt(image=image, source=source)], actor="ana")
         return digest
 
