@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NewType
 
 from stelae.domain.canonical import canonical
@@ -33,17 +34,17 @@ class Release:
     @property
     def id(self) -> ReleaseId:
         """The release's id: the same content gives the same id, on any machine."""
-        content = {
-            "app": self.app,
-            "environment": self.environment,
-            "image": self.image,
-            "settings": dict(self.settings),
-        }
-        return ReleaseId("r-" + spoken(digest_of(canonical(content))))
+        return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())))
 
     def process(self, name: str) -> Process | None:
         """Return the process called *name*, or None when the image has none of that name."""
         return next((process for process in self.processes if process.name == name), None)
+
+
+@lru_cache(maxsize=4096)  # deciding asks for it again and again
+def _id(app: str, environment: str, image: Digest, settings: tuple[tuple[str, str], ...]) -> ReleaseId:
+    content = {"app": app, "environment": environment, "image": image, "settings": dict(settings)}
+    return ReleaseId("r-" + spoken(digest_of(canonical(content))))
 
 
 def short_release(release: ReleaseId) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from stelae.core import merkle
 from stelae.domain.environment import EnvironmentId
@@ -67,7 +68,7 @@ class Ledger:
         self._bytes = 0
 
     @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], Instant], reserve: int = MIB) -> Ledger:
+    def open(cls, path: Path, *, clock: Callable[[], Instant], reserve: int = MIB) -> Self:
         """Open the record at *path* for writing, and make it when there is none.
 
         *reserve* is the space in bytes set aside for urgent events. ``ledger.lock`` and ``ledger.reserve`` are

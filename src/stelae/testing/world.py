@@ -20,46 +20,8 @@ from stelae.domain.event import Event
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState
-from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
-
-
-class BrokenLaw(AssertionError):
-    """An act broke a law of the design."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
-    """How instances of a release behave: None means never. ``drains`` is how long its connections stay open."""
-
-    ready_after: Duration | None = 50 * MILLISECOND
-    exits_after: Duration | None = None
-    unready_after: Duration | None = None
-    drains: Duration = 0
-    ignores_term: bool = False
-
-
-@dataclass(slots=True, kw_only=True)
-class Thing:
-    """What is true of one instance in the world."""
-
-    release: ReleaseId
-    process: str
-    born: Instant
-    behaviour: Behaviour
-    ended: Exit | None = None
-    unrouted_at: Instant | None = None
-    stopping: bool = False
-
-    def phase(self, now: Instant) -> Phase:
-        """Return what a probe at *now* would find."""
-        if self.ended is not None:
-            return Phase.EXITED
-        age, how = now - self.born, self.behaviour
-        if how.ready_after is None or age < how.ready_after:
-            return Phase.STARTING
-        if how.unready_after is not None and age >= how.unready_after:
-            return Phase.UNREADY
-        return Phase.READY
+from stelae.domain.units import SECOND, Instant
+from stelae.testing.things import Behaviour, BrokenLaw, Thing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,9 +93,7 @@ class World:
 
     def _age(self) -> None:
         for thing in self.things.values():
-            limit = thing.behaviour.exits_after
-            if thing.ended is None and limit is not None and self.now - thing.born >= limit:
-                thing.ended = Exit(code=1, at=thing.born + limit, last_lines=("it broke",))
+            thing.age_to(self.now)
 
     def turn(self) -> Instant | None:
         """Make one pass of the loop; return when to look again: now when something was done."""
@@ -250,12 +210,9 @@ class World:
         found = []
         for thing in self.things.values():
             if thing.ended is None:
-                how = thing.behaviour
-                found += [
-                    thing.born + d for d in (how.ready_after, how.exits_after, how.unready_after) if d is not None
-                ]
+                found.append(thing.next_change(self.now) or 0)
                 if thing.unrouted_at is not None:
-                    found.append(thing.unrouted_at + how.drains)
+                    found.append(thing.unrouted_at + thing.behaviour.drains)
         return [at for at in found if at > self.now]
 
     def power_off(self) -> None:

@@ -1,0 +1,82 @@
+"""A controller in a simulated world: the real record, ledger, loops and use cases, and a way to kill it anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stelae.controller.deployments import Deployments
+from stelae.controller.environments import Environments
+from stelae.controller.loops import Loops
+from stelae.controller.record import Record
+from stelae.domain.event import Recorded
+from stelae.domain.units import Instant
+from stelae.ledger.projection import Projections
+from stelae.ledger.store import Draft, Ledger
+from stelae.testing.clock import Killed
+from stelae.testing.faults import Faults, Point
+from stelae.testing.laws import Laws
+from stelae.testing.machine import Machine
+from stelae.testing.simulated import SimulatedPlatform
+
+
+class WatchedLedger(Ledger):
+    """A ledger that shows what it recorded to the laws, and before and after which a controller can be killed."""
+
+    faults: Faults
+    laws: Laws
+    dead = False
+
+    def append(self, drafts: Sequence[Draft], *, urgent: bool = False) -> tuple[Recorded, ...]:
+        """See ``Ledger.append``."""
+        if self.dead or self.faults.dies_at(Point.BEFORE_WRITE) is not None:
+            raise Killed
+        recorded = super().append(drafts, urgent=urgent)
+        for item in recorded:
+            self.laws.recorded(item)
+        if self.faults.dies_at(Point.AFTER_WRITE) is not None:
+            raise Killed
+        return recorded
+
+
+class Controller:
+    """One controller's life; its record is in *folder*."""
+
+    def __init__(
+        self, folder: Path, machine: Machine, faults: Faults, clock: Callable[[], Instant], laws: Laws
+    ) -> None:
+        self._clock = clock
+        self.dead = False
+        self.platform = SimulatedPlatform(machine, faults, clock, laws.acted)
+        laws.attached(self.platform)
+        self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
+        self.ledger.faults, self.ledger.laws = faults, laws
+        self.record = Record(self.ledger, Projections(folder / "projections", self.ledger))
+        self.loops: Loops
+        self.deployments: Deployments
+        self.environments: Environments
+        self._task: asyncio.Task[None]
+
+    def start(self) -> None:
+        """Begin to hold the environments."""
+        group = asyncio.TaskGroup()
+        self._task = asyncio.get_running_loop().create_task(self._run(group))
+        self.loops = Loops(self.record, self.platform, self._clock, group)
+        self.deployments = Deployments(self.record, self.platform)
+        self.environments = Environments(self.record)
+
+    async def _run(self, group: asyncio.TaskGroup) -> None:
+        async with group:
+            self.loops.start()
+            await asyncio.get_running_loop().create_future()
+
+    def killed(self) -> None:
+        """Have it do nothing any more: what it was about to do or to record does not happen."""
+        self.dead = self.ledger.dead = True
+        if not self.platform.dead:
+            self.platform.kill()
+
+    def bury(self) -> None:
+        """Let go of its files, as the end of its process does."""
+        self.ledger.close()

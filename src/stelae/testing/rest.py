@@ -1,0 +1,60 @@
+"""At rest: the machine holds exactly what the record says, and the record exactly what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stelae.core.traffic import entry
+from stelae.domain.observation import Phase
+from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.testing.machine import Machine, Site
+
+
+def differences(state: InstallationState, machine: Machine) -> list[str]:
+    """Return what is not as it must be when nothing is left to do, a phrase each; empty at rest."""
+    found: list[str] = []
+    for env in state.environments.values():
+        found += [f"{env.id}: {what}" for what in _of(env, machine)]
+    return found
+
+
+def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
+    site = machine.site(env.id)
+    if env.rollout is not None:
+        yield f"{env.rollout.deployment} has not ended"
+    if env.warm:
+        yield f"{', '.join(env.warm)} is still warm"
+    if env.pending:
+        yield f"actions {', '.join(env.pending)} have no outcome"
+    for name in sorted(site.things.keys() ^ env.instances.keys()):
+        yield f"{name} is only {'on the machine' if name in site.things else 'in the record'}"
+    for name, instance in env.instances.items():
+        if instance.exit is not None or instance.failed or instance.stopped_at is not None:
+            yield f"{name} is over and still there"
+    if dict(env.table) != site.table:
+        yield f"the traffic goes to {site.table}, the record says {dict(env.table)}"
+    yield from _holdings(env, machine, site)
+
+
+def _holdings(env: EnvironmentState, machine: Machine, site: Site) -> Iterator[str]:
+    stable = env.releases[env.stable] if env.stable and not env.down else None
+    behaviour = machine.behaviours.get(stable.image) if stable else None
+    if behaviour is not None and not behaviour.healthy:
+        return  # it never comes to rest; the laws hold all the same
+    for name, thing in site.things.items():
+        if stable is None or thing.release != stable.id:
+            yield f"{name} still runs"
+    if stable is None:
+        return
+    first = entry(stable)
+    for process, count in env.wanted.items():
+        running = [
+            name
+            for name, thing in site.things.items()
+            if (thing.release, thing.process) == (stable.id, process) and thing.phase(machine.now()) is Phase.READY
+        ]
+        wanted = count if stable.process(process) is not None else 0
+        if len(running) != wanted:
+            yield f"{len(running)} of {wanted} {process} are ready"
+        if first is not None and process == first.name and set(running) != set(site.table):
+            yield f"the traffic goes to {sorted(site.table)}, not to {sorted(running)}"

@@ -1,0 +1,183 @@
+"""The simulated platform: the production port over a simulated machine, with faults on the way.
+
+Each controller attaches one of its own to the machine. From then on what an earlier controller sends is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+
+from stelae.core import converge
+from stelae.domain.action import Action
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Conflict, Failed, InvalidInput, Unreachable
+from stelae.domain.observation import Observation
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.units import Instant
+from stelae.platforms.port import LogLine
+from stelae.testing.faults import ActFault, Faults, LookFault, Point
+from stelae.testing.machine import Machine
+
+NO_ANSWER = "the simulated platform does not answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """An observation, and which of its instances had been asked to end when it was made."""
+
+    observation: Observation
+    stopping: frozenset[InstanceId]
+
+
+Witness = Callable[[Action, EnvironmentState, Look | None], None]
+"""Is shown each act of a controller right after it was done, with the last look of that controller (if any)."""
+
+
+class SimulatedPlatform:
+    """Implements ``Platform`` for one controller of *machine*; *clock* gives the time of its observations."""
+
+    def __init__(
+        self, machine: Machine, faults: Faults, clock: Callable[[], Instant], witness: Witness = lambda *_: None
+    ) -> None:
+        self._machine = machine
+        self._faults = faults
+        self._clock = clock
+        self._witness = witness
+        self._changed: list[Callable[[EnvironmentId], None]] = []
+        machine.controllers += 1
+        self._controller = machine.controllers
+        self.dead = False
+        self.looks: dict[EnvironmentId, Look] = {}
+        machine.listeners.append(self._happened)
+
+    async def prepare(self, release: Release) -> None:
+        """See ``Platform.prepare``."""
+        await self._reach()
+
+    async def observe(self, env: EnvironmentState) -> Observation:
+        """See ``Platform.observe``."""
+        await self._reach()
+        if self._faults.holds(LookFault.SLOW):
+            self._faults.count(LookFault.SLOW)
+            await asyncio.sleep(0.2)
+            await self._reach()
+        before = self.looks.get(env.id)
+        if before is not None and self._faults.holds(LookFault.STALE):
+            self._faults.count(LookFault.STALE)
+            return before.observation
+        look = self.look_now(env)
+        instances = look.observation.instances
+        if instances and self._faults.holds(LookFault.INCOMPLETE):
+            self._faults.count(LookFault.INCOMPLETE)
+            known = dict(list(instances.items())[:-1])
+            look = replace(look, observation=replace(look.observation, complete=False, instances=known))
+        self.looks[env.id] = look
+        return look.observation
+
+    def look_now(self, env: EnvironmentState) -> Look:
+        """Return what is true of *env* now, without any fault."""
+        instances, table = self._machine.look(env.id)
+        stopping = frozenset(name for name, thing in self._machine.sites[env.id].things.items() if thing.stopping)
+        seen = Observation(as_of=self._clock(), applied=env.applied, instances=instances, table=table)
+        return Look(observation=seen, stopping=stopping)
+
+    def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
+        """See ``Platform.actions``."""
+        return converge.actions(target, env, seen)
+
+    async def apply(self, action: Action, env: EnvironmentState) -> None:
+        """See ``Platform.apply``."""
+        await self._reach()
+        crash = self._faults.dies_at(Point.BEFORE_ACT)
+        if crash is not None:
+            if crash.ghost is not None:
+                asyncio.get_running_loop().call_later(crash.ghost, self._arrives_late, action, env)
+            await _for_ever()
+        fault, seconds = self._faults.next_act()
+        if fault is ActFault.FAILED:
+            raise Failed("the simulated platform cannot do this")
+        if fault is ActFault.NOT_DONE:
+            raise Unreachable(NO_ANSWER)
+        if fault is ActFault.LATE_ACT:
+            await asyncio.sleep(seconds)
+            await self._reach()
+        self._do(action, env)
+        self._witness(action, env, self.looks.get(env.id))
+        if self._faults.dies_at(Point.AFTER_ACT) is not None:
+            await _for_ever()
+        if fault is ActFault.DUPLICATE:
+            asyncio.get_running_loop().call_later(seconds, self._arrives_late, action, env)
+        elif fault is ActFault.LATE_REPLY:
+            await asyncio.sleep(seconds)
+            await self._reach()
+        elif fault is ActFault.LOST_REPLY:
+            raise Unreachable(NO_ANSWER)
+
+    async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
+        """See ``Platform.logs``."""
+        lines = self._machine.site(environment).logs.get(instance.id)
+        if lines is None:
+            raise InvalidInput(f"no output of {instance.id} is kept", where=environment)
+        for at, text in lines:
+            yield LogLine(instance=instance.id, at=at, stream="stdout", text=text)
+        while follow and self._runs(environment, instance.id):  # noqa: ASYNC110 - time is what passes here
+            await asyncio.sleep(0.1)
+
+    def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.watch``."""
+        self._changed.append(changed)
+
+    async def close(self) -> None:
+        """See ``Platform.close``."""
+        self._changed.clear()
+        self._machine.listeners.remove(self._happened)
+
+    def kill(self) -> None:
+        """End the controller's part of it: it gets no answer and hears of nothing any more."""
+        self.dead = True
+        self._machine.listeners.remove(self._happened)
+
+    async def _reach(self) -> None:
+        if self.dead:
+            await _for_ever()
+        if self._faults.holds(LookFault.UNAVAILABLE):
+            self._faults.count(LookFault.UNAVAILABLE)
+            raise Unreachable(NO_ANSWER)
+
+    def _do(self, action: Action, env: EnvironmentState) -> None:
+        """The fence: only the last controller acts, and no number is used for two acts."""
+        numbers = self._machine.numbers[env.id]
+        if self._controller < self._machine.controllers or not numbers.admits(action, self._controller):
+            self._faults.count("fenced")
+            raise Conflict(f"action {action.number} of {env.id} is of a controller that was replaced")
+        self._machine.carry_out(action, env)
+        numbers.note(action, self._controller)
+
+    def _arrives_late(self, action: Action, env: EnvironmentState) -> None:
+        numbers = self._machine.numbers[env.id]
+        if action.number < numbers.highest and action.number in numbers.done:
+            self._faults.count("outdated request")
+            return
+        try:
+            self._do(action, env)
+        except (Conflict, Failed):
+            return
+
+    def _runs(self, environment: EnvironmentId, instance: InstanceId) -> bool:
+        thing = self._machine.site(environment).things.get(instance)
+        return thing is not None and thing.ended is None
+
+    def _happened(self, environment: EnvironmentId) -> None:
+        if self._changed and self._faults.holds(LookFault.MISSED):
+            self._faults.count(LookFault.MISSED)
+            return
+        for changed in self._changed:
+            changed(environment)
+
+
+async def _for_ever() -> None:
+    await asyncio.get_running_loop().create_future()

@@ -1,0 +1,172 @@
+"""The steps of a life, as they are taken in a simulated world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from stelae.domain import event as ev
+from stelae.domain.digest import digest_of
+from stelae.domain.environment import EnvironmentId, environment_id
+from stelae.domain.image import Image, Source
+from stelae.domain.process import Health, Probe, Process
+from stelae.domain.units import SECOND
+from stelae.testing.faults import ActFault, Crash, LookFault
+
+if TYPE_CHECKING:
+    from stelae.testing.simulation import World
+
+APP = "shop"
+
+_START = 5 * SECOND
+
+_WEB = Process(
+    name="web", command=("web",), port=8000, drain=2 * SECOND, stop=SECOND,
+    health=Health(probe=Probe.HTTP, path="/", start=_START),
+)  # fmt: skip
+_WORKER = Process(name="worker", command=("worker",), stop=SECOND, health=Health(probe=Probe.RUNNING, start=_START))
+
+_SPEC = """
+[app]
+name = "{app}"
+[image]
+base = "scratch"
+[process.web]
+command = ["web"]
+port = 8000
+[process.worker]
+command = ["worker"]
+[env.{env}]
+processes = {{ web = {web}, worker = {worker} }}
+settings = {{ LOG_LEVEL = "{level}" }}
+bake = "{bake}"
+{promote}
+[env.{env}.strategy]
+{strategy}
+{origin}
+"""
+
+_ORIGIN = "[env.testing]\nprocesses = { web = 1 }"
+
+
+def image(number: int) -> Image:
+    """Return the image of behaviour *number*."""
+    return Image(
+        digest=digest_of(f"image {number}".encode()), app=APP, processes=(_WEB, _WORKER), layers=(), size=number
+    )
+
+
+async def build(world: World, count: int) -> None:
+    """Record *count* images as built."""
+    built = [ev.ImageBuilt(image=image(number), source=Source(commit=f"{number:040x}")) for number in range(count)]
+    await world.controller.record.append(built)
+
+
+def _id(args: Mapping[str, Any]) -> EnvironmentId:
+    return environment_id(APP, args["env"])
+
+
+def _apply(world: World, args: Mapping[str, Any]) -> None:
+    strategy = "\n".join(f'{key} = "{value}"' for key, value in args["strategy"].items())
+    origin, promote = ("", "") if not args["promote"] else (_ORIGIN, 'promote_from = "testing"')
+    text = _SPEC.format_map({**args, "app": APP, "strategy": strategy, "origin": origin, "promote": promote})
+    request = {"spec": text, "environment": args["env"], "dry_run": False}
+    _ask(world, "apply", lambda: world.controller.environments.apply("ana", request))
+
+
+def _deploy(world: World, args: Mapping[str, Any]) -> None:
+    key = f"deploy-{len(world.story)}"
+    request = {
+        "environment": _id(args), "image": image(args["image"]).digest, "release": "", "strategy": args["strategy"],
+        "supersede": args["supersede"], "key": key, "reason": "",
+    }  # fmt: skip
+    world.request(key, lambda: world.controller.deployments.deploy("ana", request))
+
+
+def _rollback(world: World, args: Mapping[str, Any]) -> None:
+    env = world.laws.state.environments.get(_id(args))
+    known = env.stables if env else ()
+    to = known[-1 - args["back"]] if 0 < args["back"] < len(known) else ""
+    key = f"rollback-{len(world.story)}"
+    request = {"environment": _id(args), "to": to, "key": key, "reason": ""}
+    world.request(key, lambda: world.controller.deployments.rollback("ben", request))
+
+
+def _abort(world: World, args: Mapping[str, Any]) -> None:
+    request = {"environment": _id(args), "reason": "for a reason"}
+    _ask(world, "abort", lambda: world.controller.deployments.abort("ben", request))
+
+
+def _scale(world: World, args: Mapping[str, Any]) -> None:
+    request = {"environment": _id(args), "processes": {args["process"]: args["count"]}}
+    _ask(world, "scale", lambda: world.controller.deployments.scale("ana", request))
+
+
+def _down(world: World, _: Mapping[str, Any]) -> None:
+    _ask(world, "down", lambda: world.controller.environments.down("ana", APP))
+
+
+def _start(world: World, _: Mapping[str, Any]) -> None:
+    _ask(world, "start", lambda: world.controller.environments.start("ana", APP))
+
+
+def _ask(world: World, what: str, ask: Callable[[], Any]) -> None:
+    world.request(f"{what}-{len(world.story)}", ask)
+
+
+def _death(world: World, args: Mapping[str, Any]) -> None:
+    running = [name for name, thing in world.machine.site(_id(args)).things.items() if thing.ended is None]
+    first = args["which"] % len(running) if running else 0
+    for name in running[first : first + args["most"]]:
+        world.machine.end(_id(args), name, 137)
+        world.faults.count("instance death")
+
+
+def _power_off(world: World, _: Mapping[str, Any]) -> None:
+    world.faults.count("power-off", world.machine.power_off())
+    world.controller.killed()
+    world.alarm.set()
+
+
+def _clock(world: World, args: Mapping[str, Any]) -> None:
+    world.clock.jump(args["seconds"] * SECOND)
+    world.faults.count("clock jump")
+
+
+def _slow_disk(world: World, args: Mapping[str, Any]) -> None:
+    world.loop.disk = args["seconds"]
+    world.faults.count("slow disk")
+
+
+def _crash(world: World, args: Mapping[str, Any]) -> None:
+    world.faults.crash = Crash(point=args["point"], countdown=args["countdown"], ghost=args["ghost"])
+    world.away = args["away"]
+
+
+def _act_fault(world: World, args: Mapping[str, Any]) -> None:
+    world.faults.skip = args["skip"]
+    world.faults.acts.append((ActFault(args["fault"]), args["seconds"]))
+
+
+def _look_fault(world: World, args: Mapping[str, Any]) -> None:
+    until = world.clock.steady() + round(args["seconds"] * SECOND)
+    world.faults.looks[LookFault(args["fault"])] = until
+
+
+TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
+    "apply": _apply,
+    "deploy": _deploy,
+    "rollback": _rollback,
+    "abort": _abort,
+    "scale": _scale,
+    "down": _down,
+    "start": _start,
+    "death": _death,
+    "power-off": _power_off,
+    "clock": _clock,
+    "slow-disk": _slow_disk,
+    "crash": _crash,
+    "act-fault": _act_fault,
+    "look-fault": _look_fault,
+}
+"""How each kind of step is taken."""

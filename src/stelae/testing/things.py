@@ -1,0 +1,100 @@
+"""What is true of the instances of a simulated world, whatever a platform says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stelae.domain.observation import Exit, Phase
+from stelae.domain.release import ReleaseId
+from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
+
+
+class BrokenLaw(AssertionError):
+    """An act broke a law of the design."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How instances of a release behave: None means never. ``drains`` is how long its connections stay open.
+
+    ``flaps`` is how long an instance is ready, and then is not, in turns; ``stops_after`` how long it takes to
+    end when it is asked to.
+    """
+
+    ready_after: Duration | None = 50 * MILLISECOND
+    exits_after: Duration | None = None
+    unready_after: Duration | None = None
+    flaps: Duration | None = None
+    drains: Duration = 0
+    stops_after: Duration = 0
+    ignores_term: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """True when its instances get ready and stay so."""
+        return self.ready_after is not None and (self.exits_after, self.unready_after, self.flaps) == (None,) * 3
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of bad behaviour that this is."""
+        slow = self.ready_after is not None and self.ready_after >= SECOND
+        found = {
+            "never ready": self.ready_after is None,
+            "slow start": slow,
+            "exit by itself": self.exits_after is not None,
+            "gets unready": self.unready_after is not None,
+            "flapping health": self.flaps is not None,
+            "long connections": self.drains >= SECOND,
+            "ignores SIGTERM": self.ignores_term,
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+
+@dataclass(slots=True, kw_only=True)
+class Thing:
+    """What is true of one instance in the world."""
+
+    release: ReleaseId
+    process: str
+    born: Instant
+    behaviour: Behaviour
+    ended: Exit | None = None
+    unrouted_at: Instant | None = None
+    stopping: bool = False
+    ends_at: Instant | None = None
+
+    def phase(self, now: Instant) -> Phase:
+        """Return what a probe at *now* would find."""
+        if self.ended is not None:
+            return Phase.EXITED
+        age, how = now - self.born, self.behaviour
+        if how.ready_after is None or age < how.ready_after:
+            return Phase.STARTING
+        if how.unready_after is not None and age >= how.unready_after:
+            return Phase.UNREADY
+        if how.flaps is not None and (age - how.ready_after) // how.flaps % 2:
+            return Phase.UNREADY
+        return Phase.READY
+
+    def age_to(self, now: Instant) -> None:
+        """Let happen what was to happen up to *now*."""
+        limit = self.behaviour.exits_after
+        if self.ended is not None:
+            return
+        if self.ends_at is not None and now >= self.ends_at:
+            self.ended = Exit(code=143, at=self.ends_at)
+        elif limit is not None and now - self.born >= limit:
+            self.ended = Exit(code=1, at=self.born + limit, last_lines=("it broke",))
+
+    def next_change(self, now: Instant) -> Instant | None:
+        """Return when something happens to it next by itself."""
+        if self.ended is not None:
+            return None
+        how = self.behaviour
+        moments = [self.born + after for after in (how.ready_after, how.exits_after, how.unready_after) if after]
+        if self.ends_at is not None:
+            moments.append(self.ends_at)
+        if how.flaps is not None and how.ready_after is not None:
+            turns = max(0, now - self.born - how.ready_after) // how.flaps
+            moments.append(self.born + how.ready_after + (turns + 1) * how.flaps)
+        return min((at for at in moments if at > now), default=None)
