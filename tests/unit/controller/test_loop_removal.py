@@ -43,7 +43,9 @@ class SlowToRemove:
     async def apply(self, action: Action, env: EnvironmentState) -> None:
         if action.verb is Verb.REMOVE:
             await self.go.wait()
-        self.world.env, self.world.now = env, now()
+        if env.actions >= self.world.env.actions:  # a removal that waited has an older one
+            self.world.env = env
+        self.world.now = now()
         self.world.act(action)
 
 
