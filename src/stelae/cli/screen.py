@@ -22,6 +22,8 @@ class ReaderGoneError(Exception):
 
 def clean(text: str) -> str:
     """Return *text* with what could move a terminal's cursor or hide words made visible."""
+    if text.isprintable():  # nearly all is, and there may be much of it
+        return text
     return "".join(
         c if c.isprintable() or c in "\t " else c.encode("unicode_escape", "replace").decode() for c in text
     )
