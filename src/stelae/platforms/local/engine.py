@@ -62,6 +62,7 @@ class LocalEngine:
         self._launcher = Launcher(installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime)
         self._handles: dict[EnvironmentId, dict[InstanceId, Handle]] = defaultdict(dict)
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._pruning = anyio.Lock()
         self._changed: list[Callable[[EnvironmentId], None]] = []
         self._exits: ExitWatch | None = None
         self._rotating: asyncio.Task[None] | None = None
@@ -101,7 +102,8 @@ class LocalEngine:
             self._drop(environment, instance)
         if not self._locks[place.key].locked():  # nobody waited for it
             del self._locks[place.key]
-        await run_sync(prune, self._installation, place.app, place.environment, self._policy)
+        async with self._pruning:  # what another is deleting would look like the newest
+            await run_sync(prune, self._installation, place.app, place.environment, self._policy)
 
     async def observe(self, environment: EnvironmentId) -> Sequence[EngineInstance]:
         """Return every instance that was launched and not removed. An instance whose conmon died runs on and
