@@ -71,9 +71,10 @@ def docker_daemon(folder: Path) -> Iterator[Docker | None]:
 @contextmanager
 def _running(daemon: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     words = [
-        daemon, "--data-root", folder / "data", "--exec-root", folder / "exec", "--pidfile", folder / "dockerd.pid",
+        daemon,
+        "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/dockerd.pid",
         "--host", f"unix://{folder}/docker.sock", "--bridge", BRIDGE, "--iptables=false", "--ip6tables=false",
-        "--ip-masq=false", "--config-file", folder / "none.json", "--exec-opt", "native.cgroupdriver=cgroupfs",
+        "--ip-masq=false", "--config-file", f"{folder}/none.json", "--exec-opt", "native.cgroupdriver=cgroupfs",
     ]  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "none.json").write_text("{}")
