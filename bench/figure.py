@@ -62,6 +62,6 @@ def _line(row: Row, ratio: float) -> str:
 
 def shown(milliseconds: float) -> str:
     """Return a time for a person: three digits, in ms or s."""
-    if milliseconds >= 1000:
+    if milliseconds >= 999.5:
         return f"{milliseconds / 1000:.2f} s"
     return f"{milliseconds:.0f} ms" if milliseconds >= 100 else f"{milliseconds:.1f} ms"
