@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test test-fast bench lock packages env
+.PHONY: help up down test test-fast test-vm bench lock packages env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,11 +16,18 @@ up: packages env ## start Stelae on this machine, build the guestbook and deploy
 down: env ## stop everything that Stelae started
 	@cd examples/guestbook && $(AS_ROOT) "$(CURDIR)/.venv/bin/stelae" down
 
-test: packages env ## run all checks and tests, on real parts
+test: ## run all checks and tests, on real parts
+	@scripts/system-packages test
+	@scripts/environment
 	@scripts/test
 
 test-fast: env ## run the checks and the tests that need no root and no network
 	@scripts/test fast
+
+test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cut and a reboot
+	@scripts/system-packages vm
+	@scripts/environment
+	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py
 
 bench: ## measure Stelae beside what would be used instead
 	@scripts/system-packages bench

@@ -88,8 +88,8 @@ class Machine:
         """Start the controller and wait until it answers."""
         own = self.installation
         command = [
-            sys.executable, "-m", "stelae.cli", "controller", "run", "--name", own.name, "--state", own.state,
-            "--run", own.run, "--port", str(own.http_port), "--address", own.http_address,
+            sys.executable, "-m", "stelae.cli", "controller", "run", "--name", own.name, "--state", str(own.state),
+            "--run", str(own.run), "--port", str(own.http_port), "--address", own.http_address,
             "--subnet", str(own.subnet),
         ]  # fmt: skip
         with self.log.open("ab") as log:
