@@ -26,6 +26,7 @@ from stelae.controller.record import Record
 from stelae.controller.scope import ensure_scope
 from stelae.controller.server import serve
 from stelae.controller.service import ControllerService
+from stelae.controller.space import Space
 from stelae.controller.storage import Storage
 from stelae.domain.event import ControllerStarted
 from stelae.images.layout import Layout
@@ -81,12 +82,13 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         loops = Loops(record, platform, now, group)
         mirror = Mirror(installation.sources)
         builder = Builder(layout, mirror, installation.cache / "build")
+        space = Space()
         service = ControllerService(
             record=record,
-            deployments=Deployments(record, platform),
+            deployments=Deployments(record, platform, space),
             environments=Environments(record),
             queries=Queries(record, platform),
-            storage=Storage(record, mirror, builder, layout, roots, installation.layers, now),
+            storage=Storage(record, mirror, builder, layout, roots, installation.layers, now, space),
             http_port=installation.http_port,
         )
         loops.start()

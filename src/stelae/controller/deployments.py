@@ -13,6 +13,7 @@ from typing import Any
 
 from stelae.controller import references
 from stelae.controller.record import Record
+from stelae.controller.space import Space
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of, short
 from stelae.domain.environment import Strategy, StrategyKind, environment_id
@@ -30,9 +31,10 @@ MOST = 1000
 class Deployments:
     """Requests to move environments."""
 
-    def __init__(self, record: Record, platform: Platform) -> None:
+    def __init__(self, record: Record, platform: Platform, space: Space | None = None) -> None:
         self._record = record
         self._platform = platform
+        self._space = space or Space()
 
     async def deploy(self, actor: str, request: Json) -> Json:
         """Ask for a deployment; see ``Service.deploy``."""
@@ -62,7 +64,8 @@ class Deployments:
             free()
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
-            return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, free)
+            async with self._space.used():  # until it is recorded, nothing says that the image is needed
+                return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, free)
         except StelaeError as refusal:
             await self._refuse(env, actor, "deploy", refusal)
             raise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from anyio import to_thread
 
@@ -14,6 +14,7 @@ from stelae.build.builder import Builder, BuildRequest, BuildResult
 from stelae.build.config import FORMAT
 from stelae.build.mirror import Mirror
 from stelae.controller.record import Record
+from stelae.controller.space import Space
 from stelae.core.retention import image_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest, digest_of
@@ -25,10 +26,16 @@ from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 
 Json = dict[str, Any]
-T = TypeVar("T")
+Tell = Callable[[str], None]
 
 UNDEPLOYED = 7 * 24 * HOUR
-"""How long an image that was never deployed is kept."""
+"""How long an image that was never deployed is kept after it was built last."""
+
+NO_NEWS = HOUR
+"""A build that gives again what this short a time ago was built from the same source is not recorded."""
+
+LONGEST_REASON = 2_000
+"""Characters of a failed build's reason that are recorded: an entry of the record has a limit."""
 
 
 class Storage:
@@ -36,7 +43,7 @@ class Storage:
 
     def __init__(
         self, record: Record, mirror: Mirror, builder: Builder, layout: Layout, roots: Roots, layers: Path,
-        clock: Callable[[], Instant],
+        clock: Callable[[], Instant], space: Space,
     ) -> None:  # fmt: skip
         self._record = record
         self._mirror = mirror
@@ -45,6 +52,8 @@ class Storage:
         self._roots = roots
         self._layers = layers
         self._clock = clock
+        self._space = space
+        self._running: set[asyncio.Task[Json]] = set()
 
     async def missing(self, repository: str, objects: list[str]) -> Json:
         """See ``Service.missing``."""
@@ -55,28 +64,33 @@ class Storage:
         return {"objects": await to_thread.run_sync(self._mirror.receive, repository, pack)}
 
     async def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """See ``Service.build``. The image is recorded before its digest is told."""
+        """See ``Service.build``. The image is recorded before its digest is told, and also when the client left."""
         source = Source(
             repository=request["repository"], commit=request["commit"], path=request["path"],
             subject=request["subject"], versioned=request["versioned"],
         )  # fmt: skip
         asked = BuildRequest(repository=source.repository, commit=source.commit, path=source.path)
-        try:
-            if not self._record.ledger.room():
-                raise Failed("the disk is nearly full; nothing was built", hint="make room: stelae gc")
-            async for item in _streamed(lambda tell: self._builder.build(asked, tell)):
-                if isinstance(item, str):
-                    yield {"progress": {"text": item}}
-                    continue
-                await self._built(actor, source, item)
-                yield {"result": _result(item)}
-        except StelaeError as error:
-            await self._record.append([ev.BuildFailed(source=source, reason=str(error))], actor=actor)
-            raise
+
+        async def work(tell: Tell) -> Json:
+            try:
+                if not self._record.ledger.room():
+                    raise Failed("the disk is nearly full; nothing was built", hint="make room: stelae gc")
+                async with self._space.used():
+                    result = await to_thread.run_sync(self._builder.build, asked, tell)
+                    await self._built(actor, source, result)
+            except StelaeError as error:
+                reason = str(error)[:LONGEST_REASON]
+                await self._record.append([ev.BuildFailed(source=source, reason=reason)], actor=actor)
+                raise
+            return _result(result)
+
+        async for item in self._streamed(work):
+            yield item
 
     async def _built(self, actor: str, source: Source, result: BuildResult) -> None:
+        """Record the build; one that gave again what was built a short while ago from the same source is no news."""
         known = self._record.state.images.get(result.image.digest)
-        if known is not None and source in known.sources:
+        if known is not None and source in known.sources and self._clock() - known.last_built_at < NO_NEWS:
             return
         lock = digest_of(result.lock.encode())
         event = ev.ImageBuilt(image=result.image, source=source, lock=lock, format=FORMAT)
@@ -85,19 +99,50 @@ class Storage:
     async def lock(self, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""
         asked = BuildRequest(repository=request["repository"], commit=request["commit"], path=request["path"])
-        async for item in _streamed(lambda tell: _Locked(self._builder.lock(asked, tell))):
-            yield {"progress": {"text": item}} if isinstance(item, str) else {"result": {"lock": item.text}}
+
+        async def work(tell: Tell) -> Json:
+            async with self._space.used():
+                return {"lock": await to_thread.run_sync(self._builder.lock, asked, tell)}
+
+        async for item in self._streamed(work):
+            yield item
+
+    async def _streamed(self, work: Callable[[Tell], Awaitable[Json]]) -> AsyncIterator[Json]:
+        """Do *work* and yield the lines that it tells meanwhile as progress, then what it returns as the result."""
+        loop = asyncio.get_running_loop()
+        lines: asyncio.Queue[str | None] = asyncio.Queue()
+
+        async def run() -> Json:
+            try:
+                return await work(lambda text: _put(loop, lines, text))
+            finally:
+                lines.put_nowait(None)
+
+        # The work goes on when its client leaves: half a build is worth less than a whole one.
+        running = asyncio.create_task(run())
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        while (line := await lines.get()) is not None:
+            yield {"progress": {"text": line}}
+        yield {"result": await asyncio.shield(running)}
+
+    def _ended(self, task: asyncio.Task[Json]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be there any more to be told; it is in the record
 
     async def gc(self, dry_run: bool) -> Json:
-        """See ``Service.gc``. What an environment can return to is a root, so a rollback never needs what is gone."""
-        keep = self._keep()
+        """See ``Service.gc``. What an environment can return to is a root, so a rollback never needs what is gone;
+        what is being built or prepared for a deployment is waited for."""
+        async with nullcontext() if dry_run else self._space.cleaned():
+            keep = self._keep()
 
-        def collect() -> list[gc.Removed]:
-            if not dry_run:
-                self._roots.unmount_unused(keep)
-            return gc.collect(self._layout, self._layers, keep, dry_run=dry_run)
+            def collect() -> list[gc.Removed]:
+                if not dry_run:
+                    self._roots.unmount_unused(keep)
+                return gc.collect(self._layout, self._layers, keep, dry_run=dry_run)
 
-        removed = await to_thread.run_sync(collect)
+            removed = await to_thread.run_sync(collect)
         return {
             "removed": [{"what": item.what, "name": item.name, "bytes": item.size} for item in removed],
             "bytes": sum(item.size for item in removed),
@@ -106,15 +151,8 @@ class Storage:
     def _keep(self) -> set[Digest]:
         state, now = self._record.state, self._clock()
         keep = {digest for env in state.environments.values() for digest in image_roots(env, now)}
-        keep.update(digest for digest, built in state.images.items() if now - built.built_at <= UNDEPLOYED)
+        keep.update(digest for digest, built in state.images.items() if now - built.last_built_at <= UNDEPLOYED)
         return {digest for digest in keep if self._layout.has(digest)}
-
-
-@dataclass(frozen=True, slots=True)
-class _Locked:
-    """A lock's text, told apart from a line of progress."""
-
-    text: str
 
 
 def _result(built: BuildResult) -> Json:
@@ -127,22 +165,6 @@ def _result(built: BuildResult) -> Json:
     }  # fmt: skip
 
 
-async def _streamed(work: Callable[[Callable[[str], None]], T]) -> AsyncIterator[str | T]:
-    """Run *work* in a thread and yield the lines that it tells while it runs, then what it returns."""
-    loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def tell(text: str) -> None:
-        loop.call_soon_threadsafe(lines.put_nowait, text)
-
-    def run() -> T:
-        try:
-            return work(tell)
-        finally:
-            loop.call_soon_threadsafe(lines.put_nowait, None)
-
-    # The build goes on when its client leaves: half a build is worth less than a whole one.
-    running = asyncio.ensure_future(to_thread.run_sync(run))
-    while (line := await lines.get()) is not None:
-        yield line
-    yield await running
+def _put(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None], text: str) -> None:
+    """Put *text* into *lines* from another thread."""
+    loop.call_soon_threadsafe(lines.put_nowait, text)

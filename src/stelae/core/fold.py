@@ -70,6 +70,7 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = BuiltImage(image=event.image, sources=(), actor=recorded.actor, built_at=recorded.at)
     if event.source not in known.sources:
         known = replace(known, sources=(*known.sources, event.source))
+    known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
 
 
@@ -262,7 +263,8 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
         return _ended_unasked(env, env.instances[action.instance], at) if event.error else env
     env = _tried(env, action, event.error, at)
     if event.error:
-        return env
+        # It was not asked to end: it goes on being capacity, and is asked again.
+        return _instance(env, action.instance, stopped_at=None) if action.verb is Verb.STOP else env
     if action.verb is Verb.ROUTE:
         return _routed(env, action, at)
     if action.verb is Verb.REMOVE:
@@ -288,7 +290,8 @@ def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentSt
     for name, instance in env.instances.items():
         if name in action.table:
             instances[name] = replace(instance, drained_at=None)
-        elif name in env.table:
+        elif name in env.table or instance.drained_at is None:
+            # Also one that is in no recorded table: it may have been in one whose outcome is not known.
             instances[name] = replace(instance, drained_at=at)
     return replace(env, instances=instances, table=dict(action.table), hosts=action.hosts)
 

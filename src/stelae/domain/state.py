@@ -148,12 +148,13 @@ class EnvironmentState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image in the record: from which sources it was built, by whom and when first."""
+    """An image in the record: from which sources it was built, by whom and when first, and when last."""
 
     image: Image
     sources: tuple[Source, ...]
     actor: str
     built_at: Instant
+    last_built_at: Instant = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
+from stelae.controller.space import Space
 from stelae.core import converge
 from stelae.domain import event as ev
 from stelae.domain.action import Action
@@ -123,7 +124,8 @@ class Site:
         self.record = Record(self.ledger, self.projections)
         self.platform = FakePlatform()
         self.loops = Loops(self.record, self.platform, self.clock, group)
-        self.deployments = Deployments(self.record, self.platform)
+        self.space = Space()
+        self.deployments = Deployments(self.record, self.platform, self.space)
         self.environments = Environments(self.record)
         self.queries = Queries(self.record, self.platform)
 

@@ -1,0 +1,70 @@
+"""What garbage collection must leave, as a table of lives."""
+
+from __future__ import annotations
+
+from stelae.core.retention import KEEP_AGE, KEEP_COUNT, image_roots
+from stelae.domain.release import Release
+from stelae.domain.state import DeploymentKind
+from stelae.domain.units import HOUR
+from stelae.testing.world import World
+from tests.unit.core.fixtures import deployed, release
+
+LATE = 100 * KEEP_AGE
+
+
+def _kept(made: World, names: list[str]) -> list[str]:
+    roots = image_roots(made.env, made.now)
+    return [name for name in names if release(name).image in roots]
+
+
+def _deploy(made: World, what: Release, kind: DeploymentKind = DeploymentKind.DEPLOY) -> None:
+    made.request(what, kind=kind)
+    made.run(seconds=120)
+
+
+def test_an_empty_environment_needs_nothing() -> None:
+    assert image_roots(World.of(deployed().env.config).env, 0) == frozenset()  # type: ignore[arg-type]
+
+
+def test_the_last_releases_are_kept_however_old_and_older_ones_are_not() -> None:
+    made = deployed(first="v0")
+    names = [f"v{number}" for number in range(KEEP_COUNT + 3)]
+    for name in names[1:]:
+        _deploy(made, release(name))
+    made.now += LATE
+    assert _kept(made, names) == names[-KEEP_COUNT:]
+
+
+def test_young_releases_are_kept_however_many() -> None:
+    made = deployed(first="v0")
+    names = [f"v{number}" for number in range(KEEP_COUNT + 3)]
+    for name in names[1:]:
+        _deploy(made, release(name))
+    made.now += KEEP_AGE - HOUR
+    assert _kept(made, names) == names
+
+
+def test_deploying_by_turns_uses_up_no_places() -> None:
+    made = deployed(first="v0")
+    for number in range(2 * KEEP_COUNT):
+        _deploy(made, release(f"v{1 + number % 2}"))
+    made.now += LATE
+    assert _kept(made, ["v0", "v1", "v2"]) == ["v0", "v1", "v2"]
+
+
+def test_a_release_that_never_succeeded_is_needed_only_while_it_is_tried() -> None:
+    made = deployed(first="v1")
+    made.behave(release("v2"), ready_after=None)
+    made.request(release("v2"))
+    made.run(seconds=1)
+    assert _kept(made, ["v1", "v2"]) == ["v1", "v2"]
+    made.run(seconds=600)
+    assert _kept(made, ["v1", "v2"]) == ["v1"]
+
+
+def test_what_a_rollback_left_and_where_it_went_are_kept() -> None:
+    made = deployed(first="v1")
+    _deploy(made, release("v2"))
+    _deploy(made, release("v1"), DeploymentKind.ROLLBACK)
+    made.now += LATE
+    assert _kept(made, ["v1", "v2"]) == ["v1", "v2"]
