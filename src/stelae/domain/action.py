@@ -26,8 +26,8 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One act. ``number`` grows by one with each action of an environment and is the fence: a platform
-    refuses a number at or below the last one of another controller's.
+    """One act. ``number`` grows by one with each action of an environment: its outcome is recorded by it, and an
+    observation says by it how new it is. That one controller acts at a time is what the record's lock is for.
 
     LAUNCH has ``instance``, ``release`` and ``process``; STOP, KILL and REMOVE have ``instance``; ROUTE has
     ``table`` (instance to share of the traffic in HAProxy's scale, 1 to 256) and ``hosts``.
