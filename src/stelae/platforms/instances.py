@@ -14,7 +14,7 @@ from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import Failed
+from stelae.domain.errors import Failed, StelaeError
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
@@ -117,7 +117,11 @@ class InstancePlatform:
         if release.id not in self._prepared:  # deployed before this controller started
             await self.prepare(release)
         spec = LaunchSpec(environment=env.id, instance=action.instance, release=release, process=process)
-        await self._engine.launch(spec)
+        try:
+            await self._engine.launch(spec)
+        except StelaeError:
+            self._prepared.discard(release.id)  # perhaps its root is not mounted any more: look again next time
+            raise
 
     async def _route(self, action: Action, env: EnvironmentState) -> None:
         addresses = {found.id: found.address for found in await self._engine.observe(env.id) if found.running}
