@@ -471,3 +471,16 @@ def test_a_port_that_is_taken_is_named(installation: Installation) -> None:
     ):
         asyncio.run(HaproxyRouter(installation).start())
     assert caught.value.details == (f"cannot listen on {where[0]}:{where[1]}: Address already in use",)
+
+
+def test_a_start_waits_for_a_proxy_that_is_slow(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "haproxy"
+    slow.write_text(f'#!/bin/sh\nsleep 1\nexec {shutil.which("haproxy")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("stelae.platforms.local.proxy.router._PATIENCE", 0.2)
+    router = HaproxyRouter(installation)
+    on_loop(router.start)
+    assert not check(router)

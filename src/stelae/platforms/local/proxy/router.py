@@ -40,6 +40,7 @@ from stelae.platforms.port import RouteEntry, RouterView
 from stelae.system.installation import Installation
 
 _PATIENCE = 3.0  # seconds: a worker that was killed is back long before
+_START_PATIENCE = 20.0  # seconds: a machine that boots is slow, and what starts the controller again is no quicker
 _POLL = 0.01
 
 
@@ -97,7 +98,7 @@ class HaproxyRouter:
         with self._lock:
             table = self._store.table()
             self._store.save(table)
-            self._sync(table, range(len(table.backends)))
+            self._sync(table, range(len(table.backends)), patience=_START_PATIENCE)
 
     def _route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...]) -> None:
         with self._lock:
@@ -144,9 +145,9 @@ class HaproxyRouter:
         total = total_sessions(answer for _, answer in self._ask_all(table, [number], sessions=True))
         return {n for n in range(len(table.backends[number].slots)) if total.get((name, server_name(n)))}
 
-    def _sync(self, table: Table, numbers: Collection[int]) -> None:
+    def _sync(self, table: Table, numbers: Collection[int], *, patience: float = _PATIENCE) -> None:
         """Make every worker hold the table: these backends, and all of them in a worker that is new to us."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + patience
         while True:
             try:
                 workers = self._workers()
