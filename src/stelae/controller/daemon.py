@@ -23,7 +23,7 @@ from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
-from stelae.controller.scope import ensure_scope
+from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import serve
 from stelae.controller.service import ControllerService
 from stelae.controller.space import Space
@@ -107,6 +107,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
 async def _leave_nothing(installation: Installation, engine: LocalEngine, roots: Roots) -> None:
     """Nothing is held (``stelae down``), so the proxy, the network and the mounts have no use either."""
     await to_thread.run_sync(lambda: stop_supervisor(installation))
+    await to_thread.run_sync(lambda: end_scope(installation))
     await engine.teardown()
     await to_thread.run_sync(lambda: roots.unmount_unused(()))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from stelae.domain.errors import Failed
@@ -34,12 +34,26 @@ def ensure_scope(
     if not booted.is_dir() or not (root / "cgroup.controllers").exists():
         return None
     scope = f"{installation.name}-hold.scope"
-    parent = f"/{SLICE}/{scope}"
-    folder = root / parent.lstrip("/")
+    folder = root / SLICE / scope
     if not folder.is_dir():
         _start_holder(scope, folder)
     _delegate(folder)
-    return parent
+    return f"/{SLICE}/{scope}"
+
+
+def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")) -> None:
+    """End every process in the installation's scope, so that systemd takes it away; nothing when there is none.
+
+    Raises Failed when it does not go.
+    """
+    folder = root / SLICE / f"{installation.name}-hold.scope"
+    deadline = time.monotonic() + PATIENCE
+    while folder.is_dir():
+        with suppress(FileNotFoundError):
+            (folder / "cgroup.kill").write_text("1")
+        if time.monotonic() > deadline:
+            raise Failed(f"systemd did not take the scope away within {PATIENCE:g} s", where=str(folder))
+        time.sleep(0.01)
 
 
 def _start_holder(scope: str, folder: Path) -> None:

@@ -19,9 +19,13 @@ Description=Stelae controller ({name})
 Documentation=man:systemd.service(5)
 Wants=network-online.target
 After=network-online.target local-fs.target
+# However often it cannot start, it is tried again: what is missing may come back.
+StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+# Started means that it answers; before that it checks the whole record.
+Type=notify
+TimeoutStartSec=15min
 ExecStart={command}
 # System tools are found here, whoever starts the service.
 Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

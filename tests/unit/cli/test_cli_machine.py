@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from stelae.controller.client import Client
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.ledger import schema
 from stelae.system.installation import Installation
+from stelae.system.notify import take_notifier
 
 FAKE_DAEMON = """
 import sys, pathlib, signal, anyio
@@ -222,7 +224,8 @@ def test_install_writes_a_unit(stelae: Callable[..., Any], tmp_path: Path, monke
     text = path.read_text()
     assert f"ExecStart={sys.executable} -m stelae.cli controller run --name two" in text
     assert '--state "/srv/a b%%c$$d" --run /run/two --port 81' in text
-    assert {"KillMode=process", "Restart=always", "Delegate=yes"} <= set(text.splitlines())
+    assert {"Type=notify", "KillMode=process", "Restart=always", "Delegate=yes"} <= set(text.splitlines())
+    assert "StartLimitIntervalSec=0" in text.partition("[Service]")[0].splitlines()
 
 
 def test_systemd_takes_the_unit(installation: Installation, tmp_path: Path) -> None:
@@ -297,10 +300,53 @@ def test_a_scope_that_systemd_refuses(
         scope.ensure_scope(installation, root=tmp_path, booted=tmp_path)
 
 
+def test_a_scope_is_ended_with_all_that_is_in_it(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope.end_scope(installation, root=tmp_path)  # there is none
+    folder = tmp_path / "stelae.slice/stm-hold.scope"
+    folder.mkdir(parents=True)
+
+    def systemd(seconds: float) -> None:
+        """Take the group away once its processes are ended, as systemd does."""
+        assert (folder / "cgroup.kill").read_text() == "1"
+        shutil.rmtree(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stelae.controller.scope.time.sleep", systemd)
+        scope.end_scope(installation, root=tmp_path)
+    assert not folder.exists()
+    folder.mkdir()
+    monkeypatch.setattr("stelae.controller.scope.PATIENCE", 0.05)
+    with pytest.raises(Failed, match="did not take the scope away"):
+        scope.end_scope(installation, root=tmp_path)
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_service_manager_is_told(abstract: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"@{tmp_path}" if abstract else str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + address[1:] if abstract else address)
+        manager.settimeout(5)
+        ready = take_notifier()
+        assert "NOTIFY_SOCKET" not in os.environ
+        ready()
+        assert manager.recv(100) == b"READY=1"
+    if not abstract:
+        with pytest.raises(Failed, match="does not listen: Connection refused"):
+            ready()
+
+
+def test_no_service_manager_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    take_notifier()()
+
+
 def test_what_the_daemon_raises_in_a_group_is_said_plainly(
     stelae: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Installation) -> None:
+    async def fail(_: Installation, *, ready: Callable[[], None]) -> None:
         raise BaseExceptionGroup("tasks", [ExceptionGroup("more", [Failed("the ledger is damaged", hint="stop")])])
 
     monkeypatch.setattr("stelae.controller.daemon.main", fail)

@@ -44,9 +44,11 @@ def run_command(**settings: Any) -> None:
     import anyio
 
     from stelae.controller import daemon
+    from stelae.system.notify import take_notifier
 
+    installation, ready = installation_from(**settings), take_notifier()
     try:
-        anyio.run(daemon.main, installation_from(**settings))
+        anyio.run(lambda: daemon.main(installation, ready=ready))
     except BaseExceptionGroup as group:
         raise first_known(group) from group
 
