@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stelae.controller.record import Record
+from stelae.core import resume
 from stelae.core.decide import decide
 from stelae.domain.action import Action, Verb
 from stelae.domain.environment import EnvironmentId
@@ -47,6 +48,7 @@ class EnvironmentLoop:
         self._clock = clock
         self._wake = asyncio.Event()
         self._beside: asyncio.TaskGroup
+        self._resumed = False
 
     def wake(self) -> None:
         """Look again now."""
@@ -57,7 +59,7 @@ class EnvironmentLoop:
         while True:
             try:
                 async with asyncio.TaskGroup() as self._beside:
-                    await self._resume()
+                    self._resumed = False
                     while True:
                         self._wake.clear()
                         await self._wait(await self._pass())
@@ -79,12 +81,6 @@ class EnvironmentLoop:
     def _env(self) -> EnvironmentState:
         return self._record.environment(self.name) or EnvironmentState(id=self.name)
 
-    async def _resume(self) -> None:
-        """Carry out again what was intended before a crash; every act is idempotent by its number."""
-        pending = sorted(self._env.pending.values(), key=lambda action: action.number)
-        if pending:
-            await self._carry_out(pending)
-
     async def _pass(self) -> float:
         """Observe, decide, record and act once; return the seconds to wait before the next pass.
 
@@ -96,17 +92,42 @@ class EnvironmentLoop:
         if decision.events:
             await self._record.append(lambda: decide(self._env, seen, self._clock()).events, environment=self.name)
             return 0
-        if seen is None or not self._next_actions(seen):
+        if seen is None or not seen.complete:
             return self._until(decision.wake, seen)
-        intended = await self._record.append(
-            lambda: [ActionIntended(action=action) for action in self._next_actions(seen)], environment=self.name
-        )
+        if not self._resumed:
+            await self._resume(seen)
+            self._resumed = True
+            return 0
+        if not self._next_actions(seen):
+            return self._until(decision.wake, seen)
+        intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
         return 0 if await self._carry_out(actions) else AFTER_FAILURE
+
+    async def _resume(self, seen: Observation) -> None:
+        """Carry out again what was intended before a crash and is still right; every act is idempotent by its
+        number."""
+        pending = sorted(self._env.pending.values(), key=lambda action: action.number)
+        env = resume.undone(self._env, pending)
+        proposed = self._platform.actions(env.allocation, env, seen)
+        again = [action for action in pending if resume.still_right(action, env, proposed)]
+        dropped = [
+            ActionDone(number=action.number, error=resume.DROPPED) for action in pending if action not in again
+        ]
+        if dropped:
+            await self._record.append(dropped, environment=self.name)
+        if again:
+            await self._carry_out(again)
 
     def _next_actions(self, seen: Observation) -> Sequence[Action]:
         env = self._env
         return self._platform.actions(env.allocation, env, seen)
+
+    def _intents(self, seen: Observation) -> Sequence[ActionIntended]:
+        """Return what to do; nothing when something was recorded meanwhile that asks for another allocation."""
+        if decide(self._env, seen, self._clock()).events:
+            return ()
+        return [ActionIntended(action=action) for action in self._next_actions(seen)]
 
     def _until(self, wake: Instant | None, seen: Observation | None) -> float:
         if seen is None:

@@ -238,8 +238,8 @@ def _capacity(env: EnvironmentState, since: _Since) -> Counts:
         instance = env.instances.get(name)
         if instance is None or seen.phase is not SeenPhase.READY:
             continue
-        if name in since.ended or name in since.look.stopping or instance.failed:
-            continue
+        if name in since.ended or name in since.look.stopping or instance.ready_at is None:
+            continue  # the last: one that flaps is not taken back at once
         process = entry(env.releases[instance.release])
         if process is None or process.name != instance.process or name in since.table:
             counts[instance.process] = counts.get(instance.process, 0) + 1

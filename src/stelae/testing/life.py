@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stelae.domain.units import MILLISECOND, SECOND
@@ -51,12 +51,22 @@ def draw(seed: str) -> Life:
     steps.append(
         Step(what="deploy", args=_deploy(chance, environments[0], image=0), wait=chance.choice((0.1, 3, 10)))
     )
-    whats = list(_WHAT)
-    weights = [_WHAT[what][0] for what in whats]
-    for what in chance.choices(whats, weights, k=chance.randrange(4, 13)):
-        args = _WHAT[what][1](chance, chance.choice(environments))
-        steps.append(Step(what=what, args=args, wait=chance.choice((0, 0.01, 0.1, 0.1, 1, 1, 3, 10))))
+    for _ in range(chance.randrange(4, 10)):
+        what = _one_of(chance, _WHAT)
+        steps.append(_step(chance, what, environments, wait=chance.choice((0, 0.01, 0.1, 0.1, 1, 1, 3, 10))))
+        if what in _FAULTS and chance.random() < 0.5:
+            # A fault shows where something happens just then.
+            steps[-1] = replace(steps[-1], wait=0.0)
+            steps.append(_step(chance, _one_of(chance, _NEXT), environments, wait=chance.choice((0, 0.1, 1, 3, 10))))
     return Life(seed=seed, behaviours=behaviours, environments=environments, steps=tuple(steps))
+
+
+def _one_of(chance: random.Random, whats: Mapping[str, float]) -> str:
+    return chance.choices(list(whats), list(whats.values()))[0]
+
+
+def _step(chance: random.Random, what: str, environments: tuple[str, ...], wait: float) -> Step:
+    return Step(what=what, args=_ARGS[what](chance, chance.choice(environments)), wait=wait)
 
 
 def _behaviour(chance: random.Random) -> Behaviour:
@@ -128,9 +138,9 @@ def _disk(chance: random.Random, _: str) -> dict[str, Any]:
 
 def _crash(chance: random.Random, _: str) -> dict[str, Any]:
     return {
-        "point": chance.choice((Point.BEFORE_ACT, *Point)),
-        "countdown": chance.choice((1, 1, 2, 3, 5, 9)),
-        "ghost": chance.choice((None, 0.001, 0.5, 1.0)),
+        "point": chance.choice((Point.BEFORE_ACT, Point.AFTER_ACT, *Point)),
+        "countdown": chance.choice((1, 1, 1, 2, 3, 6)),
+        "ghost": chance.choice((None, 0.001, 0.5)),
         "away": chance.choice((0, 0, 0.1, 20)),
     }
 
@@ -144,20 +154,28 @@ def _look(chance: random.Random, _: str) -> dict[str, Any]:
     return {"fault": chance.choice(list(LookFault)), "seconds": chance.choice((0.2, 2, 10, 30))}
 
 
-_WHAT: dict[str, tuple[float, Callable[[random.Random, str], dict[str, Any]]]] = {
-    "deploy": (6, _deploy),
-    "rollback": (2, _rollback),
-    "abort": (1.5, _abort),
-    "scale": (2, _scale),
-    "apply": (1, _settings),
-    "down": (0.4, _nothing),
-    "start": (0.6, _nothing),
-    "death": (2, _death),
-    "power-off": (0.7, _nothing),
-    "clock": (1, _jump),
-    "slow-disk": (0.7, _disk),
-    "crash": (3, _crash),
-    "act-fault": (5, _act),
-    "look-fault": (4, _look),
+_ARGS: dict[str, Callable[[random.Random, str], dict[str, Any]]] = {
+    "deploy": _deploy,
+    "rollback": _rollback,
+    "abort": _abort,
+    "scale": _scale,
+    "apply": _settings,
+    "down": _nothing,
+    "start": _nothing,
+    "death": _death,
+    "power-off": _nothing,
+    "clock": _jump,
+    "slow-disk": _disk,
+    "crash": _crash,
+    "act-fault": _act,
+    "look-fault": _look,
 }
-"""What can happen: how often, and with which arguments."""
+"""What can happen, and how its arguments are drawn."""
+
+_NEXT = {"deploy": 4.0, "scale": 2.0, "death": 2.0, "rollback": 1.0}
+_FAULTS = {"slow-disk": 0.7, "crash": 4.0, "act-fault": 4.0, "look-fault": 4.0}
+_WHAT = {
+    "deploy": 6.0, "rollback": 2.0, "abort": 1.5, "scale": 2.0, "apply": 1.0, "down": 0.4, "start": 0.6,
+    "death": 2.0, "power-off": 0.7, "clock": 1.0, **_FAULTS,
+}  # fmt: skip
+"""How often each happens."""

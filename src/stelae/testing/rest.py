@@ -44,6 +44,9 @@ def _holdings(env: EnvironmentState, machine: Machine, site: Site) -> Iterator[s
     for name, thing in site.things.items():
         if stable is None or thing.release != stable.id:
             yield f"{name} still runs"
+    for name, instance in env.instances.items():
+        if instance.ready_at is None:
+            yield f"{name} is not known to be ready"
     if stable is None:
         return
     first = entry(stable)

@@ -1,17 +1,17 @@
 """The simulation: the real controller and the real ledger through random lives, on a simulated machine.
 
-``python -m stelae.testing.simulation --seed N`` lives one seed and says what happened; without ``--seed`` it lives
-many. A seed that breaks a law is cut down to the steps that matter, and printed.
+``python -m stelae.testing.simulation --seed N`` lives one seed and says what happened; see ``stelae.testing.replay``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from stelae.testing.clock import VirtualLoop, WorldClock, end_tasks, run_virtual
 from stelae.testing.controller import Controller
 from stelae.testing.faults import Faults
 from stelae.testing.laws import Laws
-from stelae.testing.life import Life, Step
+from stelae.testing.life import Life
 from stelae.testing.machine import Machine
 from stelae.testing.rest import differences
 
@@ -211,26 +211,6 @@ class World:
         )
 
 
-def shrink(life: Life, fails: Callable[[Life], bool]) -> Life:
-    """Return *life* with as few of its steps as still make it fail (delta debugging)."""
-    kept: list[Step] = list(life.steps)
-    size = max(1, len(kept) // 2)
-    while True:
-        for start in range(0, len(kept), size):
-            fewer = kept[:start] + kept[start + size :]
-            if fails(_with(life, fewer)):
-                kept = fewer
-                break
-        else:
-            if size == 1:
-                return _with(life, kept)
-            size = max(1, size // 2)
-
-
-def _with(life: Life, chosen: Sequence[Step]) -> Life:
-    return Life(seed=life.seed, behaviours=life.behaviours, environments=life.environments, steps=tuple(chosen))
-
-
 def _memory() -> str | None:
     """The folder of a file system in memory, where there is one: a run writes a thousand times."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -242,7 +222,7 @@ def _quiet() -> Iterator[list[str]]:
     crashed: list[str] = []
 
     def keep(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        if event.get("event") == "loop.crashed":
+        if str(event.get("event")).endswith(".crashed"):
             crashed.append(traceback.format_exc(limit=-4))
         raise structlog.DropEvent
 
@@ -252,3 +232,9 @@ def _quiet() -> Iterator[list[str]]:
         yield crashed
     finally:
         structlog.configure(**before)
+
+
+if __name__ == "__main__":
+    from stelae.testing import replay
+
+    sys.exit(replay.main())

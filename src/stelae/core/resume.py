@@ -1,0 +1,41 @@
+"""Resume: what a controller that starts does about acts that were intended before and have no outcome. Pure.
+
+A launch, a kill and a removal are done again: nothing that happened meanwhile makes them wrong. A traffic table, and
+an instance's end, were right by what was seen then; with what is seen now they may take capacity that is needed, so
+they are done again only where they would be intended again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from stelae.core.target import live
+from stelae.domain.action import Action, Verb
+from stelae.domain.state import EnvironmentState
+
+DROPPED = "not done again after a restart of the controller: what is there has changed"
+"""The recorded outcome of an act that is not done again."""
+
+
+def undone(env: EnvironmentState, pending: Collection[Action]) -> EnvironmentState:
+    """Return *env* as if the tables and the ends among *pending* had not been intended."""
+    instances = dict(env.instances)
+    for action in pending:
+        if action.verb is Verb.STOP and action.instance in instances:
+            instances[action.instance] = replace(instances[action.instance], stopped_at=None)
+    return replace(env, instances=instances)
+
+
+def still_right(action: Action, env: EnvironmentState, proposed: Collection[Action]) -> bool:
+    """True when *action* is to be done again; *proposed* are the actions that would be intended now, and *env* is
+    the state that they were made from (see ``undone``)."""
+    if action.verb is Verb.ROUTE:
+        return any(
+            new.verb is Verb.ROUTE and (new.table, new.hosts) == (action.table, action.hosts) for new in proposed
+        )
+    if action.verb is Verb.STOP:
+        instance = env.instances.get(action.instance)
+        wanted = any(replace(new, number=action.number) == action for new in proposed)
+        return wanted or instance is None or not live(instance)
+    return True
