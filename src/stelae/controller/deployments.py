@@ -45,8 +45,10 @@ class Deployments:
         newest = _newest(env)
 
         def free() -> None:
-            """Raise Conflict for a rollout that is under way, or that began while the image was prepared."""
+            """Raise Conflict for a rollout that is under way, or for what came while the image was prepared."""
             now = references.environment(self._record.state, env.id)
+            if now.config != env.config:  # the release has its settings, and its policy was asked
+                raise Conflict(f"{env.id} was changed meanwhile", hint="deploy again")
             if request["supersede"]:
                 return
             if now.rollout is not None:

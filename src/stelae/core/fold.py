@@ -249,6 +249,10 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
         return _instance(env, action.instance, stopped_at=at)
     if action.verb is Verb.KILL:
         return _instance(env, action.instance, killed_at=at)
+    if action.verb is Verb.ROUTE:
+        # From now on they may get traffic, whatever becomes of the outcome: they have to drain before they end.
+        for name in action.table:
+            env = _instance(env, name, drained_at=None)
     return env
 
 
@@ -291,7 +295,7 @@ def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentSt
         if name in action.table:
             instances[name] = replace(instance, drained_at=None)
         elif name in env.table or instance.drained_at is None:
-            # Also one that is in no recorded table: it may have been in one whose outcome is not known.
+            # Also one that is in no recorded table: it may have been in one whose outcome nobody knows.
             instances[name] = replace(instance, drained_at=at)
     return replace(env, instances=instances, table=dict(action.table), hosts=action.hosts)
 

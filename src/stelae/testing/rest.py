@@ -31,6 +31,9 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     for name, instance in env.instances.items():
         if instance.exit is not None or instance.failed or instance.stopped_at is not None:
             yield f"{name} is over and still there"
+    for name, thing in site.things.items():
+        if thing.ended is not None:
+            yield f"{name} has ended and is still there"
     if dict(env.table) != site.table:
         yield f"the traffic goes to {site.table}, the record says {dict(env.table)}"
     yield from _holdings(env, machine, site)

@@ -1,0 +1,75 @@
+"""Lives in which laws were broken once, cut down to what mattered; each found a fault of the controller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stelae.domain.units import SECOND
+from stelae.testing.faults import ActFault, Point
+from stelae.testing.life import Life, Step
+from stelae.testing.simulation import live
+from stelae.testing.things import Behaviour
+
+
+def _step(what: str, wait: float = 0.0, env: str = "testing", **args: Any) -> Step:
+    return Step(what=what, args={"env": env, **args}, wait=wait)
+
+
+def _apply(kind: str = "blue-green", wait: float = 0.0, env: str = "testing", **args: Any) -> Step:
+    strategy = {"kind": kind, "min_healthy": "0s", "progress": "60s", "platform": "20s"}
+    settings = {"web": 2, "worker": 1, "bake": "0s", "level": "info", "promote": False, **args}
+    return _step("apply", wait, env, strategy=strategy, **settings)
+
+
+def _deploy(image: int, wait: float = 0.0, strategy: str = "", env: str = "testing") -> Step:
+    return _step("deploy", wait, env, image=image, strategy=strategy, supersede=True)
+
+
+def _crash(point: Point, countdown: int, away: float, wait: float) -> Step:
+    return _step("crash", wait, point=point, countdown=countdown, ghost=None, away=away)
+
+
+GOOD, BREAKS = Behaviour(), Behaviour(ready_after=0, exits_after=10 * SECOND)
+BEGIN = (_apply(), _deploy(0, wait=10))
+
+LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
+    "a rollout that is superseded while its end is being recorded ends once": (
+        (GOOD, Behaviour(ready_after=None, exits_after=0)),
+        (*BEGIN, _step("slow-disk", seconds=1.0), _deploy(1, wait=0.1), _step("death", 10, which=0, most=10),
+         _deploy(0, wait=10, strategy="blue-green")),
+    ),
+    "what a superseded recreate wanted to take away stays": (
+        (GOOD, Behaviour(ready_after=SECOND)),
+        (*BEGIN, _deploy(1, strategy="recreate"), _deploy(1, strategy="recreate"), _deploy(1, wait=5)),
+    ),
+    "a count that is put back at once ends nothing": (
+        (GOOD,),
+        (*BEGIN, _step("scale", process="worker", count=0), _step("scale", process="worker", count=3, wait=1)),
+    ),
+    "an end that was intended before a crash is not asked for when the instance is needed again": (
+        (GOOD, BREAKS),
+        (*BEGIN, _deploy(1, wait=0.01), _crash(Point.BEFORE_ACT, 2, away=20, wait=30)),
+    ),
+    "an instance that could not be asked to end is capacity, and is not killed for it": (
+        (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
+        (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=7), _deploy(1, wait=10)),
+    ),
+    "one that was in a table without an outcome drains too": (
+        (GOOD, Behaviour(drains=60 * SECOND)),
+        (*BEGIN, _deploy(1), _crash(Point.AFTER_ACT, 3, away=20, wait=1), _step("rollback", 10, back=0)),
+    ),
+    "a policy that comes while the deployment is recorded holds": (
+        (GOOD,),
+        (_apply(env="production", wait=1), _step("slow-disk", seconds=1.0),
+         _apply(env="production", promote=True, level="debug", wait=0.1), _deploy(0, env="production", wait=5)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LIVES)
+def test_a_life_that_broke_a_law_once(what: str) -> None:
+    behaviours, steps = LIVES[what]
+    result = live(Life(seed=what, behaviours=behaviours, environments=("testing", "production"), steps=steps))
+    assert not result.broken, "\n".join(result.story)

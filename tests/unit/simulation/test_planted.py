@@ -1,0 +1,120 @@
+"""The simulation is not vacuous: each planted bug, as a careless change would make it, is found by random lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stelae.controller import loop
+from stelae.controller.deployments import Deployments
+from stelae.controller.loop import EnvironmentLoop
+from stelae.core import converge, decide, failures, fold, gates, resume, strategies
+from stelae.domain import event as ev
+from stelae.domain.observation import Phase
+from stelae.testing.replay import live_all
+
+SEEDS = 150
+"""So many seeds must be enough; most bugs are found by one of the first ten."""
+
+
+def _ready_when_it_runs(instance: Any, seen: Any) -> bool:
+    view = seen.instances.get(instance.id)
+    return view is not None and view.phase is not Phase.EXITED
+
+
+def _knows_everything(decide_: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda env, seen, now: decide_(env, seen and replace(seen, complete=True, applied=env.applied), now)
+
+
+def _acts_first(intents: Callable[..., Any]) -> Callable[..., Any]:
+    def wrong(self: Any, seen: Any) -> Any:
+        found = intents(self, seen)
+        for intent in found:
+            asyncio.get_running_loop().create_task(self._platform.apply(intent.action, self._env)).add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )
+        return found
+
+    return wrong
+
+
+def _intents_of_an_old_decision(self: Any, seen: Any) -> Any:
+    return [ev.ActionIntended(action=action) for action in self._next_actions(seen)]
+
+
+def _without_settings(last_good: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, env: replace(last_good(self, env), settings={})
+
+
+def _forgets_what_is_pending(self: Any, seen: Any) -> Any:
+    return _nothing()
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _reverts_again(env: Any, rollout: Any, seen: Any, now: int) -> Any:
+    yield ev.RolloutReverting(deployment=rollout.deployment, ending=rollout.ending, reason=rollout.reason)
+
+
+def _counted_anew(mapping: Any, key: Any, value: Any) -> Any:
+    return {**mapping, key: 1 if value == 2 else value}
+
+
+_GUESS = iter(range(10**9))
+
+
+def _folds_what_is_not_recorded(env: Any, event: Any, at: int, actor: str) -> Any:
+    return fold._instance(env, event.instance, ready_at=at - next(_GUESS) % 7, ever_ready=True, unready_at=None)
+
+
+PLANTED: dict[str, tuple[Any, str, Any]] = {
+    "an instance id is used twice (law 2)": (fold, "_with", _counted_anew),
+    "any image is admitted (law 4)": (Deployments, "_admit", lambda *_: None),
+    "acts before the intent is recorded (law 5)": (
+        EnvironmentLoop, "_intents", _acts_first(EnvironmentLoop._intents),
+    ),
+    "pending acts are forgotten at a restart (law 5)": (EnvironmentLoop, "_resume", _forgets_what_is_pending),
+    "a request that is repeated is done twice (law 5)": (Deployments, "_answered", lambda *_: None),
+    "traffic for an instance that is not ready (law 6)": (converge, "_ready", _ready_when_it_runs),
+    "stopped before it has drained (law 6)": (converge, "_drained", lambda *_: True),
+    "the floor is forgotten in the table (law 6)": (converge, "_floor", lambda *_: 0),
+    "the floor is forgotten where instances stop (law 6)": (converge, "_counts", lambda *_: False),
+    "a strategy without a floor (law 6)": (strategies, "_floor", lambda *_: {}),
+    "pending acts are done again unseen (law 6)": (resume, "still_right", lambda *_: True),
+    "acts of a decision that was overtaken (law 6)": (EnvironmentLoop, "_intents", _intents_of_an_old_decision),
+    "a rollback without the settings (law 7)": (Deployments, "_last_good", _without_settings(Deployments._last_good)),
+    "a rollout that never ends (law 8)": (decide, "_overdue", lambda *_: iter(())),
+    "a success that is none (law 8)": (gates, "step_passes", lambda *_: True),
+    "a revert is reverted (law 8)": (decide, "_reverting", _reverts_again),
+    "a fold by more than the record (law 9)": (
+        fold, "_FOLDS", {**fold._FOLDS, ev.InstanceReady: _folds_what_is_not_recorded},
+    ),
+    "unknown counts as healthy (law 11)": (loop, "decide", _knows_everything(loop.decide)),
+    "nothing is ever removed (exact inventory)": (converge, "_ends", lambda *_: iter(())),
+    "surplus instances are forgotten (exact inventory)": (converge, "_stops", lambda *_: iter(())),
+    "waits for events only (exact inventory)": (loop, "AT_REST", 10.0**9),
+}  # fmt: skip
+
+LAWS = {f"law {number}" for number in (2, 4, 5, 6, 7, 8, 9, 11)}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, name, replacement = PLANTED[bug]
+    if "never ends" in bug:
+        monkeypatch.setattr(failures, "failure", lambda *_: None)
+    monkeypatch.setattr(target, name, replacement)
+    tally, failed = live_all(str(seed) for seed in range(SEEDS))
+    assert failed, f"not found by {tally.seeds} seeds"
+    print(f"found by seed {failed}: {bug}")
+
+
+def test_each_law_of_a_running_system_has_a_planted_bug() -> None:
+    """The others (1, 3 and 10) say what cannot be asked for at all, and what a build gives."""
+    assert all(any(law in bug for bug in PLANTED) for law in LAWS)
