@@ -27,8 +27,8 @@ def _deploy(image: int, wait: float = 0.0, strategy: str = "", env: str = "testi
     return _step("deploy", wait, env, image=image, strategy=strategy, supersede=True)
 
 
-def _crash(point: Point, countdown: int, away: float, wait: float) -> Step:
-    return _step("crash", wait, point=point, countdown=countdown, ghost=None, away=away)
+def _crash(point: Point, countdown: int, away: float) -> Step:
+    return _step("crash", point=point, countdown=countdown, ghost=None, away=away)
 
 
 GOOD, BREAKS = Behaviour(), Behaviour(ready_after=0, exits_after=10 * SECOND)
@@ -46,19 +46,20 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
     ),
     "a count that is put back at once ends nothing": (
         (GOOD,),
-        (*BEGIN, _step("scale", process="worker", count=0), _step("scale", process="worker", count=3, wait=1)),
+        (*BEGIN, _step("scale", process="worker", count=0), _step("rollback", back=1),
+         _step("scale", process="worker", count=3, wait=1)),
     ),
     "an end that was intended before a crash is not asked for when the instance is needed again": (
         (GOOD, BREAKS),
-        (*BEGIN, _deploy(1, wait=0.01), _crash(Point.BEFORE_ACT, 2, away=20, wait=30)),
+        (*BEGIN, _crash(Point.BEFORE_ACT, 5, away=20), _deploy(1, wait=40)),
     ),
     "an instance that could not be asked to end is capacity, and is not killed for it": (
         (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
-        (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=7), _deploy(1, wait=10)),
+        (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=6), _deploy(1, wait=10)),
     ),
     "one that was in a table without an outcome drains too": (
         (GOOD, Behaviour(drains=60 * SECOND)),
-        (*BEGIN, _deploy(1), _crash(Point.AFTER_ACT, 3, away=20, wait=1), _step("rollback", 10, back=0)),
+        (*BEGIN, _crash(Point.AFTER_ACT, 3, away=20), _deploy(1, wait=1), _step("rollback", 10, back=0)),
     ),
     "a policy that comes while the deployment is recorded holds": (
         (GOOD,),
