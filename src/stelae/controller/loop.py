@@ -110,12 +110,16 @@ class EnvironmentLoop:
         pending = sorted(self._env.pending.values(), key=lambda action: action.number)
         env = resume.undone(self._env, pending)
         proposed = self._platform.actions(env.allocation, env, seen)
-        again = [action for action in pending if resume.still_right(action, env, proposed)]
-        dropped = [
-            ActionDone(number=action.number, error=resume.DROPPED) for action in pending if action not in again
-        ]
-        if dropped:
-            await self._record.append(dropped, environment=self.name)
+        outcomes, again = [], []
+        for action in pending:
+            if resume.was_done(action, seen):
+                outcomes.append(ActionDone(number=action.number))
+            elif resume.still_right(action, env, proposed):
+                again.append(action)
+            else:
+                outcomes.append(ActionDone(number=action.number, error=resume.DROPPED))
+        if outcomes:
+            await self._record.append(outcomes, environment=self.name)
         if again:
             await self._carry_out(again)
 

@@ -1,8 +1,9 @@
 """Resume: what a controller that starts does about acts that were intended before and have no outcome. Pure.
 
-A launch, a kill and a removal are done again: nothing that happened meanwhile makes them wrong. A traffic table, and
-an instance's end, were right by what was seen then; with what is seen now they may take capacity that is needed, so
-they are done again only where they would be intended again.
+A launch, a kill and a removal are done again: nothing that happened meanwhile makes them wrong. Only a launch whose
+instance is ready was done: if it were tried again and failed, what serves would be taken for a failure. A traffic
+table, and an instance's end, were right by what was seen then; with what is seen now they may take capacity that is
+needed, so they are done again only where they would be intended again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 from stelae.core.target import live
 from stelae.domain.action import Action, Verb
+from stelae.domain.observation import Observation, Phase
 from stelae.domain.state import EnvironmentState
 
 DROPPED = "not done again after a restart of the controller: what is there has changed"
@@ -25,6 +27,12 @@ def undone(env: EnvironmentState, pending: Collection[Action]) -> EnvironmentSta
         if action.verb is Verb.STOP and action.instance in instances:
             instances[action.instance] = replace(instances[action.instance], stopped_at=None)
     return replace(env, instances=instances)
+
+
+def was_done(action: Action, seen: Observation) -> bool:
+    """True when *seen* shows that *action* was carried out."""
+    view = seen.instances.get(action.instance)
+    return action.verb is Verb.LAUNCH and view is not None and view.phase is Phase.READY
 
 
 def still_right(action: Action, env: EnvironmentState, proposed: Collection[Action]) -> bool:

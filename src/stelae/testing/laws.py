@@ -85,6 +85,8 @@ class Laws:
     def _intended(self, env: EnvironmentState, action: Action) -> None:
         if action.number != env.actions + 1:
             self.breaks(f"law 5: action {action.number} follows {env.actions}")
+        if self.platform is not None:
+            self._since_look(env, self.platform.looks.get(env.id))  # the floor is the one that is known now
         if not self._knows(env):
             self.breaks(f"law 11: {action.verb} is intended without a complete and fresh observation")
         if action.verb is Verb.LAUNCH:

@@ -61,6 +61,11 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (GOOD, Behaviour(drains=60 * SECOND)),
         (*BEGIN, _crash(Point.AFTER_ACT, 3, away=20), _deploy(1, wait=1), _step("rollback", 10, back=0)),
     ),
+    "an instance that is ready was launched, whatever trying it again gives": (
+        (GOOD,),
+        (*BEGIN, _crash(Point.AFTER_ACT, 2, away=1), _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=2),
+         _step("scale", process="worker", count=3, wait=10)),
+    ),
     "a policy that comes while the deployment is recorded holds": (
         (GOOD,),
         (_apply(env="production", wait=1), _step("slow-disk", seconds=1.0),
