@@ -19,8 +19,16 @@ from stelae.system.installation import Installation
 
 SLICE = "stelae.slice"
 PATIENCE = 5.0
+STOP_SECONDS = 15
+"""How long what is in the scope may take to end when the machine goes down."""
+
 _HOLDER = "holder"
 _CONTROLLERS = ("cpu", "memory", "pids")
+
+
+def scope_name(installation: Installation) -> str:
+    """Return the name of the installation's scope."""
+    return f"{installation.name}-hold.scope"
 
 
 def ensure_scope(
@@ -33,7 +41,7 @@ def ensure_scope(
     """
     if not booted.is_dir() or not (root / "cgroup.controllers").exists():
         return None
-    scope = f"{installation.name}-hold.scope"
+    scope = scope_name(installation)
     folder = root / SLICE / scope
     if not folder.is_dir():
         _start_holder(scope, folder)
@@ -46,7 +54,7 @@ def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")
 
     Raises Failed when it does not go.
     """
-    folder = root / SLICE / f"{installation.name}-hold.scope"
+    folder = root / SLICE / scope_name(installation)
     deadline = time.monotonic() + PATIENCE
     while folder.is_dir():
         with suppress(FileNotFoundError):
@@ -59,7 +67,8 @@ def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")
 def _start_holder(scope: str, folder: Path) -> None:
     command = [
         "systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={scope}",
-        "--property=Delegate=yes", "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
+        "--property=Delegate=yes", f"--property=TimeoutStopSec={STOP_SECONDS}",
+        "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
     ]  # fmt: skip
     try:
         holder = subprocess.Popen(
