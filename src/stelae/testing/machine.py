@@ -115,7 +115,7 @@ class Machine:
         thing = Thing(release=action.release, process=action.process, born=self.now(), behaviour=behaviour)
         site.things[action.instance] = thing
         self.happened.update(behaviour.kinds)
-        site.logs[action.instance] = [(self.now(), f"{action.process} of {release.image} begins")]
+        site.logs[action.instance] = [(self.now(), "begins")]
         self._await_change(env.id, action.instance, thing)
 
     def _route(self, action: Action, env: EnvironmentState, site: Site) -> None:

@@ -23,6 +23,7 @@ class Behaviour:
 
     ready_after: Duration | None = 50 * MILLISECOND
     exits_after: Duration | None = None
+    exit_code: int = 1
     unready_after: Duration | None = None
     flaps: Duration | None = None
     drains: Duration = 0
@@ -84,7 +85,7 @@ class Thing:
         if self.ends_at is not None and now >= self.ends_at:
             self.ended = Exit(code=143, at=self.ends_at)
         elif limit is not None and now - self.born >= limit:
-            self.ended = Exit(code=1, at=self.born + limit, last_lines=("it broke",))
+            self.ended = Exit(code=self.behaviour.exit_code, at=self.born + limit, last_lines=("it broke",))
 
     def next_change(self, now: Instant) -> Instant | None:
         """Return when something happens to it next by itself."""

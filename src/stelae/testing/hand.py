@@ -1,0 +1,109 @@
+"""A hand that moves a platform, act by act, as the controller's loop would: it records, acts, and looks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from stelae.core.decide import decide
+from stelae.core.fold import evolve
+from stelae.domain import event as ev
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import InstanceId
+from stelae.domain.environment import Environment, EnvironmentId
+from stelae.domain.event import Event
+from stelae.domain.observation import Observation, Phase, Seen
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState
+from stelae.platforms.port import LogLine, Platform
+
+PATIENCE = 20.0
+"""Seconds after which something that was waited for counts as never coming."""
+
+
+class Hand:
+    """Acts on *environment* of *platform*; ``env`` is its record, folded like the controller's."""
+
+    def __init__(self, platform: Platform, environment: EnvironmentId, releases: Sequence[Release]) -> None:
+        self._platform = platform
+        app, _, name = environment.partition("/")
+        self.env = EnvironmentState(id=environment, releases={item.id: item for item in releases})
+        self._record(ev.EnvironmentApplied(environment=Environment(app=app, name=name, processes={"web": 1})))
+
+    def moved_to(self, platform: Platform) -> Hand:
+        """Return a hand on *platform* with this one's record."""
+        hand = Hand(platform, self.env.id, ())
+        hand.env = self.env
+        return hand
+
+    def _record(self, event: Event, at: int = 0) -> None:
+        self.env = evolve(self.env, event, at)
+
+    async def launch(self, name: InstanceId, release: Release) -> Action:
+        """Prepare *release* and launch its process ``web`` as *name*."""
+        await self._platform.prepare(release)
+        return await self.act(Verb.LAUNCH, name, release)
+
+    async def act(
+        self, verb: Verb, name: InstanceId | None = None, release: Release | None = None,
+        table: Mapping[InstanceId, int] | None = None,
+    ) -> Action:  # fmt: skip
+        """Record, carry out and record the outcome of one act; return it."""
+        assert self.env.config is not None
+        action = Action(verb=verb, number=self.env.actions + 1)
+        if verb is Verb.ROUTE:
+            action = replace(action, table=table or {}, hosts=self.env.config.routed_hosts)
+        elif name is not None:
+            action = replace(action, instance=name)
+        if release is not None:
+            action = replace(action, release=release.id, process="web")
+        self._record(ev.ActionIntended(action=action))
+        await self._platform.apply(action, self.env)
+        self._record(ev.ActionDone(number=action.number))
+        return action
+
+    async def look(self) -> Observation:
+        """Observe, and record the facts."""
+        seen = await self._platform.observe(self.env)
+        for event in decide(self.env, seen, seen.as_of).events:
+            if not isinstance(event, ev.AllocationSet):
+                self._record(event, seen.as_of)
+        return seen
+
+    async def until(self, name: InstanceId, phase: Phase) -> Seen:
+        """Look until *name* is in *phase*; return it as it is seen then."""
+        seen = await self._until(
+            lambda seen: name in seen.instances and seen.instances[name].phase is phase, f"{name} is {phase}"
+        )
+        return seen.instances[name]
+
+    async def until_complete(self) -> Observation:
+        """Look until an observation is complete."""
+        return await self._until(lambda seen: seen.complete, "an observation is complete")
+
+    async def until_drained(self, name: InstanceId) -> None:
+        """Look until nothing is open to *name*."""
+        await self._until(lambda seen: seen.instances[name].connections == 0, f"nothing is open to {name}")
+
+    async def until_said(self, name: InstanceId, text: str) -> None:
+        """Wait until *name* has written the line *text*."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if text in [line.text for line in await self.output(name)]:
+                    return
+                await asyncio.sleep(0.02)
+
+    async def output(self, name: InstanceId, *, follow: bool = False) -> list[LogLine]:
+        """Return the output of *name*, with *follow* up to its end."""
+        instance = self.env.instances[name]
+        return [line async for line in self._platform.logs(self.env.id, instance, follow=follow)]
+
+    async def _until(self, true: Callable[[Observation], bool], what: str) -> Observation:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE
+        while not true(seen := await self.look()):
+            if loop.time() > end:
+                raise AssertionError(f"not within {PATIENCE:g} s: {what}; there is {seen}")
+            await asyncio.sleep(0.02)
+        return seen

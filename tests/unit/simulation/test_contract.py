@@ -1,0 +1,69 @@
+"""The contract of a platform, on the simulated one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from stelae.domain.digest import digest_of
+from stelae.domain.process import Health, Probe, Process
+from stelae.domain.release import Release
+from stelae.domain.units import HOUR, SECOND
+from stelae.platforms.port import Platform
+from stelae.testing.clock import VirtualLoop, WorldClock, run_virtual
+from stelae.testing.contract import Body, PlatformContract, Subject
+from stelae.testing.faults import Faults, LookFault
+from stelae.testing.machine import Machine
+from stelae.testing.simulated import SimulatedPlatform
+from stelae.testing.things import Behaviour
+
+WEB = Process(name="web", command=("web",), port=8000, health=Health(probe=Probe.HTTP, path="/"))
+
+
+def _release(name: str) -> Release:
+    return Release(app="shop", environment="test", image=digest_of(name.encode()), processes=(WEB,))
+
+
+SERVING, HANGING, EXITING = _release("serving"), _release("hanging"), _release("exiting")
+BEHAVIOURS = {
+    SERVING.image: Behaviour(drains=2 * SECOND),
+    HANGING.image: Behaviour(ready_after=None, ignores_term=True),
+    EXITING.image: Behaviour(ready_after=None, exits_after=0, exit_code=3),
+}
+
+
+class TestSimulatedPlatform(PlatformContract):
+    def run(self, body: Body) -> None:
+        async def whole(loop: VirtualLoop) -> None:
+            clock = WorldClock(loop)
+            machine, faults = Machine(clock.steady, BEHAVIOURS), Faults(now=clock.steady)
+
+            def attach() -> Platform:
+                return SimulatedPlatform(machine, faults, clock)
+
+            async def another() -> Platform:
+                return attach()
+
+            @asynccontextmanager
+            async def request() -> AsyncIterator[None]:
+                yield
+                await asyncio.sleep(2)
+
+            @asynccontextmanager
+            async def silence() -> AsyncIterator[None]:
+                faults.looks[LookFault.UNAVAILABLE] = clock.steady() + HOUR
+                yield
+                faults.heal()
+
+            async def left() -> list[str]:
+                return [f"instance {name}" for site in machine.sites.values() for name in site.things]
+
+            await body(
+                Subject(
+                    platform=attach(), serving=SERVING, hanging=HANGING, exiting=EXITING, another=another,
+                    request=request, silence=silence, left=left,
+                )
+            )  # fmt: skip
+
+        run_virtual(whole)
