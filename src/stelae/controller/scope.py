@@ -18,17 +18,12 @@ from stelae.domain.errors import Failed
 from stelae.system.installation import Installation
 
 SLICE = "stelae.slice"
-PATIENCE = 5.0
+PATIENCE = 20.0
 STOP_SECONDS = 15
 """How long what is in the scope may take to end when the machine goes down."""
 
 _HOLDER = "holder"
 _CONTROLLERS = ("cpu", "memory", "pids")
-
-
-def scope_name(installation: Installation) -> str:
-    """Return the name of the installation's scope."""
-    return f"{installation.name}-hold.scope"
 
 
 def ensure_scope(
@@ -41,12 +36,11 @@ def ensure_scope(
     """
     if not booted.is_dir() or not (root / "cgroup.controllers").exists():
         return None
-    scope = scope_name(installation)
-    folder = root / SLICE / scope
+    folder = _folder(installation, root)
     if not folder.is_dir():
-        _start_holder(scope, folder)
+        _start_holder(installation.name, folder)
     _delegate(folder)
-    return f"/{SLICE}/{scope}"
+    return f"/{SLICE}/{folder.name}"
 
 
 def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")) -> None:
@@ -54,7 +48,7 @@ def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")
 
     Raises Failed when it does not go.
     """
-    folder = root / SLICE / scope_name(installation)
+    folder = _folder(installation, root)
     deadline = time.monotonic() + PATIENCE
     while folder.is_dir():
         with suppress(FileNotFoundError):
@@ -64,10 +58,16 @@ def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")
         time.sleep(0.01)
 
 
-def _start_holder(scope: str, folder: Path) -> None:
+def _folder(installation: Installation, root: Path) -> Path:
+    return root / SLICE / f"{installation.name}-hold.scope"
+
+
+def _start_holder(name: str, folder: Path) -> None:
+    # Before: when the machine goes down the controller ends first, and takes the instances' end for no failure. Said
+    # by the service instead (After=), it would keep an ended scope loaded, and systemd would refuse to make it again.
     command = [
-        "systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={scope}",
-        "--property=Delegate=yes", f"--property=TimeoutStopSec={STOP_SECONDS}",
+        "systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={folder.name}",
+        "--property=Delegate=yes", f"--property=Before={name}.service", f"--property=TimeoutStopSec={STOP_SECONDS}",
         "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
     ]  # fmt: skip
     try:
@@ -78,21 +78,21 @@ def _start_holder(scope: str, folder: Path) -> None:
     except OSError as error:
         raise Failed(f"systemd-run cannot be started: {error.strerror}") from error
     with holder.stderr or nullcontext():
-        _wait_for(holder, scope, folder)
+        _wait_for(holder, folder)
     # It is reaped when it ends, whenever that is.
     threading.Thread(target=holder.wait, name="scope-holder", daemon=True).start()
 
 
-def _wait_for(holder: subprocess.Popen[bytes], scope: str, folder: Path) -> None:
+def _wait_for(holder: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while not _members(folder):
         if holder.poll() is not None:
             words = holder.stderr.read().decode("utf-8", "replace") if holder.stderr else ""
-            raise Failed("systemd did not make a scope", where=scope, details=tuple(words.splitlines()[-5:]))
+            raise Failed("systemd did not make a scope", where=folder.name, details=tuple(words.splitlines()[-5:]))
         if time.monotonic() > deadline:
             holder.kill()
             holder.wait()
-            raise Failed(f"systemd did not make a scope within {PATIENCE:g} s", where=scope)
+            raise Failed(f"systemd did not make a scope within {PATIENCE:g} s", where=folder.name)
         time.sleep(0.01)
 
 

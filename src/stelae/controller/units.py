@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stelae.controller.scope import scope_name
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.system.command import run
 from stelae.system.files import write_atomic
@@ -19,8 +18,7 @@ _UNIT = """\
 Description=Stelae controller ({name})
 Documentation=man:systemd.service(5)
 Wants=network-online.target
-# When the machine goes down, the controller ends before the instances do, and takes their end for no failure.
-After=network-online.target local-fs.target {scope}
+After=network-online.target local-fs.target
 # However often it cannot start, it is tried again: what is missing may come back.
 StartLimitIntervalSec=0
 
@@ -72,9 +70,7 @@ def install(installation: Installation, root: Path = Path("/")) -> Path:
     """
     path = unit_path(installation, root)
     text = _UNIT.format(
-        name=installation.name,
-        scope=scope_name(installation),
-        command=" ".join(_quoted(part) for part in command_line(installation)),
+        name=installation.name, command=" ".join(_quoted(part) for part in command_line(installation))
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

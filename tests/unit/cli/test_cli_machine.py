@@ -225,7 +225,7 @@ def test_install_writes_a_unit(stelae: Callable[..., Any], tmp_path: Path, monke
     assert f"ExecStart={sys.executable} -m stelae.cli controller run --name two" in text
     assert '--state "/srv/a b%%c$$d" --run /run/two --port 81' in text
     assert {"Type=notify", "KillMode=process", "Restart=always", "Delegate=yes"} <= set(text.splitlines())
-    assert "After=network-online.target local-fs.target two-hold.scope" in text
+    assert "two-hold.scope" not in text.partition("[Service]")[0], "that would keep an ended scope loaded"
     assert "StartLimitIntervalSec=0" in text.partition("[Service]")[0].splitlines()
 
 
@@ -284,7 +284,7 @@ def test_a_scope_is_asked_from_systemd(
     assert scope.ensure_scope(installation, root=tmp_path, booted=tmp_path) == "/stelae.slice/stm-hold.scope"
     arguments = (tmp_path / "arguments").read_text()
     assert "--scope --quiet --collect --slice=stelae.slice --unit=stm-hold.scope --property=Delegate=yes" in arguments
-    assert "--property=TimeoutStopSec=15 " in arguments
+    assert "--property=Before=stm.service --property=TimeoutStopSec=15 " in arguments
     assert (made / "cgroup.subtree_control").read_text() == "+cpu +pids"
 
 
