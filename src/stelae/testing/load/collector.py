@@ -37,12 +37,13 @@ class Collector(Background[dict[str, int]]):
 
     async def _main(self) -> dict[str, int]:
         server = await asyncio.start_server(self._serve, sock=self._socket)
-        async with server:
-            self._ready.set()
-            await self._stopped.wait()
-        for task in self._connections:
+        self._ready.set()
+        await self._stopped.wait()
+        server.close()
+        for task in self._connections:  # before the server is waited for: since Python 3.12 it waits for them
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        await server.wait_closed()
         return self.counts()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
