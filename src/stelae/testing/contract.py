@@ -28,8 +28,8 @@ class Subject:
     """A platform under test, with nothing on it, and what the maker of the tests gives beside it.
 
     The releases are of one app and environment, differ in their ids, and have one process, ``web``, with a port. Each
-    writes the line ``begins`` first. ``serving`` gets ready, and ends when it is asked to; ``hanging`` never gets ready
-    and does not end when it is asked to; ``exiting`` ends with status 3 at once.
+    writes the line ``begins`` first. ``serving`` gets ready, and ends when it is asked to; ``hanging`` never gets
+    ready and does not end when it is asked to; ``exiting`` ends with status 3 at once.
 
     ``another`` gives the platform as the next controller has it. ``request`` has a request to the environment's host
     open for about 2 s from when it is entered. ``silence`` has the platform, or a part of it, not answer while it is

@@ -1,0 +1,149 @@
+"""The contract of a platform, on the local one: real containers, a real HAProxy, real probes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import shutil
+import signal
+import string
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from stelae.domain.process import Health, Probe, Process
+from stelae.domain.release import Release
+from stelae.domain.units import MILLISECOND, SECOND
+from stelae.platforms.instances import InstancePlatform
+from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.inventory import list_all, teardown
+from stelae.platforms.local.proxy.launch import layout_of, stop_supervisor, supervisor_status
+from stelae.platforms.local.proxy.router import HaproxyRouter
+from stelae.platforms.port import Platform
+from stelae.platforms.probe import Prober
+from stelae.system.clock import now
+from stelae.system.installation import Installation
+from stelae.testing.contract import Body, PlatformContract, Subject
+from tests.real.busybox import CONFIG, IMAGE, ErofsRoots, make_erofs
+from tests.real.machine import free_port
+
+pytestmark = pytest.mark.real
+
+ANSWER = r"read line; sleep 2; printf 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'"
+SCRIPTS = {
+    "serving": f"""echo begins; trap 'exit 0' TERM; nc -ll -p 8000 -e sh -c "{ANSWER}" & wait""",
+    "hanging": "trap '' TERM; echo begins; while true; do sleep 0.1; done",
+    "exiting": "echo begins; exit 3",
+}
+HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=SECOND)
+
+
+def _release(name: str) -> Release:
+    process = Process(name="web", command=("sh", "-c", SCRIPTS[name]), health=HEALTH, port=8000)
+    return Release(app="shop", environment="test", image=IMAGE, settings={"KIND": name}, processes=(process,))
+
+
+@pytest.fixture(scope="session")
+def erofs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_erofs(tmp_path_factory.mktemp("erofs"))
+
+
+@contextlib.contextmanager
+def _installation() -> Iterator[Installation]:
+    folder = Path(tempfile.mkdtemp(prefix="stcn"))
+    made = Installation(
+        name="st" + "".join(random.choices(string.ascii_lowercase, k=4)),
+        state=folder / "state",
+        run=folder / "run",
+        subnet=IPv4Network(f"10.{random.randint(200, 219)}.{random.randint(0, 255)}.0/24"),
+        http_port=free_port(),
+        http_address="127.0.0.1",
+    )
+    try:
+        yield made
+    finally:
+        stop_supervisor(made)
+        teardown(made)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Parts:
+    """The platforms that the controllers of one installation had."""
+
+    def __init__(self, installation: Installation, image: Path) -> None:
+        self.installation = installation
+        self._image = image
+        self._engines: list[LocalEngine] = []
+
+    async def platform(self) -> Platform:
+        for engine in self._engines:
+            await engine.close()
+        engine = LocalEngine(self.installation, ErofsRoots(self.installation, self._image), lambda _: CONFIG)
+        self._engines.append(engine)
+        router = HaproxyRouter(self.installation)
+        await router.start()
+        return InstancePlatform(engine, router, Prober(now), now)
+
+    async def close(self) -> None:
+        for engine in self._engines:
+            await engine.close()
+
+    @asynccontextmanager
+    async def request(self) -> AsyncIterator[None]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.installation.http_port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: shop.test.localhost\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+        yield
+        answer = await reader.read()
+        assert answer.endswith(b"ok"), f"a request that was open when its instance left the traffic: {answer!r}"
+        writer.close()
+
+    @asynccontextmanager
+    async def silence(self) -> AsyncIterator[None]:
+        """Have the proxy hang."""
+        status = supervisor_status(layout_of(self.installation))
+        assert status is not None
+        for worker in status.workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for worker in status.workers:
+                os.kill(worker.pid, signal.SIGCONT)
+
+    async def left(self) -> list[str]:
+        there = list_all(self.installation)
+        kinds = {"cgroup": there.cgroups, "netns": there.netns, "conmon": there.conmons, "address": there.addresses}
+        return [f"{kind} {name}" for kind, names in kinds.items() for name in names] + [
+            f"veth {name}" for name in there.veths
+        ]
+
+
+class TestLocalPlatform(PlatformContract):
+    @pytest.fixture(autouse=True)
+    def _image(self, erofs: Path) -> None:
+        self.image = erofs
+
+    def run(self, body: Body) -> None:
+        async def whole(parts: _Parts) -> None:
+            platform = await parts.platform()
+            subject = Subject(
+                platform=platform, serving=_release("serving"), hanging=_release("hanging"),
+                exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
+                left=parts.left,
+            )  # fmt: skip
+            try:
+                await body(subject)
+            finally:
+                await platform.close()
+                await parts.close()
+
+        with _installation() as installation:
+            asyncio.run(whole(_Parts(installation, self.image)))
