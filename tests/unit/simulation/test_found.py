@@ -1,4 +1,4 @@
-"""Lives in which laws were broken once, cut down to what mattered; each found a fault of the controller."""
+"""Lives in which a law was broken once, or would be by a change that comes to mind, cut down to what matters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stelae.domain.units import SECOND
-from stelae.testing.faults import ActFault, Point
+from stelae.testing.faults import ActFault, LookFault, Point
 from stelae.testing.life import Life, Step
 from stelae.testing.simulation import live
 from stelae.testing.things import Behaviour
@@ -66,6 +66,11 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (*BEGIN, _crash(Point.AFTER_ACT, 2, away=1), _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=2),
          _step("scale", process="worker", count=3, wait=10)),
     ),
+    "an end that nobody told of is seen all the same": (
+        (GOOD,),
+        (*BEGIN, _step("start", 60), _step("look-fault", fault=LookFault.MISSED, seconds=30),
+         _step("death", 30, which=0, most=1)),
+    ),
     "a policy that comes while the deployment is recorded holds": (
         (GOOD,),
         (_apply(env="production", wait=1), _step("slow-disk", seconds=1.0),
@@ -74,8 +79,13 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
 }  # fmt: skip
 
 
+def life(what: str) -> Life:
+    """Return the life called *what*."""
+    behaviours, steps = LIVES[what]
+    return Life(seed=what, behaviours=behaviours, environments=("testing", "production"), steps=steps)
+
+
 @pytest.mark.parametrize("what", LIVES)
 def test_a_life_that_broke_a_law_once(what: str) -> None:
-    behaviours, steps = LIVES[what]
-    result = live(Life(seed=what, behaviours=behaviours, environments=("testing", "production"), steps=steps))
+    result = live(life(what))
     assert not result.broken, "\n".join(result.story)
