@@ -65,10 +65,11 @@ def _folder(installation: Installation, root: Path) -> Path:
 def _start_holder(name: str, folder: Path) -> None:
     # Before: when the machine goes down the controller ends first, and takes the instances' end for no failure. Said
     # by the service instead (After=), it would keep an ended scope loaded, and systemd would refuse to make it again.
+    # TasksMax: systemd's own limit is for one service; in here are all instances, each with a limit of its own.
     command = [
         "systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={folder.name}",
         "--property=Delegate=yes", f"--property=Before={name}.service", f"--property=TimeoutStopSec={STOP_SECONDS}",
-        "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
+        "--property=TasksMax=infinity", "--description=What outlives Stelae's controller", "--", "sleep", "infinity",
     ]  # fmt: skip
     try:
         holder = subprocess.Popen(

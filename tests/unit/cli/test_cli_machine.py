@@ -284,7 +284,7 @@ def test_a_scope_is_asked_from_systemd(
     assert scope.ensure_scope(installation, root=tmp_path, booted=tmp_path) == "/stelae.slice/stm-hold.scope"
     arguments = (tmp_path / "arguments").read_text()
     assert "--scope --quiet --collect --slice=stelae.slice --unit=stm-hold.scope --property=Delegate=yes" in arguments
-    assert "--property=Before=stm.service --property=TimeoutStopSec=15 " in arguments
+    assert "--property=Before=stm.service --property=TimeoutStopSec=15 --property=TasksMax=infinity " in arguments
     assert (made / "cgroup.subtree_control").read_text() == "+cpu +pids"
 
 
