@@ -48,7 +48,7 @@ class Controller:
     ) -> None:
         self._clock = clock
         self.dead = False
-        self.platform = SimulatedPlatform(machine, faults, clock, laws.acted)
+        self.platform = SimulatedPlatform(machine, faults, clock, laws)
         laws.attached(self.platform)
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
         self.ledger.faults, self.ledger.laws = faults, laws

@@ -21,7 +21,7 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.units import Instant
 from stelae.testing.machine import Machine
-from stelae.testing.simulated import Look, SimulatedPlatform
+from stelae.testing.simulated import Look, SimulatedPlatform, Witness
 
 Counts = dict[str, int]
 
@@ -37,7 +37,7 @@ class _Since:
     ended: set[InstanceId] = field(default_factory=set)
 
 
-class Laws:
+class Laws(Witness):
     """Watches one simulated machine. *clock* is the controllers' clock: drain times are measured by it."""
 
     def __init__(self, machine: Machine, clock: Callable[[], Instant], alarm: Callable[[], None]) -> None:
@@ -85,8 +85,8 @@ class Laws:
     def _intended(self, env: EnvironmentState, action: Action) -> None:
         if action.number != env.actions + 1:
             self.breaks(f"law 5: action {action.number} follows {env.actions}")
-        if self.platform is not None:
-            self._since_look(env, self.platform.looks.get(env.id))  # the floor is the one that is known now
+        if env.id in self._since:
+            self._since[env.id].floor = floor_of(env)  # what is intended now has to keep the floor of now
         if not self._knows(env):
             self.breaks(f"law 11: {action.verb} is intended without a complete and fresh observation")
         if action.verb is Verb.LAUNCH:
@@ -149,7 +149,13 @@ class Laws:
             if candidate.process(name) is not None and ready < count:
                 self.breaks(f"law 8: a rollout of {env.id} succeeded with {ready} of {count} {name} ready")
 
-    # What is done
+    # What is seen and done
+
+    def looked(self, env: EnvironmentState, look: Look) -> None:
+        """See ``Witness.looked``: from now on the floor counts that the controller knows of."""
+        own = self.state.environments.get(env.id)
+        if own is not None:
+            self._since_look(own, look)
 
     def acted(self, action: Action, env: EnvironmentState, look: Look | None) -> None:
         """Judge an act that was just done, by the controller whose last look was *look*."""
@@ -225,6 +231,9 @@ def floor_of(env: EnvironmentState) -> Counts:
     rollout = env.rollout
     if env.down or env.config is None or (rollout is not None and rollout.strategy.kind is StrategyKind.RECREATE):
         return {}
+    there = any(instance.release == env.stable for instance in env.instances.values())
+    if env.config.strategy.kind is StrategyKind.RECREATE and rollout is None and not there:
+        return {}  # after a recreate that failed, what is there of it ends before the stable release begins again
     name = rollout.candidate if rollout is not None and rollout.phase is Phase.FORWARD else env.stable
     if name is None:
         return {}

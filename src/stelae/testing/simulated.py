@@ -33,20 +33,26 @@ class Look:
     stopping: frozenset[InstanceId]
 
 
-Witness = Callable[[Action, EnvironmentState, Look | None], None]
-"""Is shown each act of a controller right after it was done, with the last look of that controller (if any)."""
+class Witness:
+    """Is shown what a controller sees and does. This one looks away; ``stelae.testing.laws`` has one that judges."""
+
+    def looked(self, env: EnvironmentState, look: Look) -> None:
+        """A controller has just observed *env*."""
+
+    def acted(self, action: Action, env: EnvironmentState, look: Look | None) -> None:
+        """*action* was just done, by a controller whose last look at *env* was *look* (None: it had none)."""
 
 
 class SimulatedPlatform:
     """Implements ``Platform`` for one controller of *machine*; *clock* gives the time of its observations."""
 
     def __init__(
-        self, machine: Machine, faults: Faults, clock: Callable[[], Instant], witness: Witness = lambda *_: None
+        self, machine: Machine, faults: Faults, clock: Callable[[], Instant], witness: Witness | None = None
     ) -> None:
         self._machine = machine
         self._faults = faults
         self._clock = clock
-        self._witness = witness
+        self._witness = witness or Witness()
         self._changed: list[Callable[[EnvironmentId], None]] = []
         machine.controllers += 1
         self._controller = machine.controllers
@@ -76,6 +82,7 @@ class SimulatedPlatform:
             known = dict(list(instances.items())[:-1])
             look = replace(look, observation=replace(look.observation, complete=False, instances=known))
         self.looks[env.id] = look
+        self._witness.looked(env, look)
         return look.observation
 
     def look_now(self, env: EnvironmentState) -> Look:
@@ -106,7 +113,7 @@ class SimulatedPlatform:
             await asyncio.sleep(seconds)
             await self._reach()
         self._do(action, env)
-        self._witness(action, env, self.looks.get(env.id))
+        self._witness.acted(action, env, self.looks.get(env.id))
         if self._faults.dies_at(Point.AFTER_ACT) is not None:
             await _for_ever()
         if fault is ActFault.DUPLICATE:
