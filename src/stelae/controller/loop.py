@@ -95,8 +95,7 @@ class EnvironmentLoop:
         if seen is None or not seen.complete:
             return self._until(decision.wake, seen)
         if not self._resumed:
-            await self._resume(seen)
-            self._resumed = True
+            self._resumed = await self._resume(seen)
             return 0
         if not self._next_actions(seen):
             return self._until(decision.wake, seen)
@@ -104,24 +103,34 @@ class EnvironmentLoop:
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
         return 0 if await self._carry_out(actions) else AFTER_FAILURE
 
-    async def _resume(self, seen: Observation) -> None:
+    async def _resume(self, seen: Observation) -> bool:
         """Carry out again what was intended before a crash and is still right; every act is idempotent by its
-        number."""
-        pending = sorted(self._env.pending.values(), key=lambda action: action.number)
-        env = resume.undone(self._env, pending)
-        proposed = self._platform.actions(env.allocation, env, seen)
-        outcomes, again = [], []
-        for action in pending:
-            if resume.was_done(action, seen):
-                outcomes.append(ActionDone(number=action.number))
-            elif resume.still_right(action, env, proposed):
-                again.append(action)
-            else:
-                outcomes.append(ActionDone(number=action.number, error=resume.DROPPED))
-        if outcomes:
-            await self._record.append(outcomes, environment=self.name)
+        number. False when something was recorded meanwhile, so that what is right has to be decided first."""
+        again: list[Action] = []
+        decided = True
+
+        def outcomes() -> list[ActionDone]:
+            nonlocal decided
+            decided = not decide(self._env, seen, self._clock()).events
+            if not decided:
+                return []
+            pending = sorted(self._env.pending.values(), key=lambda action: action.number)
+            env = resume.undone(self._env, pending)
+            proposed = self._platform.actions(env.allocation, env, seen)
+            known = []
+            for action in pending:
+                if resume.was_done(action, seen):
+                    known.append(ActionDone(number=action.number))
+                elif resume.still_right(action, env, proposed):
+                    again.append(action)
+                else:
+                    known.append(ActionDone(number=action.number, error=resume.DROPPED))
+            return known
+
+        await self._record.append(outcomes, environment=self.name)
         if again:
             await self._carry_out(again)
+        return decided
 
     def _next_actions(self, seen: Observation) -> Sequence[Action]:
         env = self._env

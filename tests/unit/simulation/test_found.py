@@ -53,6 +53,12 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (GOOD, BREAKS),
         (*BEGIN, _crash(Point.BEFORE_ACT, 5, away=20), _deploy(1, wait=40)),
     ),
+    "what is resumed is decided by what was asked for meanwhile": (
+        (GOOD, GOOD),
+        (_apply(web=3, worker=2), _step("slow-disk", seconds=0.05), _deploy(0, wait=1),
+         _crash(Point.AFTER_ACT, 2, away=20), _deploy(1, wait=10, strategy="recreate"),
+         _step("rollback", back=0), _step("scale", 0.1, process="web", count=5)),
+    ),
     "an instance that could not be asked to end is capacity, and is not killed for it": (
         (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
         (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=6), _deploy(1, wait=10)),
