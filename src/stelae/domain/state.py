@@ -100,7 +100,6 @@ class Instance:
     drained_at: Instant | None = None  # since when it gets no new requests
     stopped_at: Instant | None = None  # when it was asked to end
     killed_at: Instant | None = None
-    removed_at: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio
-
 from stelae.domain.errors import Failed, Unreachable
 
 LAST_LINES = 20
@@ -61,8 +59,3 @@ def run(
             details=last_lines(output.stderr) or last_lines(output.stdout),
         )
     return output
-
-
-async def run_async(argv: Sequence[str | Path], *, timeout: float = 60, check: bool = True) -> Output:
-    """Like ``run``, in a worker thread."""
-    return await anyio.to_thread.run_sync(lambda: run(argv, timeout=timeout, check=check))

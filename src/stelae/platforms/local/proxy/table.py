@@ -44,10 +44,6 @@ class Backend:
     hosts: tuple[str, ...] = ()
     slots: tuple[Slot | None, ...] = ()
 
-    def slot_of(self, instance: InstanceId) -> int | None:
-        """Return the number of *instance*'s slot, or None."""
-        return next((n for n, slot in enumerate(self.slots) if slot and slot.instance == instance), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
