@@ -24,8 +24,12 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
+MOST_TURNS = 20_000
+"""So many turns of a loop at one time count as a loop that never waits."""
+
+
 class Deadlock(AssertionError):
-    """Every task waits, and no timer will ever wake one."""
+    """Every task waits and no timer will ever wake one, or the tasks never wait and the time stands still."""
 
 
 class Killed(BaseException):
@@ -84,10 +88,15 @@ class _Idle(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.time = 0.0
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise Deadlock("every task waits, and no timer will wake one")
+        self._turns = 0 if timeout > 0 else self._turns + 1
+        if self._turns > MOST_TURNS:
+            self._turns = 0
+            raise Deadlock(f"the time stands still: {MOST_TURNS} turns without a wait")
         self.time += max(0.0, timeout)
         return []
 

@@ -60,8 +60,8 @@ def _forgets_what_is_pending(self: Any, seen: Any) -> Any:
     return _nothing()
 
 
-async def _nothing() -> None:
-    return None
+async def _nothing() -> bool:
+    return True
 
 
 def _reverts_again(env: Any, rollout: Any, seen: Any, now: int) -> Any:
@@ -104,6 +104,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "unknown counts as healthy (law 11)": (loop, "decide", _knows_everything(loop.decide)),
     "nothing is ever removed (exact inventory)": (converge, "_ends", lambda *_: iter(())),
     "surplus instances are forgotten (exact inventory)": (converge, "_stops", lambda *_: iter(())),
+    "never waits (exact inventory)": (EnvironmentLoop, "_until", lambda *_: 0.0),
     "waits for events only (exact inventory)": (loop, "AT_REST", 10.0**9),
 }  # fmt: skip
 
