@@ -61,8 +61,8 @@ def _wanted(env: EnvironmentState) -> Allocation:
     if _must_not_overlap(env, rollout.strategy.kind if rollout else usual, stable):
         return Allocation()
     steady = strategies.steady(stable, env.wanted)
-    if rollout is not None:
-        return steady
+    if rollout is not None or usual is StrategyKind.RECREATE:
+        return steady  # nothing of another release stays warm where nothing may overlap
     warm = [held for name in env.warm for held in strategies.warm(env.releases[name], env.wanted)]
     return replace(steady, holdings=(*steady.holdings, *warm))
 

@@ -59,6 +59,10 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
          _crash(Point.AFTER_ACT, 2, away=20), _deploy(1, wait=10, strategy="recreate"),
          _step("rollback", back=0), _step("scale", 0.1, process="web", count=5)),
     ),
+    "a release that is warm ends when nothing may overlap any more": (
+        (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
+        (_apply("rolling", bake="10s"), _deploy(0, wait=10), _deploy(1, wait=0.1), _apply("recreate", wait=10)),
+    ),
     "an instance that could not be asked to end is capacity, and is not killed for it": (
         (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
         (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=6), _deploy(1, wait=10)),
