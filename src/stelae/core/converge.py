@@ -22,6 +22,9 @@ from stelae.domain.observation import Observation, Phase
 from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, Instance
 
+STOP_TRIES = 3
+"""So often an instance is asked to end again when that failed; then it is killed."""
+
 Kept = dict[tuple[ReleaseId, str], list[Instance]]
 
 
@@ -37,7 +40,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_launches(target, env, kept),
         *_route(target, env, seen, table),
         *_stops(target, env, seen, staying),
-        *_ends(env, seen, table),
+        *_ends(target, env, seen, table),
     ]
     due = [step for step in steps if _due(env, step, seen)]
     return tuple(replace(step, number=env.actions + number) for number, step in enumerate(due, start=1))
@@ -123,9 +126,7 @@ def _stops(
     """Ask to end what is neither held nor needed: only without traffic, drained, and above the floor."""
     spare: dict[str, int] = {}
     for name in {instance.process for instance in env.instances.values()}:
-        ready = sum(
-            1 for i in env.instances.values() if i.process == name and _ready(i, seen) and _counts(env, i, seen)
-        )
+        ready = _capacity(name, env, seen)
         spare[name] = ready - min(target.floor.get(name, 0), ready)
     for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
         if instance.id in staying or not live(instance) or not instance.started:
@@ -137,6 +138,12 @@ def _stops(
                 continue
             spare[instance.process] -= 1
         yield Action(verb=Verb.STOP, instance=instance.id)
+
+
+def _capacity(process: str, env: EnvironmentState, seen: Observation) -> int:
+    return sum(
+        1 for i in env.instances.values() if i.process == process and _ready(i, seen) and _counts(env, i, seen)
+    )
 
 
 def _counts(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
@@ -153,14 +160,30 @@ def _drained(env: EnvironmentState, instance: Instance, seen: Observation) -> bo
     return seen.as_of - instance.drained_at >= process.drain
 
 
-def _ends(env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]) -> Iterator[Action]:
+def _ends(
+    target: Allocation, env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]
+) -> Iterator[Action]:
     removing = {action.instance for action in env.pending.values()}
     for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
         over = instance.exit is not None or bool(instance.failed)
         if over and instance.id not in seen.table and instance.id not in table and instance.id not in removing:
             yield Action(verb=Verb.REMOVE, instance=instance.id)
-        elif not over and instance.stopped_at is not None and _must_be_killed(env, instance, seen):
-            yield Action(verb=Verb.KILL, instance=instance.id)
+        elif not over and instance.stopped_at is not None and _is_dispensable(instance, target, env, seen):
+            stop = Action(verb=Verb.STOP, instance=instance.id)
+            failed = env.backoff.get(backoff.act_key(stop))
+            if failed is not None and failed.failures <= STOP_TRIES:
+                yield stop  # nobody knows whether it was asked to end
+            elif _must_be_killed(env, instance, seen):
+                yield Action(verb=Verb.KILL, instance=instance.id)
+
+
+def _is_dispensable(instance: Instance, target: Allocation, env: EnvironmentState, seen: Observation) -> bool:
+    """False for one that was to end and still works (perhaps the request never came) while others do not yet."""
+    view = seen.instances.get(instance.id)
+    works = view is not None and view.phase is Phase.READY and instance.ready_at is not None
+    if not works or not _counts(env, instance, seen):
+        return True
+    return _capacity(instance.process, env, seen) >= target.floor.get(instance.process, 0)
 
 
 def _must_be_killed(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:

@@ -267,8 +267,7 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
         return _ended_unasked(env, env.instances[action.instance], at) if event.error else env
     env = _tried(env, action, event.error, at)
     if event.error:
-        # It was not asked to end: it goes on being capacity, and is asked again.
-        return _instance(env, action.instance, stopped_at=None) if action.verb is Verb.STOP else env
+        return env
     if action.verb is Verb.ROUTE:
         return _routed(env, action, at)
     if action.verb is Verb.REMOVE:

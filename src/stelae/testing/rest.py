@@ -22,6 +22,8 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     site = machine.site(env.id)
     if env.rollout is not None:
         yield f"{env.rollout.deployment} has not ended"
+    if env.down and env.allocation.holdings:
+        yield "it is down, and should still hold instances"
     if env.warm:
         yield f"{', '.join(env.warm)} is still warm"
     if env.pending:

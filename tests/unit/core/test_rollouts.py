@@ -352,3 +352,31 @@ def test_a_revert_keeps_a_worker_until_the_stable_one_works_again() -> None:
     assert made.capacity()["worker"] == 1
     made.run()
     assert (made.running(V1), made.running(V2)) == (2, 0)
+
+
+def test_what_cannot_be_asked_to_end_is_asked_again_and_then_killed() -> None:
+    made = deployed(worker=0)
+    made.always_fails = Verb.STOP
+    made.request(V2)
+    made.run(seconds=300)
+    acts = [event.action for _, event in made.log if isinstance(event, ev.ActionIntended)]
+    victim = next(action.instance for action in acts if action.verb is Verb.STOP)
+    verbs = [action.verb for action in acts if action.instance == victim and action.verb is not Verb.LAUNCH]
+    assert verbs == [*[Verb.STOP] * 4, Verb.KILL, Verb.REMOVE]
+    assert (made.running(V1), made.running(V2)) == (0, 4)
+
+
+def test_what_was_perhaps_asked_to_end_and_works_is_kept_until_others_work() -> None:
+    made = deployed("blue-green", web=1)
+    made.behave(V2, ready_after=50 * MILLISECOND)
+    made.request(V2)
+    made.run(seconds=0.06)
+    made.always_fails = Verb.STOP
+    made.run(seconds=2)
+    new = next(thing for thing in made.things.values() if thing.release == V2.id and thing.process == "worker")
+    made.behave(V2, ready_after=20 * SECOND)
+    new.ended = Exit(code=1, at=made.now)
+    made.run(seconds=15)
+    assert made.capacity_of(V1.id, "worker") == 1
+    made.run(seconds=300)
+    assert made.running(V1) == 0

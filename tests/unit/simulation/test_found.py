@@ -67,6 +67,12 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (GOOD, Behaviour(ready_after=0, exits_after=SECOND)),
         (*BEGIN, _step("act-fault", fault=ActFault.FAILED, seconds=0, skip=6), _deploy(1, wait=10)),
     ),
+    "an instance that was perhaps asked to end is not taken back": (
+        (GOOD, Behaviour(ready_after=0, stops_after=SECOND // 5)),
+        (_apply(web=1, worker=0), _deploy(0, wait=10), _deploy(1, wait=3),
+         _step("act-fault", fault=ActFault.LOST_REPLY, seconds=0, skip=2), _step("rollback", 0.1, back=0),
+         _deploy(1, wait=5)),
+    ),
     "one that was in a table without an outcome drains too": (
         (GOOD, Behaviour(drains=60 * SECOND)),
         (*BEGIN, _crash(Point.AFTER_ACT, 3, away=20), _deploy(1, wait=1), _step("rollback", 10, back=0)),
