@@ -1,0 +1,1 @@
+"""Attestations: what is inside an image, how it was built, and who vouches for it."""
