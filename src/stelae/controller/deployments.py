@@ -8,17 +8,17 @@ are recorded too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from stelae.controller import references
 from stelae.controller.record import Record
 from stelae.controller.space import Space
+from stelae.core import request as asking
 from stelae.domain import event as ev
-from stelae.domain.digest import hex_of, short
-from stelae.domain.environment import Strategy, StrategyKind, environment_id
-from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused, StelaeError
-from stelae.domain.release import Release, ReleaseId, short_release
+from stelae.domain.digest import hex_of
+from stelae.domain.environment import Strategy
+from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
+from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.platforms.port import Platform
 
@@ -51,8 +51,7 @@ class Deployments:
                 raise Conflict(f"{env.id} was changed meanwhile", hint="deploy again")
             if request["supersede"]:
                 return
-            if now.rollout is not None:
-                raise _busy(now)
+            asking.free(now)
             if _newest(now) != newest:
                 raise Conflict(
                     f"deployment {_newest(now)} of {env.id} came first",
@@ -61,8 +60,8 @@ class Deployments:
 
         try:
             release = self._release(env, request)
-            self._admit(env, release)
-            strategy = _strategy(env, request["strategy"])
+            asking.admit(self._record.state, env, release)
+            strategy = asking.strategy(env, request["strategy"])
             free()
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
@@ -79,8 +78,8 @@ class Deployments:
         if done is not None:
             return done
         try:
-            release = references.release(env, request["to"]) if request["to"] else self._last_good(env)
-            return await self._request(env, actor, release, _quick(env), DeploymentKind.ROLLBACK, request)
+            release = references.release(env, request["to"]) if request["to"] else asking.last_good(env)
+            return await self._request(env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request)
         except StelaeError as refusal:
             await self._refuse(env, actor, "rollback", refusal)
             raise
@@ -146,52 +145,13 @@ class Deployments:
         return _answer(name, release, deployment.previous)
 
     def _release(self, env: EnvironmentState, request: Json) -> Release:
+        if request["image"] and request["release"]:
+            raise InvalidInput("give an image or a release, not both", where="request")
         if request["release"]:
             return references.release(env, request["release"])
-        assert env.config is not None
         if not request["image"]:
             raise InvalidInput("no image and no release is named", hint="name one: --image DIGEST or --release ID")
-        image = references.image(self._record.state, request["image"]).image
-        if image.app != env.config.app:
-            raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {env.config.app!r}")
-        missing = [name for name in env.wanted if all(process.name != name for process in image.processes)]
-        if missing:
-            raise InvalidInput(
-                f"image {short(image.digest)} has no process {missing[0]!r}, which {env.id} runs",
-                hint="take it out of the environment (stelae env apply), or deploy an image that has it",
-            )
-        return Release(
-            app=env.config.app, environment=env.config.name, image=image.digest,
-            settings=dict(env.config.settings), processes=image.processes,
-        )  # fmt: skip
-
-    def _admit(self, env: EnvironmentState, release: Release) -> None:
-        assert env.config is not None
-        origin = env.config.promote_from
-        if not origin:
-            return
-        built = self._record.state.images.get(release.image)
-        name = short(release.image)
-        if built is not None and not any(source.versioned for source in built.sources):
-            raise Refused(
-                f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
-                hint="commit, deploy the commit, and promote that image",
-            )
-        verified = self._record.environment(environment_id(env.config.app, origin))
-        if verified is None or release.image not in verified.verified:
-            raise Refused(
-                f"refused by policy: image {name} was never verified in {origin}",
-                hint=f"deploy it there first: stelae deploy {origin} --image {release.image}",
-            )
-
-    def _last_good(self, env: EnvironmentState) -> Release:
-        """The stable release while a rollout is under way, else the one that was stable before it."""
-        if env.rollout is not None and env.stable is not None:
-            return env.releases[env.stable]
-        for name in reversed(env.stables):
-            if name != env.stable:
-                return env.releases[name]
-        raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")
+        return asking.release_of(env, references.image(self._record.state, request["image"]).image)
 
     async def _refuse(self, env: EnvironmentState, actor: str, request: str, refusal: StelaeError) -> None:
         event = ev.RequestRefused(request=request, reason=str(refusal))
@@ -230,35 +190,6 @@ class Deployments:
 
 def _newest(env: EnvironmentState) -> str:
     return next(reversed(list(env.deployments)), "")
-
-
-def _busy(env: EnvironmentState) -> Conflict:
-    rollout = env.rollout
-    assert rollout is not None
-    _, _, name = env.id.partition("/")
-    return Conflict(
-        f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
-        f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
-        hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
-    )
-
-
-def _strategy(env: EnvironmentState, kind: str) -> Strategy:
-    assert env.config is not None
-    if not kind:
-        return env.config.strategy
-    known = [item.value for item in StrategyKind]
-    if kind not in known:
-        raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
-    return replace(env.config.strategy, kind=StrategyKind(kind))
-
-
-def _quick(env: EnvironmentState) -> Strategy:
-    """How a rollback moves: everything at once, without soak, and no overlap where there must be none."""
-    assert env.config is not None
-    usual = env.config.strategy
-    kind = usual.kind if usual.kind is StrategyKind.RECREATE else StrategyKind.BLUE_GREEN
-    return replace(usual, kind=kind, min_healthy=0)
 
 
 def _answer(deployment: str, release: Release, previous: ReleaseId | None) -> Json:

@@ -37,6 +37,10 @@ LOST = Exit(code=-1, at=0)
 
 K = TypeVar("K")
 V = TypeVar("V")
+_REVISING = (
+    ev.EnvironmentApplied, ev.EnvironmentStopped, ev.EnvironmentStarted, ev.Scaled, ev.DeploymentRequested,
+    ev.RolloutReverting, ev.RolloutEnded,
+)  # fmt: skip
 _Fold = Callable[[EnvironmentState, Any, Instant, str], EnvironmentState]
 _FOLDS: dict[type[Event], _Fold] = {}
 
@@ -54,6 +58,8 @@ def apply(state: InstallationState, recorded: Recorded) -> InstallationState:
         name = recorded.environment
         before = state.environments.get(name) or EnvironmentState(id=name)
         after = evolve(before, event, recorded.at, recorded.actor)
+        if revises(event):
+            after = replace(after, revision=recorded.index)
         state = replace(state, environments=_with(state.environments, name, after))
     return state
 
@@ -62,6 +68,12 @@ def evolve(env: EnvironmentState, event: Event, at: Instant, actor: str = "") ->
     """Return the environment's state after *event*, which happened at *at* by *actor*."""
     fold = _FOLDS.get(type(event))
     return fold(env, event, at, actor) if fold else env
+
+
+def revises(event: Event) -> bool:
+    """True for what makes a plan of the environment stale: what a person did, and how a rollout goes or went back or
+    ended. Acts, observations and the steps of a rollout are not, or a plan would never hold."""
+    return isinstance(event, _REVISING)
 
 
 def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -> InstallationState:

@@ -119,11 +119,13 @@ class EnvironmentState:
     releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
     the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
-    keys are of ``stelae.core.backoff``). ``verified`` are images whose rollout succeeded here.
+    keys are of ``stelae.core.backoff``). ``verified`` are images whose rollout succeeded here. ``revision`` is the
+    index of the newest event that a plan must know of.
     """
 
     id: EnvironmentId
     config: Environment | None = None
+    revision: int = 0
     down: bool = False
     wanted: Mapping[str, int] = field(default_factory=dict)
     stable: ReleaseId | None = None

@@ -1,0 +1,99 @@
+"""What a request to move an environment comes to: its release, its strategy, and what policy says. Pure.
+
+Who asks for a deployment or a rollback, and who only plans one, gets the same answers from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stelae.domain.digest import short
+from stelae.domain.environment import Environment, Strategy, StrategyKind, environment_id
+from stelae.domain.errors import Conflict, InvalidInput, Refused
+from stelae.domain.image import Image
+from stelae.domain.release import Release, short_release
+from stelae.domain.state import EnvironmentState, InstallationState
+
+
+def config(env: EnvironmentState) -> Environment:
+    """Return what was applied; an environment that a request names was."""
+    assert env.config is not None
+    return env.config
+
+
+def release_of(env: EnvironmentState, image: Image) -> Release:
+    """Return *image* joined with the settings of *env*; raises InvalidInput for an image that cannot run there."""
+    of = config(env)
+    if image.app != of.app:
+        raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {of.app!r}")
+    missing = [name for name in env.wanted if all(process.name != name for process in image.processes)]
+    if missing:
+        raise InvalidInput(
+            f"image {short(image.digest)} has no process {missing[0]!r}, which {env.id} runs",
+            hint="take it out of the environment (stelae env apply), or deploy an image that has it",
+        )
+    return Release(
+        app=of.app, environment=of.name, image=image.digest,
+        settings=dict(of.settings), processes=image.processes,
+    )  # fmt: skip
+
+
+def admit(state: InstallationState, env: EnvironmentState, release: Release) -> None:
+    """Raise Refused when the policy of *env* does not let *release* in."""
+    of = config(env)
+    if not of.promote_from:
+        return
+    built = state.images.get(release.image)
+    name = short(release.image)
+    if built is not None and not any(source.versioned for source in built.sources):
+        raise Refused(
+            f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
+            hint="commit, deploy the commit, and promote that image",
+        )
+    verified = state.environments.get(environment_id(of.app, of.promote_from))
+    if verified is None or release.image not in verified.verified:
+        raise Refused(
+            f"refused by policy: image {name} was never verified in {of.promote_from}",
+            hint=f"deploy it there first: stelae deploy {of.promote_from} --image {release.image}",
+        )
+
+
+def free(env: EnvironmentState) -> None:
+    """Raise Conflict when a rollout holds *env*."""
+    rollout = env.rollout
+    if rollout is None:
+        return
+    _, _, name = env.id.partition("/")
+    raise Conflict(
+        f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
+        f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
+        hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
+    )
+
+
+def strategy(env: EnvironmentState, kind: str) -> Strategy:
+    """Return how a deployment moves: as the environment says, but by *kind* where one is named."""
+    usual = config(env).strategy
+    if not kind:
+        return usual
+    known = [item.value for item in StrategyKind]
+    if kind not in known:
+        raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
+    return replace(usual, kind=StrategyKind(kind))
+
+
+def quick(env: EnvironmentState) -> Strategy:
+    """Return how a rollback moves: everything at once, without soak, and no overlap where there must be none."""
+    usual = config(env).strategy
+    kind = usual.kind if usual.kind is StrategyKind.RECREATE else StrategyKind.BLUE_GREEN
+    return replace(usual, kind=kind, min_healthy=0)
+
+
+def last_good(env: EnvironmentState) -> Release:
+    """Return the stable release while a rollout is under way, else the one that was stable before it."""
+    if env.rollout is not None and env.stable is not None:
+        return env.releases[env.stable]
+    for name in reversed(env.stables):
+        if name != env.stable:
+            return env.releases[name]
+    raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")
