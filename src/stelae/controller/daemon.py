@@ -21,6 +21,7 @@ from stelae.build.mirror import Mirror
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
+from stelae.controller.plans import Plans
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
@@ -39,6 +40,7 @@ from stelae.platforms.local.proxy.checker import CheckedRouter
 from stelae.platforms.local.proxy.launch import stop_supervisor
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.probe import Prober
+from stelae.system import points
 from stelae.system.clock import now
 from stelae.system.installation import Installation
 
@@ -50,6 +52,7 @@ async def main(installation: Installation, *, ready: Callable[[], None] = lambda
 
     Raises Conflict when another controller runs, Failed when the ledger is not what it was.
     """
+    points.arm()
     for folder in (installation.state, installation.run, installation.cache):
         folder.mkdir(parents=True, exist_ok=True)
     # The first thing that happens: a record that was altered is not acted on.
@@ -81,13 +84,15 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     async with asyncio.TaskGroup() as group:
         loops = Loops(record, platform, now, group)
         mirror = Mirror(installation.sources)
-        builder = Builder(layout, mirror, installation.cache / "build")
+        builder = Builder(layout, mirror, installation.cache / "build", installation.inputs)
         space = Space()
+        environments = Environments(record)
         service = ControllerService(
             record=record,
             deployments=Deployments(record, platform, space),
-            environments=Environments(record),
+            environments=environments,
             queries=Queries(record, platform),
+            plans=Plans(record, environments, now),
             storage=Storage(record, mirror, builder, layout, roots, installation.layers, now, space),
             http_port=installation.http_port,
         )

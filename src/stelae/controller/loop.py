@@ -22,6 +22,7 @@ from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Instant
 from stelae.platforms.port import Platform
+from stelae.system import points
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +190,7 @@ class EnvironmentLoop:
 
     async def _apply(self, action: Action) -> ActionDone:
         try:
-            await self._platform.apply(action, self._env)
+            await self._act(action)
         except StelaeError as error:
             log.warning("action.failed", environment=self.name, verb=action.verb, problem=str(error))
             text = "; ".join((str(error), *error.details[-3:]))
@@ -198,3 +199,8 @@ class EnvironmentLoop:
             log.exception("action.crashed", environment=self.name, verb=action.verb)
             return ActionDone(number=action.number, error=f"{type(error).__name__}: {error}"[:LONGEST_ERROR])
         return ActionDone(number=action.number)
+
+    @points.around(lambda self, action: f"action.{action.verb}")
+    async def _act(self, action: Action) -> None:
+        """Do *action*. Every act of every platform comes through here, and so by its two points."""
+        await self._platform.apply(action, self._env)

@@ -16,6 +16,7 @@ from stelae.ledger.faults import damaged, explain, is_full, no_space
 from stelae.ledger.lock import WriterLock
 from stelae.ledger.reserve import Reserve
 from stelae.ledger.schema import MODE, connect_writer, create
+from stelae.system import points
 
 _T = TypeVar("_T")
 
@@ -40,6 +41,7 @@ class Opened:
     head: Head
 
 
+@points.around("ledger.open")
 def open_for_writing(path: Path, reserve_size: int) -> Opened:
     """Open the record at *path*, made when there is none; raises Conflict and Failed (see ``Ledger.open``)."""
     path = path.absolute()
@@ -91,6 +93,7 @@ def _with_reserve(reserve: Reserve, action: Callable[[], _T]) -> _T:
                 raise
 
 
+@points.around("ledger.copy")
 def _copy_log(connection: sqlite3.Connection) -> None:
     """Write what an earlier process left in the log into the database.
 

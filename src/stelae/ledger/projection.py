@@ -17,6 +17,7 @@ from stelae.domain.canonical import canonical
 from stelae.domain.digest import digest_of
 from stelae.domain.errors import InvalidInput
 from stelae.ledger.store import Ledger
+from stelae.system import points
 from stelae.system.files import write_atomic
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
@@ -48,6 +49,7 @@ class Projections:
             return None
         return (header.size, body) if header.root == self._ledger.root_at(header.size) else None
 
+    @points.around("ledger.projection")
     def save(self, name: str, size: int, body: bytes) -> None:
         """Keep *body*, the state after *size* events; raises InvalidInput when the record never had that size.
 
@@ -58,6 +60,7 @@ class Projections:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_atomic(self._path(name), header + b"\n" + body, mode=0o600, durable=False)
 
+    @points.around("ledger.projection")
     def clear(self) -> None:
         """Delete all projections."""
         for path in self._folder.glob(f"*{_SUFFIX}"):

@@ -10,6 +10,8 @@ import os
 import threading
 from pathlib import Path
 
+from stelae.system import points
+
 _PARTS = 16
 
 HEADROOM = 4
@@ -41,6 +43,7 @@ class Reserve:
         """True when the reserve is full and the disk has headroom. Cheap: two system calls."""
         return self.restore() and self._free() >= HEADROOM * self._size
 
+    @points.around("ledger.reserve")
     def release(self) -> bool:
         """Give a part of the reserve back to the disk; return False when nothing is left of it."""
         with self._lock:
@@ -60,6 +63,7 @@ class Reserve:
         disk = os.statvfs(self._path.parent)
         return disk.f_bavail * disk.f_frsize
 
+    @points.around("ledger.reserve")
     def _fill(self) -> None:
         descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:

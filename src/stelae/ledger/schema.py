@@ -14,6 +14,7 @@ from pathlib import Path
 from stelae.core.merkle import EMPTY_ROOT
 from stelae.domain.errors import Failed
 from stelae.ledger.faults import damaged
+from stelae.system import points
 from stelae.system.files import sync_folder
 
 APPLICATION = int.from_bytes(b"Stel", "big")
@@ -57,6 +58,7 @@ _TRIGGERS = (
 _SCHEMA = (*_TABLES, *_TRIGGERS)
 
 
+@points.around("ledger.create")
 def create(path: Path) -> None:
     """Make an empty record at *path*, which comes to be whole or not at all; raises sqlite3.Error and OSError."""
     temporary = path.with_name(path.name + ".new")

@@ -27,6 +27,7 @@ from stelae.ledger.codec import decode, encode
 from stelae.ledger.faults import damaged, disk_full, is_busy, is_full
 from stelae.ledger.opening import Head
 from stelae.ledger.readers import Readers
+from stelae.system import points
 
 RESTART = "restart the controller; it checks the record first"
 
@@ -192,15 +193,15 @@ class Ledger:
             for place, draft in enumerate(drafts)
         )  # fmt: skip
 
+    @points.around("ledger.append")
     def _written(self, recorded: Sequence[Recorded], leaves: Sequence[bytes]) -> bool:
         """Commit the events; False when the disk is full (then nothing happened)."""
         frontier = self._head.frontier.copy()
         position = merkle.node_count(frontier.size)
         hashes = [found for leaf in leaves for found in frontier.append(merkle.leaf_hash(leaf))]
         head = Head(frontier=frontier, root=frontier.root(), at=recorded[-1].at)
-        events = [(item.index, item.at, leaf) for item, leaf in zip(recorded, leaves, strict=True)]
         try:
-            self._commit(events, list(enumerate(hashes, position)), head)
+            self._commit(recorded, leaves, list(enumerate(hashes, position)), head)
         except sqlite3.Error as error:
             self._give_up_unless_nothing_happened(error)
             return False
@@ -212,7 +213,10 @@ class Ledger:
         self._bytes += sum(len(leaf) for leaf in leaves)
         return True
 
-    def _commit(self, events: list[tuple[int, int, bytes]], nodes: list[tuple[int, bytes]], head: Head) -> None:
+    def _commit(
+        self, recorded: Sequence[Recorded], leaves: Sequence[bytes], nodes: list[tuple[int, bytes]], head: Head
+    ) -> None:
+        events = [(item.index, item.at, leaf) for item, leaf in zip(recorded, leaves, strict=True)]
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         self._connection.executemany("INSERT INTO event VALUES (?, ?, ?)", events)
@@ -244,6 +248,7 @@ class Ledger:
         self._broken = str(error)
         raise Failed(f"the record could not be written: {error}", where=str(self._path), hint=RESTART) from error
 
+    @points.around("ledger.copy")
     def _copy_log(self) -> None:
         """Copy the write-ahead log into the database, so that the log begins anew (a checkpoint)."""
         try:

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from stelae.domain.units import SECOND, Duration, Instant
+from stelae.system.points import Killed
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -30,10 +31,6 @@ MOST_TURNS = 20_000
 
 class Deadlock(AssertionError):
     """Every task waits and no timer will ever wake one, or the tasks never wait and the time stands still."""
-
-
-class Killed(BaseException):
-    """Raised by what runs in an executor when its process ended in the middle: whoever waits, waits for ever."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -60,7 +57,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._disk_free = max(self._disk_free, self.time()) + self.disk
         try:
             result = func(*args)
-        except Killed:
+        except Killed:  # its process ended in the middle: whoever waits, waits for ever
             return done
         except Exception as error:  # noqa: BLE001 - it goes to who waits
             problem = error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
@@ -14,30 +15,29 @@ from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Draft, Ledger
-from stelae.testing.clock import Killed
-from stelae.testing.faults import Faults, Point
+from stelae.system.points import Killed
+from stelae.testing.faults import Faults
 from stelae.testing.laws import Laws
 from stelae.testing.machine import Machine
 from stelae.testing.simulated import SimulatedPlatform
 
 
 class WatchedLedger(Ledger):
-    """A ledger that shows what it recorded to the laws, and before and after which a controller can be killed."""
+    """A ledger that shows what it recorded to the laws, and records nothing for a controller that was killed."""
 
-    faults: Faults
     laws: Laws
     dead = False
 
     def append(self, drafts: Sequence[Draft], *, urgent: bool = False) -> tuple[Recorded, ...]:
         """See ``Ledger.append``."""
-        if self.dead or self.faults.dies_at(Point.BEFORE_WRITE) is not None:
+        if self.dead:
             raise Killed
-        recorded = super().append(drafts, urgent=urgent)
-        for item in recorded:
+        return super().append(drafts, urgent=urgent)
+
+    def _commit(self, recorded: Sequence[Recorded], *rest: Any) -> None:
+        super()._commit(recorded, *rest)
+        for item in recorded:  # what is on the disk counts, whether or not anybody will hear of it
             self.laws.recorded(item)
-        if self.faults.dies_at(Point.AFTER_WRITE) is not None:
-            raise Killed
-        return recorded
 
 
 class Controller:
@@ -51,7 +51,7 @@ class Controller:
         self.platform = SimulatedPlatform(machine, faults, clock, laws)
         laws.attached(self.platform)
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
-        self.ledger.faults, self.ledger.laws = faults, laws
+        self.ledger.laws = laws
         self.record = Record(self.ledger, Projections(folder / "projections", self.ledger))
         self.loops: Loops
         self.deployments: Deployments

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stelae.domain.units import Instant
+from stelae.system.points import Killed
 
 
 class ActFault(StrEnum):
@@ -32,7 +33,7 @@ class LookFault(StrEnum):
 
 
 class Point(StrEnum):
-    """Where a controller can be killed."""
+    """Where a controller can be killed: the points of ``stelae.system.points``, each kind of which is one here."""
 
     BEFORE_ACT = "crash before act"
     AFTER_ACT = "crash after act"
@@ -40,11 +41,22 @@ class Point(StrEnum):
     AFTER_WRITE = "crash after write"
 
 
+def kind_of(point: str) -> Point | None:
+    """Return of which kind the point called *point* is, None for one at which no simulated controller is killed."""
+    thing, _, side = point.rpartition(".")
+    if thing == "ledger.append":
+        return Point.BEFORE_WRITE if side == "before" else Point.AFTER_WRITE
+    if thing.startswith("action."):
+        return Point.BEFORE_ACT if side == "before" else Point.AFTER_ACT
+    return None
+
+
 @dataclass(slots=True, kw_only=True)
 class Crash:
     """Kill the controller at the *countdown*-th time from now that it comes to *point*.
 
-    ``ghost`` is after how many seconds the act that was on its way is carried out all the same, None for never.
+    With ``ghost`` it is killed while the act is on its way, and so many seconds later the act is carried out all the
+    same.
     """
 
     point: Point
@@ -83,18 +95,30 @@ class Faults:
         self.count(fault)
         return fault, seconds
 
-    def dies_at(self, point: Point) -> Crash | None:
-        """Kill the controller if that is due here; then return how, and whoever asked must do nothing more."""
+    def come_to(self, point: str) -> None:
+        """Kill the controller if that is due at *point*: the handler for ``stelae.system.points``."""
+        kind = kind_of(point)
+        on_its_way = kind is Point.BEFORE_ACT and self.crash is not None and self.crash.ghost is not None
+        if kind is not None and not on_its_way and self._dies_at(kind):
+            raise Killed
+
+    def ghost(self) -> float | None:
+        """Kill the controller if that is due while an act is on its way; then return after how many seconds the act
+        arrives."""
+        seconds = self.crash.ghost if self.crash else None
+        return None if seconds is None or not self._dies_at(Point.BEFORE_ACT) else seconds
+
+    def _dies_at(self, point: Point) -> bool:
         crash = self.crash
         if crash is None or crash.point is not point:
-            return None
+            return False
         crash.countdown -= 1
         if crash.countdown > 0:
-            return None
+            return False
         self.crash = None
         self.count(point)
         self.die()
-        return crash
+        return True
 
     def heal(self) -> None:
         """Let nothing more go wrong."""

@@ -19,7 +19,7 @@ from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
 from stelae.platforms.port import LogLine
-from stelae.testing.faults import ActFault, Faults, LookFault, Point
+from stelae.testing.faults import ActFault, Faults, LookFault
 from stelae.testing.machine import Machine
 
 NO_ANSWER = "the simulated platform does not answer"
@@ -99,10 +99,9 @@ class SimulatedPlatform:
     async def apply(self, action: Action, env: EnvironmentState) -> None:
         """See ``Platform.apply``."""
         await self._reach()
-        crash = self._faults.dies_at(Point.BEFORE_ACT)
-        if crash is not None:
-            if crash.ghost is not None:
-                asyncio.get_running_loop().call_later(crash.ghost, self._arrives_late, action, env)
+        ghost = self._faults.ghost()
+        if ghost is not None:
+            asyncio.get_running_loop().call_later(ghost, self._arrives_late, action, env)
             await _for_ever()
         fault, seconds = self._faults.next_act()
         if fault is ActFault.FAILED:
@@ -114,8 +113,6 @@ class SimulatedPlatform:
             await self._reach()
         self._do(action, env)
         self._witness.acted(action, env, self.looks.get(env.id))
-        if self._faults.dies_at(Point.AFTER_ACT) is not None:
-            await _for_ever()
         if fault is ActFault.DUPLICATE:
             asyncio.get_running_loop().call_later(seconds, self._arrives_late, action, env)
         elif fault is ActFault.LATE_REPLY:

@@ -23,6 +23,7 @@ from stelae.domain.errors import StelaeError
 from stelae.domain.event import Recorded
 from stelae.domain.state import InstallationState
 from stelae.ledger import state_codec
+from stelae.system import points
 from stelae.testing import steps
 from stelae.testing.clock import Deadlock, VirtualLoop, WorldClock, end_tasks, run_virtual
 from stelae.testing.controller import Controller
@@ -89,6 +90,10 @@ class World:
 
     async def live(self) -> Result:
         """Take every step, then heal all faults and wait for rest; stop at the first law that is broken."""
+        with points.handled(self.faults.come_to):
+            return await self._live()
+
+    async def _live(self) -> Result:
         self.controller.start()
         await steps.build(self, len(self.life.behaviours))
         for step in self.life.steps:
