@@ -36,7 +36,7 @@ def measure(folder: Path | None = None) -> dict[str, float]:
         shutil.copytree(GUESTBOOK, source, ignore=shutil.ignore_patterns("__pycache__"))
         _git(source, "init", "-q")
         mirror = Mirror(folder / "sources")
-        builder = Builder(Layout.open(folder / "images"), mirror, folder / "cache")
+        builder = Builder(Layout.open(folder / "images"), mirror, folder / "cache", folder / "inputs")
         request, _ = _commit_and_send(source, mirror, folder)
         cold = builder.build(request).seconds
         unchanged = [builder.build(request).seconds for _ in range(ROUNDS)]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,40 +15,45 @@ from typing import Any
 from stelae.build import debian
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile, architecture
-from stelae.build.lock import Lock, Package, check_resolved
+from stelae.build.inputs import Inputs, plain, told
+from stelae.build.lock import StageLock
+from stelae.build.stale import check_same
 from stelae.domain.canonical import canonical
-from stelae.domain.digest import Digest, digest_of, parse_digest
+from stelae.domain.digest import digest_of, parse_digest
 from stelae.domain.errors import InvalidInput, Unreachable
+from stelae.domain.inputs import Input, InputKind
 from stelae.domain.recipe import Recipe
 
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """A base: what made it, and the lock that describes it."""
+class Wish(StrEnum):
+    """What is asked of a base: as locked (without a lock: as it was made before), or anew, for a new lock."""
 
-    made: Made
-    lock: Lock
+    LOCKED = "locked"
+    KEEP = "keep"
+    """What is locked and still asked for stays, the rest is resolved."""
+    NEWEST = "newest"
 
 
 def make_base(
-    cache: Cache, recipe: Recipe, wanted: Lock, locked: Lock | None, work: Path, progress: Progress, *, fresh: bool
-) -> Base:
-    """Return the base of *recipe*, made unless it is cached; *fresh* asks the archive again in any case.
+    cache: Cache, recipe: Recipe, inputs: Inputs, locked: StageLock | None, work: Path, progress: Progress,
+    *, wish: Wish = Wish.LOCKED,
+) -> Made:  # fmt: skip
+    """Return the base of *recipe*, made unless it is cached; *locked* is what the lock says of it.
 
-    *wanted* is the lock of the recipe as far as it is known without making anything; *locked* is the commit's
-    own, which the base has to fit (Failed: "stale"). Raises what the makers of bases raise.
+    Its facts hold ``inputs``, and perhaps ``archive`` (the date of the archive) and ``env`` (the base's own
+    environment). Raises what the makers of bases raise.
     """
     if recipe.base == "scratch":
         _no_packages(recipe)
-        return Base(made=Made(cached=True), lock=wanted)
+        return Made(cached=True)
     kind, _, rest = recipe.base.partition(":")
     if kind == "debian":
-        return _debian(cache, recipe, rest, wanted, locked, work, progress, fresh=fresh)
+        return _debian(cache, recipe, rest, locked, work, progress, wish)
     if kind == "oci":
         _no_packages(recipe)
-        return _oci(cache, rest, wanted, locked)
+        return _oci(cache, rest, locked if wish is Wish.LOCKED else None)
     raise InvalidInput(f"not a base: {recipe.base!r}", where="image.base", hint="debian:SUITE, oci:PATH or scratch")
 
 
@@ -58,43 +63,37 @@ def _no_packages(recipe: Recipe) -> None:
 
 
 def _debian(
-    cache: Cache, recipe: Recipe, suite: str, wanted: Lock, locked: Lock | None, work: Path, progress: Progress,
-    *, fresh: bool,
-) -> Base:  # fmt: skip
+    cache: Cache, recipe: Recipe, suite: str, locked: StageLock | None, work: Path, progress: Progress, wish: Wish
+) -> Made:
     packages = tuple(sorted(set(recipe.packages)))
     debian.check(suite, packages)
-    inputs = {
+    key = {
         "suite": suite, "packages": list(packages), "architecture": architecture(), "time": FILE_TIME,
         "mmdebstrap": _tool("mmdebstrap"),
     }  # fmt: skip
+    debs = locked.of(InputKind.DEB) if locked is not None else ()
 
     def make() -> Made:
         base = debian.bootstrap(suite, packages, work, progress)
-        if locked is not None and not fresh:
-            check_resolved(locked, base.packages)
+        if locked is not None and wish is Wish.LOCKED:
+            check_same(debs, base.packages)
         progress("base: writing the layer")
         digest, size = cache.layout.add_layer(base.tree, mtime=FILE_TIME)
-        facts = {"debian": [[p.name, p.version, p.architecture, p.sha256] for p in base.packages]}
-        made = Made(layers=(LayerFile(digest=digest, size=size),), facts=facts)
+        made = Made(layers=(LayerFile(digest=digest, size=size),), facts={"inputs": plain(base.packages)})
         # Found by the lock that was just resolved, too: to commit it makes nothing anew.
-        cache.store("debian", {**inputs, "locked": _digest(base.packages)}, made)
+        cache.store("debian", {**key, "locked": _digest(base.packages)}, made)
         return made
 
-    if fresh:
+    if wish is not Wish.LOCKED:
         made = make()
-        cache.store("debian", {**inputs, "locked": ""}, made)
-    else:
-        made = cache.once("debian", {**inputs, "locked": _digest(locked.debian) if locked else ""}, make)
-    found = tuple(
-        Package(name=name, version=version, architecture=arch, sha256=Digest(sha256))
-        for name, version, arch, sha256 in made.facts["debian"]
-    )
-    return Base(made=made, lock=replace(wanted, debian=found))
+        cache.store("debian", {**key, "locked": ""}, made)
+        return made
+    return cache.once("debian", {**key, "locked": _digest(debs) if locked else ""}, make)
 
 
-def _oci(cache: Cache, reference: str, wanted: Lock, locked: Lock | None) -> Base:
+def _oci(cache: Cache, reference: str, locked: StageLock | None) -> Made:
     path, tag = _reference(reference)
-    inputs = {"source": _content(path, tag), "tag": tag, "architecture": architecture()}
+    key = {"source": _content(path, tag), "tag": tag, "architecture": architecture()}
 
     def make() -> Made:
         digest = cache.layout.import_archive(path, tag=tag, name="")
@@ -105,12 +104,13 @@ def _oci(cache: Cache, reference: str, wanted: Lock, locked: Lock | None) -> Bas
             LayerFile(digest=layer, size=cache.layout.blob_path(layer).stat().st_size)
             for layer in cache.layout.layers(digest)
         )
-        return Made(layers=layers, facts={"image": digest, "env": config.get("config", {}).get("Env") or []})
+        item = Input(kind=InputKind.IMAGE, name=str(path), version=tag or "-", digest=digest)
+        return Made(layers=layers, facts={"inputs": plain([item]), "env": config.get("config", {}).get("Env") or []})
 
-    made = cache.once("oci", inputs, make)
+    made = cache.once("oci", key, make)
     if locked is not None:
-        check_resolved(locked, (), made.facts["image"])
-    return Base(made=made, lock=replace(wanted, base_image=made.facts["image"]))
+        check_same(locked.of(InputKind.IMAGE), told(made.facts))
+    return made
 
 
 def _reference(reference: str) -> tuple[Path, str]:
@@ -145,8 +145,8 @@ def _content(path: Path, tag: str) -> str:
     return parse_digest(str(found[0]))
 
 
-def _digest(packages: tuple[Package, ...]) -> str:
-    return digest_of(canonical([[p.name, p.version, p.architecture, p.sha256] for p in packages]))
+def _digest(debs: tuple[Input, ...]) -> str:
+    return digest_of(canonical(plain(debs)))
 
 
 def _tool(name: str) -> str:

@@ -18,25 +18,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stelae.build import lock as locks
-from stelae.build.base import Base, make_base
+from stelae.build.base import Wish, make_base
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile, architecture, config_bytes, manifest_bytes
 from stelae.build.files_layer import SPEC_NAME, files_tree
 from stelae.build.git import Reader
+from stelae.build.inputs import Inputs, told
 from stelae.build.mirror import Mirror, check_path
 from stelae.build.python_deps import make_python
 from stelae.build.roots import Roots
 from stelae.build.sandbox import Sandbox, lay_out
 from stelae.build.spool import Spool
 from stelae.build.system_layer import above, system
-from stelae.build.wheels import Wheels
-from stelae.domain.digest import digest_of, hex_of
+from stelae.domain.digest import Digest, digest_of, hex_of
 from stelae.domain.errors import InvalidInput
 from stelae.domain.image import Image
+from stelae.domain.inputs import Input, InputKind
 from stelae.domain.recipe import AppSpec
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
@@ -48,11 +49,16 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """What to build: a commit (full id) of a mirrored repository, and the app's folder in it."""
+    """What to build: a commit (full id) of a mirrored repository, and the app's folder in it.
+
+    With ``offline`` nothing is fetched. ``lock`` is the text of a lock that counts instead of the commit's.
+    """
 
     repository: str
     commit: str
     path: str = ""
+    offline: bool = False
+    lock: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +73,22 @@ class BuiltLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
-    """An image, whether it is new to the store, its layers, the lock that describes it, and the time it took."""
+    """An image, whether it is new to the store, its layers, the lock that describes it, whether that was the
+    commit's own, all inputs that it was made of (sorted), and the time it took."""
 
     image: Image
     created: bool
     layers: tuple[BuiltLayer, ...]
     lock: str
     seconds: float
+    locked: bool = False
+    inputs: tuple[Input, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """A commit's folder, opened: its tree, its spec, its lock and its requirements file."""
+    """A commit's folder, opened: its tree, its spec, its lock, the lock of its recipe as far as it is known without
+    making anything, and its requirements file."""
 
     repository: str
     reader: Reader
@@ -90,18 +100,19 @@ class _Source:
 
 
 class Builder:
-    """Builds images into *layout* from what *mirror* holds; *cache* is a folder of its own.
+    """Builds images into *layout* from what *mirror* holds; *cache* is a folder of its own, *inputs* that of the
+    store of inputs.
 
     Its methods block (call them in a worker thread) and may be called by several threads and processes at once.
     """
 
-    def __init__(self, layout: Layout, mirror: Mirror, cache: Path) -> None:
+    def __init__(self, layout: Layout, mirror: Mirror, cache: Path, inputs: Path) -> None:
         self._layout = layout
         self._mirror = mirror
         self._cache = Cache(cache, layout)
         self._roots = Roots(cache / "roots", layout)
-        self._wheels = Wheels(cache / "wheels")
         self._work = cache / "work"
+        self._inputs = inputs
 
     def build(self, request: BuildRequest, progress: Progress = lambda _: None) -> BuildResult:
         """Build *request*; *progress* gets lines for a person, from this thread.
@@ -110,24 +121,32 @@ class Builder:
         disk is full, Unreachable when an archive does not answer or a tool is missing. Then no image is named.
         """
         start = time.monotonic()
+        inputs = Inputs(self._inputs, offline=request.offline)
         with self._workplace() as work, self._source(request) as source:
-            base = self._base(source, work, progress, fresh=False)
-            made, user, workdir = self._layers(source, base, work, progress)
+            made, user, workdir = self._layers(source, inputs, work, progress)
             layers = [layer for step in made.values() for layer in step.layers]
             config = config_bytes(
                 app=source.spec.app, processes=source.spec.processes, layers=layers, user=user, workdir=workdir,
-                environment=base.made.facts.get("env", ()),
+                environment=made["base"].facts.get("env", ()),
             )  # fmt: skip
+            lock = _lock(source.wanted, made)
+            _keep(inputs, lock.text())
             image, created = self._put(source.spec.app, config, manifest_bytes(config, layers))
         return BuildResult(
-            image=image, created=created, layers=_report(made), lock=base.lock.text(),
-            seconds=time.monotonic() - start,
+            image=image, created=created, layers=_report(made), lock=lock.text(), locked=source.lock is not None,
+            inputs=lock.inputs, seconds=time.monotonic() - start,
         )  # fmt: skip
 
-    def lock(self, request: BuildRequest, progress: Progress = lambda _: None) -> str:
-        """Return the text of a new ``stelae.lock`` for *request*: the archive is asked again. Raises as ``build``."""
-        with self._workplace() as work, self._source(request, locked=False) as source:
-            return self._base(source, work, progress, fresh=True).lock.text()
+    def lock(self, request: BuildRequest, progress: Progress = lambda _: None, *, upgrade: bool = False) -> str:
+        """Return the text of a new ``stelae.lock`` for *request*. What is locked and still asked for stays, unless
+        *upgrade* asks for the newest of everything. Raises as ``build``."""
+        inputs = Inputs(self._inputs, offline=request.offline)
+        wish = Wish.NEWEST if upgrade else Wish.KEEP
+        with self._workplace() as work, self._source(request, checked=False) as source:
+            made = {"base": self._base(source, inputs, work, progress, wish)}
+            if source.requirements is not None:
+                made["python"] = self._python(source, inputs, made["base"], work, progress, wish)
+            return _lock(source.wanted, made).text()
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
@@ -140,7 +159,7 @@ class Builder:
             yield work
 
     @contextmanager
-    def _source(self, request: BuildRequest, *, locked: bool = True) -> Iterator[_Source]:
+    def _source(self, request: BuildRequest, *, checked: bool = True) -> Iterator[_Source]:
         path = check_path(request.path)
         with self._mirror.read(request.repository) as reader:
             tree = self._mirror.tree(reader, request.commit, path)
@@ -150,36 +169,42 @@ class Builder:
                 raise InvalidInput(f"commit {request.commit[:7]} has no {place}", hint="stelae init writes one")
             spec = parse_spec(text)
             requirements = _requirements(reader, tree, spec.recipe.python)
-            wanted = locks.Lock(
-                base=spec.recipe.base, packages=tuple(sorted(set(spec.recipe.packages))), architecture=architecture(),
-                python=digest_of(requirements[1]) if requirements else "",
+            stage = locks.StageLock(
+                base=spec.recipe.base, packages=tuple(sorted(set(spec.recipe.packages))),
+                files=((requirements[0], digest_of(requirements[1])),) if requirements else (),
             )  # fmt: skip
-            found = _file(reader, tree, locks.FILE_NAME) if locked else None
-            lock = locks.parse(found) if found is not None else None
-            if lock is not None:
-                locks.check_recipe(lock, wanted)
+            wanted = locks.Lock(architecture=architecture(), stages={"": stage})
+            found = request.lock or _file(reader, tree, locks.FILE_NAME)
+            lock = _known(found, wanted, checked=checked) if found else None
             yield _Source(
                 repository=request.repository, reader=reader, tree=tree, spec=spec, lock=lock, wanted=wanted,
                 requirements=requirements,
             )  # fmt: skip
 
-    def _base(self, source: _Source, work: Path, progress: Progress, *, fresh: bool) -> Base:
-        return make_base(
-            self._cache, source.spec.recipe, source.wanted, source.lock, work, progress, fresh=fresh
+    def _base(self, source: _Source, inputs: Inputs, work: Path, progress: Progress, wish: Wish) -> Made:
+        locked = source.lock.stages.get("") if source.lock else None
+        return make_base(self._cache, source.spec.recipe, inputs, locked, work, progress, wish=wish)
+
+    def _python(
+        self, source: _Source, inputs: Inputs, base: Made, work: Path, progress: Progress, wish: Wish = Wish.LOCKED
+    ) -> Made:
+        assert source.requirements is not None
+        locked = source.lock.stages[""].of(InputKind.WHEEL) if source.lock and wish is Wish.LOCKED else None
+        return make_python(
+            self._cache, self._roots, inputs, source.requirements, base.layers, locked, work, progress
         )  # fmt: skip
 
     def _layers(
-        self, source: _Source, base: Base, work: Path, progress: Progress
+        self, source: _Source, inputs: Inputs, work: Path, progress: Progress
     ) -> tuple[dict[str, Made], tuple[int, int], str]:
         """Return what each step made, the user's numbers and the working directory."""
-        made = {"base": base.made}
-        _say(progress, "base", base.made)
+        base = self._base(source, inputs, work, progress, Wish.LOCKED)
+        made = {"base": base}
+        _say(progress, "base", base)
         if source.requirements is not None:
-            made["python"] = make_python(
-                self._cache, self._roots, self._wheels, source.requirements, base.made.layers, work, progress
-            )
+            made["python"] = self._python(source, inputs, base, work, progress)
             _say(progress, "python", made["python"])
-        made["system"] = self._system(source.spec, base.made.layers)
+        made["system"] = self._system(source.spec, base.layers)
         facts = made["system"].facts
         made["files"] = self._files(source, facts["above"], work)
         _say(progress, "files", made["files"])
@@ -259,6 +284,32 @@ class Builder:
             self._layout.add_blob(config)
             self._layout.put_image(manifest, name=f"{app}-{hex_of(digest)[:12]}")
         return image_of(self._layout, digest), not known
+
+
+def _known(text: str, wanted: locks.Lock, *, checked: bool) -> locks.Lock | None:
+    """Return the lock *text*; one that a new lock will replace need not fit, and may be damaged."""
+    try:
+        lock = locks.parse(text)
+    except InvalidInput:
+        if checked:
+            raise
+        return None
+    if checked:
+        locks.check_recipe(lock, wanted)
+    return lock
+
+
+def _lock(wanted: locks.Lock, made: dict[str, Made]) -> locks.Lock:
+    """Return the lock of what was made."""
+    inputs = tuple(sorted({item for step in made.values() for item in told(step.facts)}))
+    stage = replace(wanted.stages[""], inputs=inputs, archive=made["base"].facts.get("archive", ""))
+    return replace(wanted, stages={"": stage})
+
+
+def _keep(inputs: Inputs, text: str) -> Digest:
+    """Keep the text of the lock of an image and return its digest."""
+    digest = digest_of(text.encode())
+    return digest if inputs.find(digest) is not None else inputs.blobs.add(text.encode())
 
 
 def _report(made: dict[str, Made]) -> tuple[BuiltLayer, ...]:

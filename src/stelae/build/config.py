@@ -17,7 +17,7 @@ from stelae.domain.process import Process
 from stelae.images.layout import CONFIG, LAYER, MANIFEST
 from stelae.images.processes import encode_processes
 
-FORMAT = 1
+FORMAT = 2
 """The builder's format: it changes when, and only when, the bytes of an image of unchanged content change."""
 
 FILE_TIME = 1_704_067_200

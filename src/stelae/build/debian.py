@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stelae.build.config import FILE_TIME
-from stelae.build.lock import Package
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput, StelaeError, Unreachable
+from stelae.domain.inputs import Input, InputKind
 from stelae.images import content
 from stelae.images.tar_reader import read_layer
 from stelae.images.tree import Kind, Tree
@@ -49,7 +49,7 @@ class Base:
     """A Debian base: its files, as slices of a tar in the work folder, and its packages sorted by name."""
 
     tree: Tree
-    packages: tuple[Package, ...]
+    packages: tuple[Input, ...]
 
 
 def check(suite: str, packages: tuple[str, ...]) -> None:
@@ -160,7 +160,7 @@ def _unwanted(path: bytes) -> bool:
     return bool(_REMOVED.fullmatch(path))
 
 
-def _packages(tree: Tree) -> tuple[Package, ...]:
+def _packages(tree: Tree) -> tuple[Input, ...]:
     """Return what dpkg has installed, with the digests of the archive's signed index."""
     installed = {}
     for fields in _paragraphs(content.read(tree[b"var/lib/dpkg/status"].content)):
@@ -176,8 +176,8 @@ def _packages(tree: Tree) -> tuple[Package, ...]:
         if not sha256:
             raise Failed(f"the archive's index does not name {name.decode()} {package_version.decode()}")
         packages.append(
-            Package(name=name.decode(), version=package_version.decode(), architecture=architecture.decode(),
-                    sha256=Digest("sha256:" + sha256.decode()))
+            Input(kind=InputKind.DEB, name=name.decode(), version=package_version.decode(),
+                  architecture=architecture.decode(), digest=Digest("sha256:" + sha256.decode()))
         )  # fmt: skip
     return tuple(packages)
 

@@ -6,12 +6,13 @@ version. With ``offline`` nothing else is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from stelae.domain.digest import Digest
 from stelae.domain.errors import InvalidInput, Unreachable
-from stelae.domain.inputs import Input
+from stelae.domain.inputs import Input, InputKind
 from stelae.images.blobs import Blobs
 
 
@@ -55,3 +56,21 @@ class Inputs:
             raise Unreachable(
                 f"{what} is not in the store of inputs, and the build is offline", hint="build once online"
             )
+
+
+def plain(items: Iterable[Input]) -> list[dict[str, str]]:
+    """Return *items* as a step tells them in its facts (``facts["inputs"]``), sorted."""
+    return [
+        {"kind": item.kind, "name": item.name, "version": item.version, "digest": item.digest,
+         "architecture": item.architecture, "file": item.file}
+        for item in sorted(items)
+    ]  # fmt: skip
+
+
+def told(facts: Mapping[str, Any]) -> tuple[Input, ...]:
+    """Return the inputs that a step told in its *facts*; none when it takes none."""
+    return tuple(
+        Input(kind=InputKind(item["kind"]), name=item["name"], version=item["version"], digest=Digest(item["digest"]),
+              architecture=item["architecture"], file=item["file"])
+        for item in facts.get("inputs", ())
+    )  # fmt: skip

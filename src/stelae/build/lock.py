@@ -1,8 +1,9 @@
 """``stelae.lock``: what an app's base and dependencies are, so that a build is the same on any day.
 
-The file is TOML: what the recipe asked for when it was locked, and one line for each Debian package, sorted,
-with its version, its architecture and the SHA-256 of its ``.deb``. The archive's signed index vouches for
-that digest.
+The file is TOML: for the image, and for each further stage of its recipe, what was asked for when it was locked,
+and one line for each file that is taken from elsewhere, sorted, in a table named by its kind: the version and the
+SHA-256 of the file. Who vouches for a digest differs by kind: for Debian packages it is the archive's signed index,
+for wheels and npm packages the app's own lock file.
 """
 
 from __future__ import annotations
@@ -10,62 +11,63 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from stelae.build.config import FORMAT
 from stelae.domain.digest import Digest
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.errors import InvalidInput
+from stelae.domain.inputs import Input, InputKind
 
 FILE_NAME = "stelae.lock"
 
+AGAIN = "run: stelae lock, and commit stelae.lock"
+
 _HEAD = "# What the base and the dependencies are. Written by `stelae lock`; commit it, do not edit it.\n"
-_AGAIN = "run: stelae lock, and commit stelae.lock"
-_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SHOWN = 20
+_STAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ARCHITECTURE = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
-    """One Debian package: ``sha256`` is the digest of its ``.deb``."""
+class StageLock:
+    """What one stage of a recipe asked for, and the inputs that it takes.
 
-    name: str
-    version: str
-    architecture: str
-    sha256: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lock:
-    """One ``stelae.lock``.
-
-    ``base``, ``packages`` and ``python`` (the digest of the requirements file, "" without one) are what the
-    recipe asked for; ``base_image`` is the manifest of an ``oci:`` base, ``debian`` what a ``debian:`` base
-    holds, sorted by name.
+    ``base`` and ``packages`` (sorted) are the recipe's words; ``files`` are the paths and digests of the lock files
+    of languages that it names, sorted; ``archive`` is the date of the Debian archive that was asked (ISO 8601, ""
+    for other bases); ``inputs`` are sorted.
     """
 
     base: str
     packages: tuple[str, ...] = ()
-    python: str = ""
-    architecture: str = ""
-    base_image: str = ""
-    debian: tuple[Package, ...] = ()
+    files: tuple[tuple[str, Digest], ...] = ()
+    archive: str = ""
+    inputs: tuple[Input, ...] = ()
+
+    def of(self, *kinds: InputKind) -> tuple[Input, ...]:
+        """Return the inputs of these kinds."""
+        return tuple(item for item in self.inputs if item.kind in kinds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """One ``stelae.lock``: the architecture, and what each stage is; the image itself is the stage called ""."""
+
+    architecture: str
+    stages: Mapping[str, StageLock] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All inputs, each once, sorted."""
+        return tuple(sorted({item for stage in self.stages.values() for item in stage.inputs}))
 
     def text(self) -> str:
         """Return the file's text."""
-        lines = [f"format = {FORMAT}", f"base = {_quoted(self.base)}", f"architecture = {_quoted(self.architecture)}"]
-        lines.append(f"packages = [{', '.join(_quoted(name) for name in self.packages)}]")
-        if self.python:
-            lines.append(f"python = {_quoted(self.python)}")
-        if self.base_image:
-            lines.append(f"base_image = {_quoted(self.base_image)}")
-        if self.debian:
-            lines += ["", "[debian]"]
-        for package in self.debian:
-            value = f"{package.version} {package.architecture} {package.sha256}"
-            lines.append(f"{_quoted(package.name)} = {_quoted(value)}")
+        lines = [f"format = {FORMAT}", f"architecture = {_quoted(self.architecture)}"]
+        for name, stage in sorted(self.stages.items()):
+            lines += ["", f"[stage.{name}]"] if name else []
+            lines += _stage_lines(stage, f"stage.{name}." if name else "")
         return _HEAD + "\n".join(lines) + "\n"
 
 
@@ -74,82 +76,114 @@ def parse(text: str) -> Lock:
     try:
         document = tomllib.loads(text)
         if document.pop("format") != FORMAT:
-            raise InvalidInput(
-                f"it is not of format {FORMAT}, which this Stelae builds", where=FILE_NAME, hint=_AGAIN
-            )
-        debian = tuple(_package(name, value) for name, value in sorted(_table(document.pop("debian", {})).items()))
-        return Lock(
-            base=_text(document.pop("base")),
-            packages=tuple(_text(name) for name in document.pop("packages")),
-            python=_text(document.pop("python", "")),
-            architecture=_text(document.pop("architecture")),
-            base_image=_text(document.pop("base_image", "")),
-            debian=debian,
-            **document,
-        )
+            raise InvalidInput(f"it is not of format {FORMAT}, which this Stelae builds", where=FILE_NAME, hint=AGAIN)
+        architecture = _text(document.pop("architecture"))
+        stages = {"": document, **_table(document.pop("stage", {}))}
+        return Lock(architecture=architecture, stages={name: _stage(name, item) for name, item in stages.items()})
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"it is damaged: {error}", where=FILE_NAME, hint=_AGAIN) from error
+        raise InvalidInput(f"it is damaged: {error}", where=FILE_NAME, hint=AGAIN) from error
 
 
 def check_recipe(lock: Lock, wanted: Lock) -> None:
-    """Raise InvalidInput when *lock* was made for another recipe than *wanted* (of which ``debian`` and
-    ``base_image`` play no part), saying what differs."""
-    for name, locked, now in (
-        ("base", lock.base, wanted.base),
-        ("packages", list(lock.packages), list(wanted.packages)),
-        ("the python requirements", lock.python or "none", wanted.python or "none"),
-        ("the architecture", lock.architecture, wanted.architecture),
-    ):
-        if locked != now:
-            raise InvalidInput(f"{name} changed since it was locked: {locked} locked, {now} now",
-                               where=FILE_NAME, hint=_AGAIN)  # fmt: skip
+    """Raise InvalidInput when *lock* was made for another recipe than *wanted* (whose inputs play no part), saying
+    what differs."""
+    _same("the architecture", lock.architecture, wanted.architecture)
+    _same("the stages", sorted(lock.stages), sorted(wanted.stages))
+    for name, now in wanted.stages.items():
+        locked, where = lock.stages[name], f" of stage {name}" if name else ""
+        _same(f"base{where}", locked.base, now.base)
+        _same(f"packages{where}", list(locked.packages), list(now.packages))
+        files, files_now = dict(locked.files), dict(now.files)
+        for path in sorted(files.keys() | files_now.keys()):
+            _same(path, files.get(path, "none"), files_now.get(path, "none"))
 
 
-def check_resolved(lock: Lock, offered: Sequence[Package], base_image: str = "") -> None:
-    """Raise Failed when what the archive offers now is not what *lock* says, naming each difference."""
-    if base_image != lock.base_image:
-        raise Failed(f"stelae.lock is stale: the base image is {base_image}, {lock.base_image} locked", hint=_AGAIN)
-    locked, now = ({package.name: package for package in packages} for packages in (lock.debian, offered))
-    changes = [
-        _change(locked.get(name), now.get(name))
-        for name in sorted(locked.keys() | now.keys())
-        if locked.get(name) != now.get(name)
-    ]
-    if changes:
-        more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
-        raise Failed(f"stelae.lock is stale: {changes[0]}{more}", hint=_AGAIN, details=tuple(changes[:_SHOWN]))
+def _same(what: str, locked: object, now: object) -> None:
+    if locked != now:
+        raise InvalidInput(
+            f"{what} changed since it was locked: {locked} locked, {now} now", where=FILE_NAME, hint=AGAIN
+        )
 
 
-def _change(locked: Package | None, now: Package | None) -> str:
-    if locked is None:
-        assert now is not None
-        return f"{now.name} is not locked, {now.version} offered"
-    if now is None:
-        return f"{locked.name} {locked.version} locked, not needed now"
-    if locked.version == now.version:
-        return f"{locked.name} {locked.version} has other bytes than the locked ones"
-    return f"{locked.name} {locked.version} locked, {now.version} offered"
+def _stage_lines(stage: StageLock, prefix: str) -> list[str]:
+    lines = [f"base = {_quoted(stage.base)}", f"packages = [{', '.join(_quoted(name) for name in stage.packages)}]"]
+    if stage.archive:
+        lines.append(f"archive = {_quoted(stage.archive)}")
+    if stage.files:
+        lines += ["", f"[{prefix}files]", *(f"{_quoted(path)} = {_quoted(digest)}" for path, digest in stage.files)]
+    for kind in InputKind:
+        found = stage.of(kind)
+        lines += ["", f"[{prefix}{kind}]", *map(_line, found)] if found else []
+    return lines
 
 
-def _package(name: str, value: object) -> Package:
-    version, architecture, sha256 = _text(value).split(" ")
-    if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(sha256):
-        raise ValueError(f"not a package: {name!r} = {value!r}")
-    return Package(name=name, version=version, architecture=architecture, sha256=Digest(sha256))
+def _line(item: Input) -> str:
+    """Return an input as ``key = "version digest"``: the key is what is there once in a stage, so npm packages are
+    named by their place."""
+    key, rest = item.name, [item.architecture, item.file]
+    if item.kind is InputKind.NPM:
+        key, rest = item.file, [item.name]
+    words = [item.version, item.digest, *(word for word in rest if word)]
+    return f"{_quoted(key)} = {_quoted(' '.join(words))}"
+
+
+def _stage(name: str, value: object) -> StageLock:
+    table = dict(_table(value))
+    if name and not _STAGE.fullmatch(name):
+        raise ValueError(f"not the name of a stage: {name!r}")
+    inputs = [_input(kind, key, line) for kind in InputKind for key, line in _table(table.pop(kind, {})).items()]
+    files = sorted((path, _digest(digest)) for path, digest in _table(table.pop("files", {})).items())
+    return StageLock(
+        base=_text(table.pop("base")),
+        packages=tuple(_text(word) for word in _list(table.pop("packages"))),
+        archive=_text(table.pop("archive", "")),
+        files=tuple(files),
+        inputs=tuple(sorted(inputs)),
+        **table,
+    )
+
+
+def _input(kind: InputKind, key: str, value: object) -> Input:
+    words = _text(value).split(" ")
+    if not key or len(words) != (2 if kind is InputKind.IMAGE else 3) or not all(words):
+        raise ValueError(f"not an input: {key!r} = {value!r}")
+    version, digest = words[0], _digest(words[1])
+    if kind is InputKind.NPM:
+        return Input(kind=kind, name=words[2], version=version, digest=digest, file=key)
+    if kind is InputKind.WHEEL:
+        return Input(kind=kind, name=key, version=version, digest=digest, file=words[2])
+    if kind is InputKind.DEB:
+        if not _ARCHITECTURE.fullmatch(words[2]):
+            raise ValueError(f"not an architecture: {words[2]!r}")
+        return Input(kind=kind, name=key, version=version, digest=digest, architecture=words[2])
+    return Input(kind=kind, name=key, version=version, digest=digest)
+
+
+def _digest(value: object) -> Digest:
+    if not _DIGEST.fullmatch(_text(value)):
+        raise ValueError(f"not a digest: {value!r}")
+    return Digest(_text(value))
 
 
 def _table(value: object) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError("debian is not a table")
+        raise TypeError(f"not a table: {value!r}")
+    return value
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"not a list: {value!r}")
     return value
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str):
+    # What is quoted in messages, paths and commands later: one line of what a person can see.
+    if not isinstance(value, str) or not value.isprintable():
         raise TypeError(f"not a text: {value!r}")
     return value
 
 
 def _quoted(text: str) -> str:
     # A JSON string of printable characters is a TOML basic string.
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from packaging.utils import parse_wheel_filename
+
 from stelae.build import python_target
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
+from stelae.build.inputs import Inputs, plain, told
 from stelae.build.requirements import applies, parse
 from stelae.build.roots import Roots
 from stelae.build.sandbox import Sandbox, lay_out
 from stelae.build.spool import Spool
+from stelae.build.stale import check_same
 from stelae.build.wheels import Wheels, install_wheels
 from stelae.domain.digest import digest_of
 from stelae.domain.errors import InvalidInput
+from stelae.domain.inputs import Input, InputKind
 from stelae.images.tree import Tree
 
 
 def make_python(
-    cache: Cache, roots: Roots, wheels: Wheels, requirements: tuple[str, bytes], base: tuple[LayerFile, ...],
-    work: Path, progress: Callable[[str], None],
+    cache: Cache, roots: Roots, inputs: Inputs, requirements: tuple[str, bytes], base: tuple[LayerFile, ...],
+    locked: Sequence[Input] | None, work: Path, progress: Callable[[str], None],
 ) -> Made:  # fmt: skip
-    """Return the layer of the *requirements* (the file's path in the source and its bytes) over *base*.
+    """Return the layer of the *requirements* (the file's path in the source and its bytes) over *base*; *locked* are
+    the wheels that stelae.lock names.
 
-    Raises InvalidInput for a requirement that is not pinned by a hash, and what ``Wheels.get`` raises.
+    Raises Failed when *locked* are others, InvalidInput for a requirement that is not pinned by a hash, and what
+    ``Wheels.get`` raises.
     """
     where, data = requirements
-    inputs = {
+    key = {
         "requirements": digest_of(data), "base": [layer.digest for layer in base], "time": FILE_TIME,
         "tools": _tools(),
     }  # fmt: skip
@@ -42,16 +49,25 @@ def make_python(
         )
         folder = work / "python"
         folder.mkdir()
-        found = wheels.get(wanted, target, folder, progress)
+        found = Wheels(cache.folder / "wheels").get(wanted, target, folder, progress)
+        facts = {"inputs": plain(_input(path, inputs) for path in found)}
         tree = install_wheels(found, target, Spool(work / "wheels.spool"))
         if not tree:
-            return Made()
+            return Made(facts=facts)
         progress(f"python: compiling {len(wanted)} packages")
         layer = _compiled(roots.folders(base), tree, target, work)
         digest, size = cache.layout.add_layer(layer, mtime=FILE_TIME)
-        return Made(layers=(LayerFile(digest=digest, size=size),))
+        return Made(layers=(LayerFile(digest=digest, size=size),), facts=facts)
 
-    return cache.once("python", inputs, make)
+    made = cache.once("python", key, make)
+    if locked is not None:
+        check_same(locked, told(made.facts))
+    return made
+
+
+def _input(path: Path, inputs: Inputs) -> Input:
+    name, found, *_ = parse_wheel_filename(path.name)
+    return Input(kind=InputKind.WHEEL, name=name, version=str(found), digest=inputs.keep(path), file=path.name)
 
 
 def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: Path) -> Tree:

@@ -49,6 +49,11 @@ class Installation:
         return self.state / "images"
 
     @property
+    def inputs(self) -> Path:
+        """What builds took from elsewhere, by digest, and the locks of built images."""
+        return self.state / "inputs"
+
+    @property
     def layers(self) -> Path:
         """Layers as EROFS files."""
         return self.state / "layers"

@@ -95,11 +95,11 @@ def test_the_same_content_gives_the_same_digest_anywhere(tmp_path: Path, monkeyp
     assert digests[0] == digests[1]
 
 
-def test_the_bytes_of_format_1_are_fixed(repository: Repository, workshop: Workshop) -> None:
+def test_the_bytes_of_format_2_are_fixed(repository: Repository, workshop: Workshop) -> None:
     # When this fails, either the change is a mistake, or FORMAT has to grow.
     repository.commit({"serve": "#!/bin/sh\n", "stelae.toml": spec()})
     layers = [layer.digest for layer in workshop.build(repository).layers]
-    assert module.locks.FORMAT == 1
+    assert module.locks.FORMAT == 2
     assert layers == [
         "sha256:88ad8261c6355649eb945cf755d867e2b9dc967e7f66844a0de2639df46c38d1",
         "sha256:113dbcd3f1c1587e718ddcb2771d24a76d2b4bead0d9ec34edec7f40e557381e",
@@ -255,7 +255,7 @@ def test_a_lock_of_another_recipe_is_refused(repository: Repository, workshop: W
     repository.commit({"stelae.lock": text.replace('"scratch"', '"debian:bookworm"')})
     with pytest.raises(InvalidInput, match="base changed since it was locked"):
         workshop.build(repository)
-    repository.commit({"stelae.lock": "format = 1\n"})
+    repository.commit({"stelae.lock": "format = 2\n"})
     with pytest.raises(InvalidInput, match="damaged"):
         workshop.build(repository)
 

@@ -52,7 +52,7 @@ def base(packages: bytes = PACKAGES) -> Tree:
 
 
 def test_packages_have_the_digests_of_the_archives_index() -> None:
-    found = [(p.name, p.version, p.architecture, p.sha256) for p in debian._packages(base())]
+    found = [(p.name, p.version, p.architecture, p.digest) for p in debian._packages(base())]
     assert found == [
         ("libc6", "2.36-9", "amd64", "sha256:" + "1" * 64), ("python3", "3.11.2-1+b1", "amd64", "sha256:" + "2" * 64)
     ]  # fmt: skip

@@ -6,40 +6,73 @@ from dataclasses import replace
 
 import pytest
 
-from stelae.build.lock import Lock, Package, check_recipe, check_resolved, parse
+from stelae.build.config import FORMAT
+from stelae.build.lock import Lock, StageLock, check_recipe, parse
+from stelae.build.stale import check_same, differences
 from stelae.domain.digest import digest_of
 from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.inputs import Input, InputKind
 
-PYTHON = Package(name="python3", version="3.11.2-1+b1", architecture="amd64", sha256=digest_of(b"python3"))
-STDCPP = Package(name="libstdc++6", version="1:12.2~rc-14", architecture="amd64", sha256=digest_of(b"c++"))
-LOCK = Lock(
-    base="debian:bookworm",
-    packages=("python3",),
-    python=digest_of(b"r"),
-    architecture="amd64",
-    debian=(STDCPP, PYTHON),
+
+def deb(name: str, version: str = "1", data: bytes = b"deb") -> Input:
+    return Input(kind=InputKind.DEB, name=name, version=version, architecture="amd64", digest=digest_of(data))
+
+
+PYTHON = deb("python3", "3.11.2-1+b1")
+STDCPP = deb("libstdc++6", "1:12.2~rc-14", b"c++")
+WHEEL = Input(
+    kind=InputKind.WHEEL, name="idna", version="3.10", digest=digest_of(b"w"), file="idna-3.10-py3-none-any.whl"
 )
+NPM = Input(
+    kind=InputKind.NPM, name="@types/node", version="20.1.0", digest=digest_of(b"n"),
+    file="node_modules/a/node_modules/@types/node",
+)  # fmt: skip
+IMAGE = Input(kind=InputKind.IMAGE, name="/srv/base.tar", version="v1", digest=digest_of(b"i"))
+STAGE = StageLock(
+    base="debian:bookworm", packages=("python3",),
+    files=(("r.txt", digest_of(b"r")),), archive="2026-01-02T03:04:05Z",
+    inputs=tuple(sorted((STDCPP, PYTHON, WHEEL, NPM))),
+)  # fmt: skip
+TOOLS = StageLock(base="oci:/srv/base.tar:v1", inputs=(IMAGE,))
+LOCK = Lock(architecture="amd64", stages={"": STAGE, "tools": TOOLS})
 
 
 def test_the_text_is_readable_and_comes_back() -> None:
     text = LOCK.text()
     assert parse(text) == LOCK
-    assert text.splitlines()[1:6] == [
-        "format = 1", 'base = "debian:bookworm"', 'architecture = "amd64"', 'packages = ["python3"]',
-        f'python = "{digest_of(b"r")}"',
+    assert text.splitlines()[1:] == [
+        f"format = {FORMAT}", 'architecture = "amd64"', 'base = "debian:bookworm"', 'packages = ["python3"]',
+        'archive = "2026-01-02T03:04:05Z"', "", "[files]", f'"r.txt" = "{digest_of(b"r")}"', "", "[deb]",
+        f'"libstdc++6" = "1:12.2~rc-14 {digest_of(b"c++")} amd64"',
+        f'"python3" = "3.11.2-1+b1 {digest_of(b"deb")} amd64"', "", "[wheel]",
+        f'"idna" = "3.10 {digest_of(b"w")} idna-3.10-py3-none-any.whl"', "", "[npm]",
+        f'"node_modules/a/node_modules/@types/node" = "20.1.0 {digest_of(b"n")} @types/node"', "",
+        "[stage.tools]", 'base = "oci:/srv/base.tar:v1"', "packages = []", "", "[stage.tools.image]",
+        f'"/srv/base.tar" = "v1 {digest_of(b"i")}"',
     ]  # fmt: skip
-    assert f'"libstdc++6" = "1:12.2~rc-14 amd64 {digest_of(b"c++")}"' in text.splitlines()
-    small = Lock(base="oci:/a:b", base_image=digest_of(b"i"))
+    assert LOCK.inputs == tuple(sorted((STDCPP, PYTHON, WHEEL, NPM, IMAGE)))
+    small = Lock(architecture="arm64", stages={"": StageLock(base="scratch")})
     assert parse(small.text()) == small
+
+
+def test_one_input_is_one_line() -> None:
+    """So that a change of one is one line of a diff."""
+    inputs = tuple(item for item in STAGE.inputs if item != WHEEL)
+    before, after = LOCK.text(), replace(LOCK, stages={**LOCK.stages, "": replace(STAGE, inputs=inputs)}).text()
+    gone = [line for line in before.splitlines() if line not in after.splitlines()]
+    assert gone == ["[wheel]", next(line for line in before.splitlines() if "idna" in line)]
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "format = 2", "nonsense", LOCK.text() + "x = 1\n", LOCK.text().replace("amd64 sha256", "sha256"),
-        LOCK.text().replace('"python3" =', '"../x" ='), LOCK.text().replace("sha256:", "md5:"),
-        LOCK.text().replace('packages = ["python3"]', "packages = 3"), 'format = 1\ndebian = 3\n',
-        LOCK.text().replace("1:12.2", "\\ud800"),
+        "", "format = 1", "nonsense", LOCK.text() + "x = 1\n", "x = 1\n" + LOCK.text(),
+        LOCK.text().replace(' amd64"\n', '"\n'), LOCK.text().replace(' amd64"\n', ' am/d"\n'),
+        LOCK.text().replace("sha256:", "md5:"), LOCK.text().replace('packages = ["python3"]', "packages = 3"),
+        f'format = {FORMAT}\narchitecture = "amd64"\nbase = "scratch"\npackages = []\ndeb = 3\n',
+        LOCK.text().replace("1:12.2", "\\ud800"), LOCK.text().replace("1:12.2", "\\u001b"),
+        LOCK.text().replace("1:12.2", "1 2"), LOCK.text().replace("[stage.tools]", '[stage."../x"]'),
+        LOCK.text().replace('"idna"', '""'), LOCK.text().replace('base = "debian:bookworm"', ""),
     ],
 )  # fmt: skip
 def test_damaged_locks(text: str) -> None:
@@ -54,30 +87,39 @@ def test_damaged_locks(text: str) -> None:
     [
         ({"base": "debian:trixie"}, "base"),
         ({"packages": ("python3", "curl")}, "packages"),
-        ({"python": ""}, "the python requirements"),
-        ({"architecture": "arm64"}, "architecture"),
+        ({"files": ()}, r"r\.txt"),
+        ({"files": (("other.txt", digest_of(b"r")),)}, r"other\.txt"),
     ],
 )
 def test_a_changed_recipe(change: dict[str, object], word: str) -> None:
-    check_recipe(LOCK, replace(LOCK, debian=()))
+    check_recipe(LOCK, replace(LOCK, stages={"": replace(STAGE, inputs=()), "tools": TOOLS}))
+    changed = replace(STAGE, **change)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=f"{word} changed since it was locked"):
-        check_recipe(LOCK, replace(LOCK, **change))  # type: ignore[arg-type]
+        check_recipe(LOCK, replace(LOCK, stages={"": changed, "tools": TOOLS}))
+    with pytest.raises(InvalidInput, match="stage"):
+        check_recipe(LOCK, replace(LOCK, stages={"": STAGE}))
+    with pytest.raises(InvalidInput, match="architecture"):
+        check_recipe(LOCK, replace(LOCK, architecture="arm64"))
 
 
 @pytest.mark.parametrize(
-    ("offered", "message"),
+    ("taken", "message"),
     [
-        ((STDCPP, replace(PYTHON, version="3.12")), "python3 3.11.2-1+b1 locked, 3.12 offered"),
-        ((PYTHON,), r"libstdc\+\+6 1:12.2~rc-14 locked, not needed now"),
+        ((STDCPP, replace(PYTHON, version="3.12")), r"python3 3\.11\.2-1\+b1 locked, 3\.12 offered"),
+        ((PYTHON,), r"libstdc\+\+6 1:12\.2~rc-14 locked, not needed now"),
         ((STDCPP, PYTHON, replace(PYTHON, name="new")), r"new is not locked, 3\.11\.2-1\+b1 offered"),
-        ((STDCPP, replace(PYTHON, sha256=digest_of(b"x"))), r"other bytes"),
+        ((STDCPP, replace(PYTHON, digest=digest_of(b"x"))), r"other bytes"),
         ((), "and 1 more"),
     ],
 )
-def test_a_stale_lock(offered: tuple[Package, ...], message: str) -> None:
-    check_resolved(LOCK, (STDCPP, PYTHON))
-    with pytest.raises(
-        Failed, match=message.replace("3.12 ", r"3\.12 ").replace("+b1 locked", r"\+b1 locked")
-    ) as caught:
-        check_resolved(LOCK, offered)
+def test_a_stale_lock(taken: tuple[Input, ...], message: str) -> None:
+    check_same((STDCPP, PYTHON), (PYTHON, STDCPP))
+    with pytest.raises(Failed, match=message) as caught:
+        check_same((STDCPP, PYTHON), taken)
     assert "stelae lock" in caught.value.hint
+
+
+def test_the_same_package_at_two_places_is_two_inputs() -> None:
+    other = replace(NPM, file="node_modules/@types/node", version="18.0.0")
+    assert differences((NPM, other), (other, NPM)) == []
+    assert differences((NPM, other), (NPM,)) == ["@types/node 18.0.0 locked, not needed now"]

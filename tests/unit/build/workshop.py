@@ -46,7 +46,7 @@ class Workshop:
         self.mirror = Mirror(folder / "sources")
         self.layout = Layout.open(folder / "images")
         self.cache = cache or folder / "cache"
-        self.builder = Builder(self.layout, self.mirror, self.cache)
+        self.builder = Builder(self.layout, self.mirror, self.cache, folder / "inputs")
         self.lines: list[str] = []
 
     def send(self, repository: Repository, path: str = "") -> BuildRequest:
