@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
+from stelae.spec import image
+from stelae.spec.image import DEFAULT_WORKDIR
+from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
 from stelae.spec.problem import Path, Problem, nearest, shown
-from stelae.spec.refused import is_later_lock
 from stelae.spec.units import parse_cores, parse_duration
-
-Table = dict[str, Any]
-
-_SYSTEM = ("/proc", "/sys", "/dev", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
-DEFAULT_WORKDIR = "/app"
 
 
 def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
     """Return what is wrong between the values of *whole* that *problems* do not name."""
     sound = _without(whole, problems)
     found: list[Problem] = []
-    for part in (_image, _processes, _one_port, _environments, _hosts, _circles):
+    for part in (image.check, _processes, _one_port, _environments, _hosts, _circles):
         found += part(whole, sound)
     return found
 
@@ -45,49 +41,13 @@ def _without(document: Table, problems: Iterable[Problem]) -> Table:
     return sound
 
 
-def _table(document: Table, *path: str) -> Table:
-    """Return the table at *path*, empty when there is none."""
-    place: Any = document
-    for name in path:
-        place = place.get(name) if isinstance(place, dict) else None
-    return place if isinstance(place, dict) else {}
-
-
 def _tables(document: Table, kind: str) -> Iterator[tuple[str, Table]]:
-    for name in _table(document, kind):
-        yield name, _table(document, kind, name)
-
-
-def _image(_whole: Table, sound: Table) -> Iterator[Problem]:
-    image = _table(sound, "image")
-    base = image.get("base", "")
-    if base.startswith("oci:") and "@sha256:" in base:
-        yield Problem(path=("image", "base"), text="an image in a registry", unsupported=True)
-    if base and not base.startswith("debian:") and image.get("packages"):
-        yield Problem(
-            path=("image", "packages"), text=f'expected a base "debian:SUITE", not {json.dumps(shown(base))}'
-        )
-    if base == "scratch" and image.get("python"):
-        yield Problem(path=("image", "python"), text='expected another base than "scratch", which has no Python')
-    if is_later_lock(image.get("python", "")):
-        text = "give a requirements file with hashes; stelae init says how to make one"
-        yield Problem(path=("image", "python"), text=text, unsupported=True)
-    if image.get("workdir") and any(_overlap(image["workdir"], system) for system in _SYSTEM):
-        yield Problem(path=("image", "workdir"), text=f"expected a folder apart from {', '.join(_SYSTEM)}")
-    for key in ("packages", "exclude"):
-        yield from _repeated(("image", key), image.get(key, []))
-
-
-def _repeated(path: Path, items: list[str]) -> Iterator[Problem]:
-    seen: set[str] = set()
-    for index, item in enumerate(items):
-        if item in seen:
-            yield Problem(path=(*path, index), text=f"{json.dumps(shown(item))} is listed twice")
-        seen.add(item)
+    for name in table_at(document, kind):
+        yield name, table_at(document, kind, name)
 
 
 def _processes(whole: Table, sound: Table) -> Iterator[Problem]:
-    workdir = _table(sound, "image").get("workdir", DEFAULT_WORKDIR)
+    workdir = table_at(sound, "image").get("workdir", DEFAULT_WORKDIR)
     for name, process in _tables(sound, "process"):
         here: Path = ("process", name)
         if process.get("command") and not process["command"][0].strip():
@@ -97,8 +57,8 @@ def _processes(whole: Table, sound: Table) -> Iterator[Problem]:
                 parse_cores(process["cpu"])
             except InvalidInput as error:
                 yield Problem(path=(*here, "cpu"), text=error.message)
-        yield from _port_rules(here, process, ported="port" in _table(whole, "process", name))
-        yield from _tmpfs_rules((*here, "tmpfs"), list(_table(process, "tmpfs")), workdir)
+        yield from _port_rules(here, process, ported="port" in table_at(whole, "process", name))
+        yield from _tmpfs_rules((*here, "tmpfs"), list(table_at(process, "tmpfs")), workdir)
 
 
 def _port_rules(here: Path, process: Table, *, ported: bool) -> Iterator[Problem]:
@@ -107,7 +67,7 @@ def _port_rules(here: Path, process: Table, *, ported: bool) -> Iterator[Problem
             text = "only for a process without a port; this one moves with its traffic"
             yield Problem(path=(*here, "moves"), text=text)
         return
-    if "path" in _table(process, "health"):
+    if "path" in table_at(process, "health"):
         yield Problem(path=(*here, "health", "path"), text="expected a port beside it, to send the request to")
     if "drain" in process:
         text = 'only for a process with a port; "stop" is the time it has to end'
@@ -116,20 +76,12 @@ def _port_rules(here: Path, process: Table, *, ported: bool) -> Iterator[Problem
 
 def _tmpfs_rules(here: Path, paths: list[str], workdir: str) -> Iterator[Problem]:
     for index, path in enumerate(paths):
-        if system := next((system for system in _SYSTEM if _overlap(path, system)), ""):
+        if system := next((system for system in SYSTEM if overlap(path, system)), ""):
             yield Problem(path=(*here, path), text=f"expected a folder apart from {system}, which the system mounts")
-        elif _inside(workdir, path):
+        elif inside(workdir, path):
             yield Problem(path=(*here, path), text=f"would hide the working directory {workdir}")
-        elif other := next((other for other in paths[:index] if _overlap(path, other)), ""):
+        elif other := next((other for other in paths[:index] if overlap(path, other)), ""):
             yield Problem(path=(*here, path), text=f"expected a folder apart from {other}, another tmpfs")
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder + "/")
-
-
-def _overlap(one: str, other: str) -> bool:
-    return _inside(one, other) or _inside(other, one)
 
 
 def _one_port(_whole: Table, sound: Table) -> Iterator[Problem]:
@@ -140,10 +92,10 @@ def _one_port(_whole: Table, sound: Table) -> Iterator[Problem]:
 
 
 def _environments(whole: Table, sound: Table) -> Iterator[Problem]:
-    processes, environments = _table(whole, "process"), _table(whole, "env")
+    processes, environments = table_at(whole, "process"), table_at(whole, "env")
     for name, environment in _tables(sound, "env"):
         here: Path = ("env", name)
-        for process in _table(environment, "processes"):
+        for process in table_at(environment, "processes"):
             if process not in processes:
                 yield _missing((*here, "processes", process), "process", process, list(processes))
         origin = environment.get("promote_from", "")
@@ -174,7 +126,7 @@ def _strategy_rules(here: Path, environment: Table) -> Iterator[Problem]:
 
 def _hosts(_whole: Table, sound: Table) -> Iterator[Problem]:
     owners: dict[str, str] = {}
-    app = _table(sound, "app").get("name", "")
+    app = table_at(sound, "app").get("name", "")
     for name, environment in _tables(sound, "env"):
         given = environment.get("hosts") or ([f"{app}.{name}.localhost"] if app else [])
         for index, host in enumerate(given):

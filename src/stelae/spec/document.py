@@ -7,7 +7,7 @@ from typing import Any
 
 from stelae.domain.environment import Environment, Strategy, StrategyKind
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
-from stelae.domain.recipe import AppSpec, Recipe
+from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.spec import checks, structure
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -42,9 +42,27 @@ def _app(document: Table) -> AppSpec:
 
 
 def _recipe(table: Table) -> Recipe:
-    given: dict[str, Any] = {key: tuple(table[key]) for key in ("packages", "exclude", "run") if key in table}
-    given |= {key: table[key] for key in ("python", "workdir", "user") if key in table}
-    return Recipe(base=table["base"], **given)
+    given = {"user": table["user"]} if "user" in table else {}
+    stages = tuple(Stage(name=name, **_steps(stage)) for name, stage in table.get("stage", {}).items())
+    return Recipe(stages=stages, limits=_limits(table.get("limits", {})), **given, **_steps(table))
+
+
+def _steps(table: Table) -> dict[str, Any]:
+    lists = ("packages", "files", "exclude", "run", "secrets")
+    given: dict[str, Any] = {key: tuple(table[key]) for key in lists if key in table}
+    given |= {key: table[key] for key in ("base", "python", "node", "workdir") if key in table}
+    copies = table.get("copy", ())
+    given["copy"] = tuple(
+        Copy(stage=item["from"], path=item["path"], to=item.get("to", item["path"])) for item in copies
+    )
+    return given
+
+
+def _limits(table: Table) -> Limits:
+    given = {key: parse_size(table[key]) for key in ("memory", "disk") if key in table}
+    if "time" in table:
+        given["time"] = parse_duration(table["time"])
+    return Limits(**given)
 
 
 def _process(name: str, table: Table) -> Process:

@@ -4,51 +4,81 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec import repository
-from stelae.spec.repository import PORT, Program
+from stelae.spec import dockerfile_repository, node_repository, repository
+from stelae.spec.refused import later_keys
+from stelae.spec.repository import Program
 from stelae.spec.schema import SCHEMA
 
-_SUITES = (("bookworm", 11), ("trixie", 13))
+_PYTHONS = (("bookworm", 11), ("trixie", 13))
 """Debian releases and the n of their Python 3.n, oldest first."""
 
+_NODES = (("bookworm", 18), ("trixie", 20))
+"""Debian releases and the major version of their Node, oldest first."""
+
 _LOCK = "requirements.lock"
-_LATER = "Node and Dockerfile are not supported yet"
 _USABLE = re.compile(SCHEMA["$defs"]["relative_path"]["pattern"])
 
 
 def detect(files: Mapping[str, bytes], name: str) -> str:
     """Return the text of a ``stelae.toml`` for the repository that *files* (path to content) are of.
 
-    *name* is what the app is called when pyproject.toml does not say; the contents of files other than
-    those of Python, requirements, pyproject.toml and Procfile may be left empty. Raises InvalidInput for a
-    repository that is not Python's.
+    *name* is what the app is called when nothing in the files says; the contents of files other than those of
+    Python, JavaScript and TypeScript, requirements, pyproject.toml, package.json, Procfile and Dockerfile may be
+    left empty. Raises InvalidInput for a repository of another kind.
     """
-    if not repository.is_python(files):
-        raise _not_python(files)
+    if repository.is_python(files):
+        return _python(files, name)
+    if node_repository.is_node(files):
+        return _node(files, name)
+    return _dockerfile(files, name)
+
+
+def _python(files: Mapping[str, bytes], name: str) -> str:
     found = repository.programs(files) or [
         Program(name="main", command=("python3", "-m", "app"), serves=False, found="")
     ]
-    parts = (_app(files, name), _image(files), _processes(files, found), _environments(found))
+    app = _app_name(repository.project(files).get("name"), name)
+    return _text(app, _python_image(files), found, repository.health_path(files))
+
+
+def _node(files: Mapping[str, bytes], name: str) -> str:
+    found = node_repository.programs(files) or [
+        Program(name="main", command=("node", "index.js"), serves=False, found="")
+    ]
+    app = _app_name(node_repository.name(files), name)
+    return _text(app, _node_image(files), found, node_repository.health_path(files))
+
+
+def _dockerfile(files: Mapping[str, bytes], name: str) -> str:
+    path = dockerfile_repository.dockerfile(files)
+    if not path or "dockerfile" in later_keys(("image",)):
+        raise _unknown(path)
+    found = dockerfile_repository.programs(files, path) or [
+        Program(name="main", command=("/app",), serves=False, found="")
+    ]
+    return _text(_app_name(name), ["[image]", f"dockerfile = {_quoted(path)}"], found, "")
+
+
+def _unknown(dockerfile: str) -> InvalidInput:
+    hint = "stelae init knows Python and Node repositories; stelae.toml can also be written by hand"
+    if dockerfile:
+        return InvalidInput("this repository is built by a Dockerfile, which is not supported yet", hint=hint)
+    return InvalidInput("no Python and no Node program found here", hint=hint)
+
+
+def _text(app: str, image: Iterable[str], found: list[Program], health: str) -> str:
+    parts = (_head(app), image, _processes(found, health), _environments(found))
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _not_python(files: Mapping[str, bytes]) -> InvalidInput:
-    hint = "stelae init knows Python repositories; stelae.toml can also be written by hand"
-    if any(path.rsplit("/", 1)[-1] in ("Dockerfile", "Containerfile") for path in files):
-        return InvalidInput(f"this repository is built by a Dockerfile; {_LATER}", hint=hint)
-    if "package.json" in files:
-        return InvalidInput(f"this is a Node repository; {_LATER}", hint=hint)
-    return InvalidInput(f"no Python program found here; {_LATER}", hint=hint)
-
-
-def _app(files: Mapping[str, bytes], name: str) -> Iterator[str]:
+def _head(app: str) -> Iterator[str]:
     yield "# How this app becomes an image, and where it runs."
     yield ""
     yield "[app]"
-    yield f"name = {_quoted(_app_name(repository.project(files).get('name'), name))}"
+    yield f"name = {_quoted(app)}"
 
 
 def _app_name(*candidates: object) -> str:
@@ -59,15 +89,15 @@ def _app_name(*candidates: object) -> str:
     return "app"
 
 
-def _image(files: Mapping[str, bytes]) -> Iterator[str]:
+def _python_image(files: Mapping[str, bytes]) -> Iterator[str]:
     minor = repository.python_minor(files)
-    suite, newest = next(((suite, n) for suite, n in _SUITES if n >= minor), _SUITES[-1])
+    suite, newest = next(((suite, n) for suite, n in _PYTHONS if n >= minor), _PYTHONS[-1])
     yield "[image]"
     if minor > newest:
         yield f"# The project asks for Python 3.{minor}; Debian {suite} has 3.{newest}."
     yield f'base = "debian:{suite}"  # Python 3.{newest}'
     yield 'packages = ["python3"]'
-    locked = repository.hashed_requirements(files)
+    locked = repository.dependency_lock(files)
     plain = repository.plain_dependencies(files)
     if locked and _USABLE.fullmatch(locked):
         yield f"python = {_quoted(locked)}"
@@ -78,19 +108,36 @@ def _image(files: Mapping[str, bytes]) -> Iterator[str]:
     yield 'user = "app"'
 
 
+def _node_image(files: Mapping[str, bytes]) -> Iterator[str]:
+    major = node_repository.node_major(files)
+    suite, newest = next(((suite, n) for suite, n in _NODES if n >= major), _NODES[-1])
+    yield "[image]"
+    if major > newest:
+        yield f"# The package asks for Node {major}; Debian {suite} has {newest}."
+    yield f'base = "debian:{suite}"  # Node {newest}'
+    yield 'packages = ["nodejs"]'
+    if locked := node_repository.lock(files):
+        yield f"node = {_quoted(locked)}"
+    else:
+        yield "# Stelae reads package-lock.json. Make one, and name it here:"
+        yield "#   npm install --package-lock-only"
+        yield '# node = "package-lock.json"'
+    if node_repository.builds(files):
+        yield "# The package has a build script. What it makes is copied from a stage:"
+        yield '# copy = [{ from = "build", path = "/app/dist" }]'
+    yield 'user = "app"'
+
+
 def _how_to_lock(plain: str) -> Iterator[str]:
     shown = _printable(plain)
-    if plain.endswith("uv.lock"):
-        yield f"#   uv export --format requirements.txt --no-emit-project -o {_LOCK}"
-    elif plain.endswith((".txt", ".in")) or plain == "pyproject.toml":
+    if plain.endswith((".txt", ".in")) or plain == "pyproject.toml":
         yield f"#   pip-compile --generate-hashes -o {_LOCK} {shown}"
         yield f"#   uv pip compile --generate-hashes -o {_LOCK} {shown}"
     else:
         yield f"#   uv pip compile --generate-hashes -o {_LOCK} pyproject.toml"
 
 
-def _processes(files: Mapping[str, bytes], found: list[Program]) -> Iterator[str]:
-    health = repository.health_path(files)
+def _processes(found: list[Program], health: str) -> Iterator[str]:
     for index, program in enumerate(found):
         if index:
             yield ""
@@ -101,7 +148,7 @@ def _processes(files: Mapping[str, bytes], found: list[Program]) -> Iterator[str
             yield "# No program was found: say here what starts yours."
         yield f"command = [{', '.join(_quoted(word) for word in program.command)}]"
         if program.serves:
-            yield f"port = {PORT}  # also in the environment variable PORT"
+            yield f"port = {program.port}  # also in the environment variable PORT"
             yield (
                 f"health = {{ path = {_quoted(health)} }}"
                 if health

@@ -17,7 +17,7 @@ NO_VOLUMES = (
 
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"job", "policy", "notify"}),
-    ("image",): frozenset({"dockerfile", "node", "stage", "stages", "secrets"}),
+    ("image",): frozenset({"dockerfile"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
     ("env", "*"): frozenset(
         {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "require", "secrets", "soak", "steps"}
@@ -27,7 +27,7 @@ _LATER: dict[Path, frozenset[str]] = {
     ),
 }
 LATER_STRATEGIES = frozenset({"canary"})
-_LATER_LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "Pipfile")
+_OTHER_LOCKS = ("poetry.lock", "pdm.lock", "Pipfile.lock", "Pipfile")
 
 
 def later_keys(parent: Path) -> frozenset[str]:
@@ -61,7 +61,6 @@ def refused_value(path: Path, value: object) -> list[Problem]:
     return []
 
 
-def is_later_lock(path: str) -> bool:
-    """True for the lock files of Python tools that a later Stelae will read."""
-    name = path.rsplit("/", 1)[-1]
-    return name in _LATER_LOCKS or (name.startswith("pylock.") and name.endswith(".toml"))
+def is_other_lock(path: str) -> bool:
+    """True for the lock files of Python tools that Stelae does not read."""
+    return path.rsplit("/", 1)[-1] in _OTHER_LOCKS

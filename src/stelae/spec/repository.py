@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stelae.spec.refused import is_later_lock
+from stelae.spec.refused import is_other_lock
 
 Files = Mapping[str, bytes]
 
@@ -33,18 +33,22 @@ _PROGRAMS = ("main.py", "app.py", "server.py", "wsgi.py", "asgi.py", "run.py")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A process that was found: its name, its command, whether it serves HTTP, and why it is believed."""
+    """A process that was found: its name, its command, whether it serves HTTP and on which port, and why it is
+    believed."""
 
     name: str
     command: tuple[str, ...]
     serves: bool
     found: str
+    port: int = PORT
 
 
 def is_python(files: Files) -> bool:
-    """True when *files* are of a Python program."""
+    """True when *files* are of a Python program; a script somewhere in a Node program makes it none."""
     marks = {"pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "uv.lock", "pylock.toml"}
-    return any(path in marks or path.endswith(".py") or _REQUIREMENTS.fullmatch(path) for path in files)
+    if any(path in marks or re.fullmatch(r"[^/]+\.py", path) or _REQUIREMENTS.fullmatch(path) for path in files):
+        return True
+    return "package.json" not in files and any(path.endswith(".py") for path in files)
 
 
 def text_of(files: Files, path: str) -> str:
@@ -67,15 +71,20 @@ def python_minor(files: Files) -> int:
     return max((int(n) for n in re.findall(r"(?:>=?|==|~=)\s*3\.(\d{1,3})", wanted)), default=0)
 
 
-def hashed_requirements(files: Files) -> str:
-    """Return the path of the requirements file that has hashes, the likeliest first, or ``""``."""
+def dependency_lock(files: Files) -> str:
+    """Return the path of what pins the dependencies with hashes, the likeliest first, or ``""``."""
+    locks = sorted(path for path in files if path == "uv.lock" or re.fullmatch(r"pylock\.(?:[^./]+\.)?toml", path))
+    return locks[-1] if locks else _hashed_requirements(files)
+
+
+def _hashed_requirements(files: Files) -> str:
     found = [path for path in _requirements(files) if "--hash=sha256:" in text_of(files, path)]
     return min(found, key=lambda path: (path.count("/"), not path.endswith(".lock"), len(path), path), default="")
 
 
 def plain_dependencies(files: Files) -> str:
     """Return the file that names dependencies without hashes that Stelae reads, or ``""``."""
-    locks = sorted(path for path in files if is_later_lock(path) and "/" not in path)
+    locks = sorted(path for path in files if is_other_lock(path) and "/" not in path)
     plain = sorted(_requirements(files), key=lambda path: (path.count("/"), path.endswith(".in"), len(path), path))
     names = project(files).get("dependencies")
     return next(iter(locks + plain), "pyproject.toml" if names else "")
@@ -119,11 +128,12 @@ def _procfile(files: Files) -> Iterator[Program]:
         usable = command.isprintable() and 0 < len(command) < _LONGEST_LINE and not line.lstrip().startswith("#")
         if usable and separator and name not in seen and len(seen) <= _MOST_PROCESSES:
             seen.add(name)
-            yield Program(name=name, command=_argv(command), serves=name == "web", found="Procfile")
+            yield Program(name=name, command=argv_of(command), serves=name == "web", found="Procfile")
 
 
-def _argv(command: str) -> tuple[str, ...]:
-    """A line that needs a shell gets one; ``exec`` lets the program itself get the signals."""
+def argv_of(command: str) -> tuple[str, ...]:
+    """Return a command line as an argument list: one that needs a shell gets one, and ``exec`` lets the program
+    itself get the signals."""
     if _SHELL.search(command):
         return ("sh", "-c", command if re.search(r"[|&;]", command) else f"exec {command}")
     try:

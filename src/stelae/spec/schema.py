@@ -59,8 +59,8 @@ _WORDS: Schema = {
         "maximum": units.MAX_CORES,
     },
     "base": _text(
-        '"debian:SUITE", "oci:PATH" or "scratch"',
-        r"^(debian:[a-z][a-z0-9-]{1,30}|oci:[^\s].*|scratch)$",
+        '"debian:SUITE", "oci:/PATH", "oci:NAME@sha256:DIGEST" (a tag alone may move) or "scratch"',
+        r"^(debian:[a-z][a-z0-9-]{1,30}|oci:/.+|oci:[A-Za-z0-9][A-Za-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}|scratch)$",
     ),
     "package": _text("the name of a Debian package", r"^[a-z0-9][a-z0-9+.-]{1,127}$"),
     "relative_path": _text(
@@ -74,6 +74,9 @@ _WORDS: Schema = {
     "glob": _text(
         'a glob pattern of paths inside the repository, without ".."',
         r"^(?!(.*/)?\.\.(/|$)).*[^\s/]",
+    ),
+    "secret": _text(
+        "the name of a secret, of a to z, 0 to 9, dot, - and _, such as npmrc", r"^[a-z0-9][a-z0-9._-]{0,63}$"
     ),
     "line": _text("a command line that is not empty", r"\S"),
     "argument": {"title": "a string", "type": "string"},
@@ -109,23 +112,71 @@ _APP = _table(
     description="What the app is called.",
 )
 
+_COPY = _table(
+    "a table with from and path",
+    {
+        "from": _key("name", "The stage to copy from."),
+        "path": _key("absolute_path", "The file or folder of the stage."),
+        "to": _key("absolute_path", "Where it is put; without it, at the same path."),
+    },
+    required=["from", "path"],
+    description="A file or a folder of a stage, with its modes; it belongs to root.",
+)
+
+_STEPS: Schema = {
+    "base": _key("base", "What it starts from. A PATH is of an OCI layout or archive on the controller's machine."),
+    "packages": _list("a list of package names", _ref("package"), description="Debian packages to install."),
+    "python": _key(
+        "relative_path", "What pins Python's dependencies: requirements with hashes, uv.lock, pylock.toml."
+    ),
+    "node": _key("relative_path", "What pins Node's dependencies: a package-lock.json."),
+    "files": _list(
+        "a list of patterns", _ref("glob"), description="Files of the commit that go in; without it all of them do."
+    ),
+    "exclude": _list("a list of patterns", _ref("glob"), description="Files that stay out."),
+    "copy": _list(
+        "a list of at most 100 tables with from and path",
+        _ref("copy"),
+        maxItems=100,
+        description="What is taken from stages that stand above in the file; it lies over the commit's own files.",
+    ),
+    "run": _list(
+        "a list of command lines",
+        _ref("line"),
+        description="Shell lines, run in the working directory, in a sandbox without a network.",
+    ),
+    "workdir": _key("absolute_path", "Where the files are, and where processes start.", default="/app"),
+    "secrets": _list(
+        "a list of names",
+        _ref("secret"),
+        description="Files that its lines may read at /run/secrets/NAME; their content is given with each build.",
+    ),
+}
+
+_STAGE = _table(
+    "a table",
+    _STEPS,
+    required=["base"],
+    description="A root file system to copy from. Nothing else of it is in the image.",
+)
+
+_LIMITS = _table(
+    "a table of time, memory and disk",
+    {
+        "time": _key("positive_duration", "How long a line of run may take.", default="15m"),
+        "memory": _key("size", "The most memory that the processes of a line may use together.", default="2GiB"),
+        "disk": _key("size", "The most that the lines may write and keep.", default="10GiB"),
+    },
+    description="What a line of run may take, in the image and in its stages.",
+)
+
 _IMAGE = _table(
     "a table",
     {
-        "base": _key(
-            "base",
-            "What the image starts from. A PATH is of an OCI layout or archive on the controller's machine.",
-        ),
-        "packages": _list("a list of package names", _ref("package"), description="Debian packages to install."),
-        "python": _key("relative_path", "A requirements file in which every line has its hashes."),
-        "exclude": _list("a list of patterns", _ref("glob"), description="Files that stay out of the image."),
-        "run": _list(
-            "a list of command lines",
-            _ref("line"),
-            description="Shell lines, run in the working directory, in a sandbox without a network.",
-        ),
-        "workdir": _key("absolute_path", "Where the files are, and where processes start.", default="/app"),
+        **_STEPS,
         "user": _key("user", "The user that processes run as.", default="app"),
+        "limits": _LIMITS,
+        "stage": _map("at most 20 tables [image.stage.NAME]", "name", "stage", maxProperties=20),
     },
     required=["base"],
     description="How the source becomes an image.",
@@ -232,7 +283,7 @@ SCHEMA: Schema = {
         },
         required=["app", "image", "process"],
     ),
-    "$defs": {**_WORDS, "process": _PROCESS, "environment": _ENVIRONMENT},
+    "$defs": {**_WORDS, "copy": _COPY, "stage": _STAGE, "process": _PROCESS, "environment": _ENVIRONMENT},
 }
 
 

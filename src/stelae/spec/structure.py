@@ -102,7 +102,8 @@ def _needed(path: Path) -> str:
     place: Any = SCHEMA
     for part in path:
         place = _resolved(place)
-        place = place.get("properties", {}).get(part) or place["additionalProperties"]
+        below = place["items"] if isinstance(part, int) else place.get("properties", {}).get(part)
+        place = below or place["additionalProperties"]
     return _expected(_resolved(place))
 
 

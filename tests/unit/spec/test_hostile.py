@@ -129,7 +129,8 @@ def test_large_documents_are_judged_in_good_time(text: str) -> None:
 KEYS = sorted({key for table in [SCHEMA, *SCHEMA["$defs"].values()] for key in table.get("properties", {})})
 WORDS = st.one_of(
     st.sampled_from([*KEYS, "web", "worker", "testing", "staging", "canary", "rolling", "recreate", "volumes", "job",
-                     "30s", "64MiB", "25%", "0.5", "/tmp", "debian:bookworm", "oci:x@sha256:", "scratch", "uv.lock"]),
+                     "30s", "64MiB", "25%", "0.5", "/tmp", "debian:bookworm", "oci:x@sha256:", "scratch", "uv.lock",
+                     "build", "package-lock.json", "npmrc"]),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
 )  # fmt: skip
 SCALARS = st.one_of(WORDS, st.integers(), st.booleans(), st.floats())
@@ -147,6 +148,12 @@ def paths(value: object, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 FULL = document(
     {
         "image.packages": ["python3"],
+        "image.copy": [{"from": "build", "path": "/app/x", "to": "/app/y"}],
+        "image.files": ["src"],
+        "image.secrets": ["npmrc"],
+        "image.run": ["make"],
+        "image.limits": {"time": "1m", "memory": "1GiB", "disk": "1GiB"},
+        "image.stage.build": {"base": "debian:bookworm", "run": ["make"], "node": "package-lock.json"},
         "process.web.health": {"path": "/", "interval": "1s"},
         "process.web.tmpfs": {"/tmp": "1MiB"},
         "process.web.cpu": "0.5",

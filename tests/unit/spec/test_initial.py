@@ -1,6 +1,9 @@
 """The first stelae.toml of a repository."""
 
+import json
 import re
+import tomllib
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -45,9 +48,17 @@ def test_dependencies_without_hashes_get_a_hint(name: str) -> None:
     assert parse(uncommented).recipe.python == "requirements.lock"
 
 
-def test_a_lock_of_uv_gets_a_hint_of_its_own() -> None:
-    text = detect({"main.py": b"", "uv.lock": b"version = 1"}, "shop")
-    assert "uv export --format requirements.txt" in text
+@pytest.mark.parametrize("lock", ["uv.lock", "pylock.toml", "pylock.prod.toml"])
+def test_the_locks_of_python_tools_are_used_as_they_are(lock: str) -> None:
+    text = detect({"main.py": b"", lock: b"version = 1", "requirements.txt": HASHED}, "shop")
+    assert parse(text).recipe.python == lock
+    assert "Make one" not in text
+
+
+@pytest.mark.parametrize("lock", ["poetry.lock", "pdm.lock", "Pipfile.lock"])
+def test_a_lock_that_stelae_does_not_read_gets_a_hint(lock: str) -> None:
+    text = detect({"main.py": b"", lock: b"version = 1"}, "shop")
+    assert f"Make one from {lock}" in text
     assert parse(text).recipe.python == ""
 
 
@@ -111,10 +122,96 @@ def test_names(name: str, expected: str) -> None:
     assert parse(detect({"main.py": b""}, name)).app == expected
 
 
-@pytest.mark.parametrize("files", [{"Dockerfile": b"FROM x"}, {"package.json": b"{}"}, {"main.go": b""}, {}])
-def test_other_repositories_are_told_that_their_turn_comes_later(files: dict[str, bytes]) -> None:
-    with pytest.raises(InvalidInput, match="Node and Dockerfile are not supported yet"):
+@pytest.mark.parametrize("files", [{"main.go": b""}, {}])
+def test_other_repositories_are_refused(files: dict[str, bytes]) -> None:
+    with pytest.raises(InvalidInput, match="no Python and no Node program found") as caught:
         detect(files, "x")
+    assert "by hand" in caught.value.hint
+
+
+EXPRESS = {
+    "name": "@acme/Front_End", "main": "lib/main.js", "scripts": {"start": "node server.js --fast"},
+    "dependencies": {"express": "^4"}, "engines": {"node": ">=16"},
+}  # fmt: skip
+
+
+def node(changes: dict[str, Any], files: dict[str, bytes] | None = None) -> dict[str, bytes]:
+    return {"package.json": json.dumps({**EXPRESS, **changes}).encode(), **(files or {})}
+
+
+def test_a_node_application_with_a_lock() -> None:
+    server = b"const port = process.env.PORT || 8080\napp.get('/health', f)\napp.listen(port)\n"
+    spec = parse(detect(node({}, {"package-lock.json": b"{}", "server.js": server}), "folder"))
+    assert spec.app == "front-end"
+    assert spec.recipe.base == "debian:bookworm"
+    assert spec.recipe.packages == ("nodejs",)
+    assert spec.recipe.node == "package-lock.json"
+    (web,) = spec.processes
+    assert (web.name, web.command) == ("web", ("node", "server.js", "--fast"))
+    assert (web.port, web.health.path) == (8080, "/health")
+
+
+def test_a_node_application_without_a_lock_gets_a_hint() -> None:
+    text = detect(node({"scripts": {"build": "vite build"}, "engines": {"node": "22"}}), "x")
+    assert "npm install --package-lock-only" in text
+    assert "copied from a stage" in text
+    assert "asks for Node 22" in text
+    spec = parse(text)
+    assert spec.recipe.base == "debian:trixie"
+    assert spec.processes[0].command == ("node", "lib/main.js")
+    assert spec.processes[0].port == 3000
+    assert parse(text.replace('# node = "p', 'node = "p')).recipe.node == "package-lock.json"
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("NODE_ENV=production PORT=1 node .", ("env", "NODE_ENV=production", "PORT=1", "node", ".")),
+        ("next start", ("/app/node_modules/.bin/next", "start")),
+        ("./run.sh 'a b'", ("./run.sh", "a b")),
+        (
+            "A=1 tsc && node x.js",
+            ("env", "A=1", "sh", "-c", "PATH=/app/node_modules/.bin:$PATH; tsc && node x.js"),
+        ),
+    ],
+)
+def test_the_start_script_of_a_node_application(line: str, command: tuple[str, ...]) -> None:
+    assert parse(detect(node({"scripts": {"start": line}}), "x")).processes[0].command == command
+
+
+def test_a_node_program_that_does_not_serve() -> None:
+    files = node({"scripts": {}, "main": 7, "dependencies": []}, {"index.js": b"console.log(1)", "tools/a.py": b""})
+    (main,) = parse(detect(files, "x")).processes
+    assert (main.name, main.command, main.port) == ("main", ("node", "index.js"), None)
+    assert "say here what starts yours" in detect({"package.json": b"[1"}, "x")
+
+
+DOCKERFILE = b"""FROM golang:1.22 AS build
+EXPOSE 1
+CMD ["wrong"]
+FROM scratch
+EXPOSE 8443/tcp 9000
+ENTRYPOINT ["/serve", \\
+  "--verbose"]
+CMD ["--port", "8443"]
+"""
+
+
+def test_a_dockerfile_waits_for_its_turn() -> None:
+    with pytest.raises(InvalidInput, match="Dockerfile, which is not supported yet"):
+        detect({"deploy/Dockerfile": DOCKERFILE, "main.go": b""}, "x")
+
+
+def test_what_a_dockerfile_says_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stelae.spec.initial.later_keys", lambda _: frozenset())
+    text = detect({"deploy/Dockerfile": b"", "Dockerfile": DOCKERFILE}, "Shop")
+    document = tomllib.loads(text)
+    assert document["image"] == {"dockerfile": "Dockerfile"}
+    web = document["process"]["web"]
+    assert (web["command"], web["port"]) == (["/serve", "--verbose", "--port", "8443"], 8443)
+    document = tomllib.loads(detect({"Containerfile": b"FROM x\nCMD serve it\n"}, "Shop"))
+    assert document["process"]["main"]["command"] == ["sh", "-c", "exec serve it"]
+    assert "say here" in detect({"Dockerfile": b'CMD ["a\x00b"'}, "Shop")
 
 
 def test_a_python_repository_with_a_dockerfile_is_python() -> None:
@@ -124,14 +221,15 @@ def test_a_python_repository_with_a_dockerfile_is_python() -> None:
 NAMES = st.one_of(
     st.sampled_from(["pyproject.toml", "requirements.txt", "requirements.lock", "requirements/a.txt", "Procfile",
                      "main.py", "app.py", "manage.py", "a/wsgi.py", "src/a/__main__.py", "uv.lock", "Pipfile",
-                     "setup.py"]),
+                     "setup.py", "package.json", "package-lock.json", "server.js", "Dockerfile", "pylock.toml"]),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10).map(lambda text: text + ".py"),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=10).map(lambda text: f"requirements{text}.txt"),
 )  # fmt: skip
 LINES = st.sampled_from(
     [b"web: x", b"web: $PORT", b"9: 'a", b"w\x00: b", b"web: \x7f\"\\", b"Web: y", b"--hash=sha256:", b"[project]",
      b'name = "\\u0000"', b"name = 1", b'requires-python = ">=3.999"', b"dependencies = 1", b"x = Flask(",
-     b"'/healthz'", b"\xff", b"flask"]
+     b"'/healthz'", b"\xff", b"flask", b'{"scripts": {"start": "A=$x \\u0000"}}', b'{"main": "\\u0085"}',
+     b'{"name": [], "engines": 1, "scripts": {"start": "\'"}, "dependencies": 7}', b"app.listen(99999)", b"port = 80"]
 )  # fmt: skip
 CONTENTS = st.one_of(st.binary(max_size=60), st.lists(LINES, max_size=5).map(b"\n".join))
 
@@ -142,7 +240,7 @@ def test_whatever_the_files_hold_the_text_is_right(files: dict[str, bytes], name
     try:
         text = detect(files, name)
     except InvalidInput:
-        assert not any(path.endswith(".py") for path in files)
+        assert not any(path.endswith(".py") or path == "package.json" for path in files)
         return
     spec = parse(text)
     assert spec.processes

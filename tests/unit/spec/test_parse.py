@@ -6,11 +6,12 @@ import pytest
 
 from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
-from stelae.domain.recipe import Recipe
-from stelae.domain.units import GIB, MIB, MINUTE, SECOND
+from stelae.domain.recipe import Copy, Limits, Recipe, Stage
+from stelae.domain.units import GIB, HOUR, MIB, MINUTE, SECOND
 from stelae.spec.document import parse
 from tests.unit.spec.samples import document, toml
 
+REGISTRY = "oci:registry.example:5000/team/base:12@sha256:" + "0" * 64
 ROOT = Path(__file__).parents[3]
 
 
@@ -35,7 +36,20 @@ def test_every_key_arrives_where_it_belongs() -> None:
         base="debian:bookworm",
         packages=("python3", "libpq5"),
         python="requirements.lock",
+        files=("app", "migrations"),
         exclude=("docs", "*.md"),
+        copy=(Copy(stage="assets", path="/app/dist", to="/app/static"),),
+        secrets=("pip.conf",),
+        stages=(
+            Stage(
+                name="assets",
+                base="debian:bookworm",
+                packages=("nodejs",),
+                node="package-lock.json",
+                files=("package.json", "web"),
+                run=("node_modules/.bin/esbuild web/main.js --bundle --outfile=dist/main.js",),
+            ),
+        ),
         run=("python3 -m compileall -q app",),
         workdir="/app",
         user="app",
@@ -61,6 +75,12 @@ def test_each_value_overrides_its_default() -> None:
                 {
                     "image.workdir": "/srv/shop",
                     "image.user": "shop_1",
+                    "image.files": [],
+                    "image.limits": {"time": "1h", "memory": "64MiB", "disk": "1GiB"},
+                    "image.copy": [{"from": "one", "path": "/opt/x"}, {"from": "two", "path": "/x", "to": "/y"}],
+                    "image.stage.one": {"secrets": ["a.b"], "workdir": "/w", "python": "uv.lock",
+                                        "base": "oci:/srv/base:v1", "exclude": ["*.md"]},
+                    "image.stage.two": {"base": "scratch", "copy": [{"from": "one", "path": "/x"}]},
                     "process.web.drain": "1m",
                     "process.web.stop": "0s",
                     "process.web.memory": "1GiB",
@@ -78,6 +98,16 @@ def test_each_value_overrides_its_default() -> None:
     )  # fmt: skip
     web, worker = spec.processes
     assert (spec.recipe.workdir, spec.recipe.user) == ("/srv/shop", "shop_1")
+    assert spec.recipe.files == ()
+    assert spec.recipe.limits == Limits(time=HOUR, memory=64 * MIB, disk=GIB)
+    assert spec.recipe.copy == (Copy(stage="one", path="/opt/x", to="/opt/x"), Copy(stage="two", path="/x", to="/y"))
+    assert spec.recipe.stages == (
+        Stage(
+            name="one", base="oci:/srv/base:v1", secrets=("a.b",), workdir="/w", python="uv.lock", exclude=("*.md",)
+        ),
+        Stage(name="two", base="scratch", copy=(Copy(stage="one", path="/x", to="/x"),)),
+    )  # fmt: skip
+    assert spec.recipe.stage("two").base == "scratch"
     assert (web.drain, web.stop, web.memory, web.cpu, web.pids) == (MINUTE, 0, GIB, 1500, 1)
     assert web.health == Health(probe=Probe.HTTP, path="/", interval=5 * SECOND, timeout=SECOND, start=MINUTE)
     assert web.tmpfs == (Tmpfs(path="/srv/shop/cache", size=2 * MIB), Tmpfs(path="/var/tmp", size=MIB))
@@ -85,7 +115,7 @@ def test_each_value_overrides_its_default() -> None:
     assert spec.environments[0].strategy == Strategy(batch=50, min_healthy=0, progress=MINUTE, platform=2 * MINUTE)
 
 
-@pytest.mark.parametrize("base", ["debian:trixie", "oci:images/base:v1", "oci:/srv/base.tar", "scratch"])
+@pytest.mark.parametrize("base", ["debian:trixie", "oci:/images/base:v1", "oci:/srv/base.tar", "scratch", REGISTRY])
 def test_bases(base: str) -> None:
     assert parse(toml(document({"image.base": base}))).recipe.base == base
 

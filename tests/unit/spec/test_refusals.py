@@ -1,5 +1,6 @@
 """Documents that are wrong: each mistake is told, with its path, what was expected and the nearest key."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -65,11 +66,9 @@ def test_the_file_is_named_as_it_was_given() -> None:
     [
         ("job", {"migrate": {"command": ["x"]}}),
         ("image.dockerfile", "Dockerfile"),
-        ("image.node", "package-lock.json"),
-        ("image.python", "uv.lock"),
-        ("image.python", "locks/pylock.toml"),
-        ("image.python", "pylock.prod.toml"),
-        ("image.base", "oci:registry.example/base@sha256:" + "0" * 64),
+        ("image.python", "poetry.lock"),
+        ("image.python", "locks/pdm.lock"),
+        ("image.python", "Pipfile.lock"),
         ("process.web.freeze", True),
         ("process.worker.port", 9000),
         ("env.production.secrets", ["DATABASE_URL"]),
@@ -242,13 +241,100 @@ def test_a_host_may_not_take_the_name_that_another_environment_has_by_default() 
 
 
 def test_packages_need_debian() -> None:
-    (line,) = lines({"image.base": "oci:base", "image.packages": ["python3"], "image.python": "requirements.lock"})
-    assert line == 'stelae.toml: image.packages: expected a base "debian:SUITE", not "oci:base"'
+    (line,) = lines({"image.base": "oci:/base", "image.packages": ["python3"], "image.python": "requirements.lock"})
+    assert line == 'stelae.toml: image.packages: expected a base "debian:SUITE", not "oci:/base"'
 
 
 def test_scratch_installs_nothing() -> None:
     found = lines({"image.base": "scratch", "image.packages": ["python3"], "image.python": "requirements.lock"})
     assert [line.split(": ")[1] for line in found] == ["image.packages", "image.python"]
+    assert lines({"image.base": "scratch", "image.node": "package-lock.json"})[0].endswith("which has no Node")
+
+
+STAGE = {"base": "debian:bookworm", "run": ["make"]}
+COPY = [{"from": "build", "path": "/app/shop"}]
+
+
+def staged(changes: dict[str, Any]) -> list[str]:
+    return lines({"image.stage.build": dict(STAGE), "image.copy": copy.deepcopy(COPY), **changes})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("image.base", "oci:base", "a tag alone may move"),
+        ("image.base", "oci:registry.example/base:1", "a tag alone may move"),
+        ("image.base", "oci:registry.example/base@sha256:12", "a tag alone may move"),
+        ("image.node", "yarn.lock", "expected a file called package-lock.json"),
+        ("image.node", "../package-lock.json", "inside the repository"),
+        ("image.files", ["a", "a"], "listed twice"),
+        ("image.files", "a", "a list of patterns"),
+        ("image.copy", {"from": "build"}, "a list of at most 100 tables"),
+        ("image.secrets", ["A"], "the name of a secret"),
+        ("image.secrets", ["../x"], "the name of a secret"),
+        ("image.limits", "1GiB", "a table of time, memory and disk"),
+        ("image.limits.time", "0s", "a duration above 0"),
+        ("image.limits.memory", "lots", "a size"),
+        ("image.limits.disk", 10, "a size"),
+        ("image.limits.cpu", 1, "unknown key"),
+        ("image.stage", [], "at most 20 tables"),
+        ("image.stage.Build", {"base": "scratch"}, "a name"),
+        ("image.stage.build.base", "ubuntu", "debian:SUITE"),
+        ("image.stage.build.user", "app", "unknown key"),
+        ("image.stage.build.python", "Pipfile", "stelae init says how"),
+        ("image.stage.build.workdir", "/proc/app", "a folder apart from"),
+        ("image.stage.build.limits", {}, "unknown key"),
+    ],
+)
+def test_what_is_wrong_in_an_image_of_stages(path: str, value: object, expected: str) -> None:
+    found = staged({path: value})
+    assert any(path in line and expected in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        ({"path": "/a"}, "image.copy[0].from: missing; expected a name"),
+        (
+            {"from": "buld", "path": "/a"},
+            'image.copy[0].from: expected the name of a stage, got "buld". Did you mean',
+        ),
+        ({"from": "build", "path": "a"}, "image.copy[0].path: expected an absolute path"),
+        ({"from": "build", "path": "/a", "to": "/etc/../b"}, "image.copy[0].to: expected an absolute path"),
+        ({"from": "build", "path": "/proc/x"}, "image.copy[0].path: expected a place apart from /proc"),
+        ({"from": "build", "path": "/x", "to": "/etc/hosts"}, "image.copy[0].to: expected a place apart from"),
+        ({"from": "build", "path": "/a", "owner": "x"}, "image.copy[0].owner: unknown key"),
+        ("build", "image.copy[0]: expected a table with from and path"),
+    ],
+)
+def test_what_is_wrong_in_a_copy(item: object, line: str) -> None:
+    found = staged({"image.copy": [*COPY, item]})
+    assert [one for one in found if one.startswith("stelae.toml: " + line.replace("[0]", "[1]"))], found
+
+
+def test_a_stage_copies_from_those_above_it_only() -> None:
+    later = {"base": "scratch", "copy": [{"from": "build", "path": "/x"}]}
+    parse(toml(document({"image.stage.build": dict(STAGE), "image.stage.later": later,
+                         "image.copy": [{"from": "later", "path": "/x"}]})))  # fmt: skip
+    made = document({"image.stage.later": later, "image.stage.build": dict(STAGE),
+                     "image.copy": [{"from": "later", "path": "/x"}]})  # fmt: skip
+    with pytest.raises(
+        InvalidInput, match=r"image\.stage\.later\.copy\[0\]\.from: expected a stage that stands above"
+    ):
+        parse(toml(made))
+    itself = {"base": "scratch", "copy": [{"from": "build", "path": "/x"}]}
+    assert "stands above" in staged({"image.stage.build": itself})[0]
+
+
+def test_a_stage_that_nothing_is_copied_from_is_a_mistake() -> None:
+    (line,) = lines({"image.stage.build": dict(STAGE)})
+    assert line == "stelae.toml: image.stage.build: nothing is copied from it"
+
+
+def test_secrets_need_a_step_that_reads_them() -> None:
+    (line,) = lines({"image.secrets": ["npmrc"]})
+    assert line.startswith("stelae.toml: image.secrets: expected run, python or node beside it")
+    parse(toml(document({"image.secrets": ["npmrc"], "image.run": ["x"]})))
 
 
 def test_one_mistake_makes_no_second() -> None:

@@ -28,9 +28,13 @@ def keys(part: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from keys(below)
 
 
+def every_key() -> Iterator[tuple[str, dict[str, Any]]]:
+    for part in [schema.SCHEMA, *schema.SCHEMA["$defs"].values()]:
+        yield from keys(part)
+
+
 def all_keys() -> dict[str, dict[str, Any]]:
-    parts = [schema.SCHEMA, *schema.SCHEMA["$defs"].values()]
-    return {name: below for part in parts for name, below in keys(part)}
+    return dict(every_key())
 
 
 def test_the_published_schema_is_the_one_that_is_checked() -> None:
@@ -52,6 +56,8 @@ def test_every_value_of_the_schema_says_what_it_expects() -> None:
 
 def test_every_key_is_in_the_annotated_example() -> None:
     def names(value: object) -> set[str]:
+        if isinstance(value, list):
+            return set[str]().union(*map(names, value))
         if not isinstance(value, dict):
             return set()
         return set(value).union(*(names(below) for below in value.values()))
@@ -70,10 +76,10 @@ def test_the_annotated_example_is_right_and_explains_every_line() -> None:
             assert "  # " in line or match[1] == "kind", line
 
 
-def test_the_small_document_of_the_page_is_right() -> None:
-    block = re.search(r"```toml\n(.*?)```", (DOCS / "spec.md").read_text(), re.DOTALL)
-    assert block is not None
-    assert parse(block[1]).app == "hello"
+def test_the_small_documents_of_the_page_are_right() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "spec.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    assert [parse(block).app for block in blocks] == ["hello", "hello"]
 
 
 @pytest.mark.parametrize("parent", [(), ("image",), ("process", "web"), ("env", "x"), ("env", "x", "strategy")])
@@ -90,7 +96,11 @@ def test_no_key_is_both_known_and_refused(parent: tuple[str, ...]) -> None:
 
 
 def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
-    told = {name: part["default"] for name, part in all_keys().items() if "default" in part}
+    told: dict[str, Any] = {}
+    for name, part in every_key():
+        if "default" in part:
+            same = name not in told or told[name] == part["default"]
+            told[name] = part["default"] if same else {told[name], part["default"]}
     health = process.Health(probe=process.Probe.RUNNING)
     web = process.Process(name="web", command=("x",), health=health)
     base = recipe.Recipe(base="scratch")
@@ -98,9 +108,11 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
     assert told == {
         "workdir": base.workdir,
         "user": base.user,
+        "time": units.format_duration(base.limits.time),
+        "disk": units.format_size(base.limits.disk),
         **{key: units.format_duration(getattr(health, key)) for key in ("interval", "timeout", "start")},
         **{key: units.format_duration(getattr(web, key)) for key in ("drain", "stop")},
-        "memory": units.format_size(web.memory),
+        "memory": {units.format_size(web.memory), units.format_size(base.limits.memory)},
         "pids": web.pids,
         "moves": web.moves.value,
         "kind": env.strategy.kind.value,

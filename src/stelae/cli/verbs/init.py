@@ -9,7 +9,11 @@ import click
 from stelae.cli.common import SPEC, screen, verb
 from stelae.domain.errors import InvalidInput
 
-_READ = ("requirements.lock", "requirements.txt", "pyproject.toml", "Procfile")
+_READ = (
+    "requirements.lock", "requirements.txt", "pyproject.toml", "Procfile", "package.json", "Dockerfile",
+    "Containerfile",
+)  # fmt: skip
+_SOURCES = (".py", ".js", ".mjs", ".cjs", ".ts")
 _LARGEST = 1 << 20
 
 
@@ -43,6 +47,6 @@ def _files(folder: Path) -> dict[str, bytes]:
     for name in listing.stdout.decode("utf-8", "surrogateescape").split("\0"):
         path = folder / name
         if name and path.is_file():
-            wanted = path.suffix == ".py" or name in _READ or path.name.startswith("requirements")
+            wanted = path.suffix in _SOURCES or name in _READ or path.name.startswith("requirements")
             found[name] = path.read_bytes() if wanted and path.stat().st_size <= _LARGEST else b""
     return found
