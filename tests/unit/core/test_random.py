@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -13,7 +14,7 @@ from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.world import Behaviour, World
 from tests.unit.core.fixtures import environment, release
 
-SEEDS = 100
+SEEDS = int(os.environ.get("STELAE_CORE_SEEDS", "100"))
 
 
 def _behaviour(chance: random.Random) -> Behaviour:
