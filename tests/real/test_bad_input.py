@@ -407,7 +407,7 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(shop: Machine) -> None:
     for data in (
         b"POST /v1/sources?repository=x HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nPACK",
         b"POST /v1/deployments HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{",
-        b"GET /v1/logs?environment=tiny/testing&follow=1 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /v1/logs?environment=tiny/testing&follow=true HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET /v1/pi",
     ):
         with socket.socket(socket.AF_UNIX) as raw:

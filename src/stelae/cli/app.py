@@ -10,7 +10,7 @@ import click
 from stelae import __version__
 
 VERBS = (
-    "up", "down", "env", "init", "lock", "build", "deploy", "rollback", "abort", "scale", "status", "history",
+    "up", "down", "env", "init", "lock", "build", "plan", "deploy", "rollback", "abort", "scale", "status", "history",
     "show", "state", "logs", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 

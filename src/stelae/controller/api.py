@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 import anyio
 from starlette.applications import Starlette
@@ -23,15 +23,15 @@ from starlette.routing import Route
 
 from stelae.controller import messages
 from stelae.controller.answers import Lines, OpenStreams, actor, answer, error_answer
-from stelae.controller.contract import Json, Service
+from stelae.controller.contract import Service
+from stelae.controller.openapi import ALL, BYTES_TYPE, JSON_TYPE
+from stelae.controller.operations import Operation
 from stelae.domain.errors import Failed, InvalidInput
 
 MAX_PACK = 1 << 30
 """The largest git pack that is taken, in bytes."""
 
 _M = TypeVar("_M", bound=messages.Message)
-_Call = Callable[[Request], Awaitable[Json]]
-_Open = Callable[[Request], Awaitable[Callable[[], AsyncIterator[Json]]]]
 
 
 def application(service: Service, temporary: Path) -> Starlette:
@@ -39,179 +39,60 @@ def application(service: Service, temporary: Path) -> Starlette:
 
     ``state.streams.end()`` ends its open streams.
     """
-    routes = [
-        *_machine_routes(service),
-        *_source_routes(service, temporary),
-        *_environment_routes(service),
-        *_deployment_routes(service),
-        *_record_routes(service),
-    ]
+    paths: dict[str, dict[str, Operation]] = {}
+    for operation in ALL:
+        paths.setdefault(operation.path, {})[operation.method] = operation
+    routes = [_route(path, methods, service, temporary) for path, methods in paths.items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    app.router.redirect_slashes = False
     app.state.streams = OpenStreams()
     return app
 
 
-def _machine_routes(service: Service) -> list[Route]:
-    async def ping(request: Request) -> Json:
-        _query(request, messages.Nothing)
-        return await service.ping()
+def _route(path: str, methods: dict[str, Operation], service: Service, temporary: Path) -> Route:
+    async def answered(request: Request) -> Response:
+        """The outermost frame of a route: what is raised inside becomes a typed answer."""
+        try:
+            return await _carry_out(methods[request.method], request, service, temporary)
+        except Exception as error:  # noqa: BLE001 - the outermost frame of the API
+            return error_answer(error, request.url.path)
 
-    async def down(request: Request) -> Json:
-        message = await _body(request, messages.App)
-        return await service.down(actor(request), message.app)
-
-    async def start(request: Request) -> Json:
-        message = await _body(request, messages.App)
-        return await service.start(actor(request), message.app)
-
-    async def gc(request: Request) -> Json:
-        message = await _body(request, messages.Collect)
-        return await service.gc(actor(request), message.dry_run)
-
-    return [
-        _get("/v1/ping", ping),
-        _post("/v1/down", down),
-        _post("/v1/start", start),
-        _post("/v1/gc", gc),
-    ]
+    route = Route(path, answered, methods=list(methods))
+    route.methods = set(methods)  # Starlette adds HEAD to GET, which would open streams that nobody reads
+    return route
 
 
-def _source_routes(service: Service, temporary: Path) -> list[Route]:
-    async def missing(request: Request) -> Json:
-        message = await _body(request, messages.Missing)
-        return await service.missing(message.repository, message.objects)
-
-    async def receive(request: Request) -> Json:
-        query = _query(request, messages.RepositoryQuery)
+async def _carry_out(operation: Operation, request: Request, service: Service, temporary: Path) -> Response:
+    message, asks = await _message(operation, request), actor(request)
+    if operation.upload is not None:
+        _typed(request, BYTES_TYPE)
         pack = await _save(request, temporary)
         try:
-            return await service.receive(actor(request), query.repository, pack)
+            return answer(await operation.upload(service, asks, message, pack))
         finally:
             pack.unlink(missing_ok=True)
-
-    async def build(request: Request) -> Callable[[], AsyncIterator[Json]]:
-        message = await _body(request, messages.Build)
-        return partial(service.build, actor(request), message.plain())
-
-    async def lock(request: Request) -> Callable[[], AsyncIterator[Json]]:
-        message = await _body(request, messages.Lock)
-        return partial(service.lock, actor(request), message.plain())
-
-    return [
-        _post("/v1/sources/missing", missing),
-        _post("/v1/sources", receive),
-        _stream("/v1/builds", "POST", build),
-        _stream("/v1/locks", "POST", lock),
-    ]
+    if operation.stream is not None:
+        return Lines(partial(operation.stream, service, asks, message), request.url.path)
+    assert operation.call is not None
+    return answer(await operation.call(service, asks, message))
 
 
-def _environment_routes(service: Service) -> list[Route]:
-    async def apply(request: Request) -> Json:
-        message = await _body(request, messages.Apply)
-        return await service.apply(actor(request), message.plain())
-
-    async def environments(request: Request) -> Json:
-        return await service.environments(_query(request, messages.AppQuery).app)
-
-    async def scale(request: Request) -> Json:
-        message = await _body(request, messages.Scale)
-        return await service.scale(actor(request), message.plain())
-
-    async def status(request: Request) -> Json:
-        return await service.status(_query(request, messages.EnvironmentQuery).environment)
-
-    async def logs(request: Request) -> Callable[[], AsyncIterator[Json]]:
-        query = _query(request, messages.LogsQuery)
-        return partial(service.logs, query.environment, query.instance, query.release, query.process, query.follow)
-
-    return [
-        _post("/v1/environments/apply", apply),
-        _get("/v1/environments", environments),
-        _post("/v1/scales", scale),
-        _get("/v1/status", status),
-        _stream("/v1/logs", "GET", logs),
-    ]
+async def _message(operation: Operation, request: Request) -> messages.Message:
+    """Return what *request* says, from where *operation* takes it; raises InvalidInput."""
+    if operation.place == "query":
+        return _query(request, operation.takes)
+    _query(request, messages.Nothing)
+    if operation.place == "path":
+        return messages.convert(request.path_params, operation.takes)
+    _typed(request, JSON_TYPE)
+    return await _body(request, operation.takes)
 
 
-def _deployment_routes(service: Service) -> list[Route]:
-    async def deploy(request: Request) -> Json:
-        message = await _body(request, messages.Deploy)
-        if message.image and message.release:
-            raise InvalidInput("give an image or a release, not both", where="request")
-        return await service.deploy(actor(request), message.plain())
-
-    async def rollback(request: Request) -> Json:
-        message = await _body(request, messages.Rollback)
-        return await service.rollback(actor(request), message.plain())
-
-    async def abort(request: Request) -> Json:
-        message = await _body(request, messages.Abort)
-        return await service.abort(actor(request), message.plain())
-
-    async def deployment(request: Request) -> Json:
-        return await service.deployment(_deployment_id(request))
-
-    async def watch(request: Request) -> Callable[[], AsyncIterator[Json]]:
-        return partial(service.watch, _deployment_id(request))
-
-    return [
-        _post("/v1/deployments", deploy),
-        _get("/v1/deployments/{id}", deployment),
-        _stream("/v1/deployments/{id}/watch", "GET", watch),
-        _post("/v1/rollbacks", rollback),
-        _post("/v1/aborts", abort),
-    ]
-
-
-def _record_routes(service: Service) -> list[Route]:
-    async def history(request: Request) -> Json:
-        query = _query(request, messages.HistoryQuery)
-        return await service.history(query.environment, query.limit, query.everything)
-
-    async def show(request: Request) -> Json:
-        return await service.show(_query(request, messages.ShowQuery).ref)
-
-    async def state(request: Request) -> Json:
-        query = _query(request, messages.StateQuery)
-        return await service.state(query.at, query.environment)
-
-    async def verify(request: Request) -> Json:
-        await _body(request, messages.Nothing)
-        return await service.verify_ledger()
-
-    return [
-        _get("/v1/history", history),
-        _get("/v1/show", show),
-        _get("/v1/state", state),
-        _post("/v1/verify-ledger", verify),
-    ]
-
-
-def _get(path: str, call: _Call) -> Route:
-    return Route(path, partial(_answered, call), methods=["GET"])
-
-
-def _post(path: str, call: _Call) -> Route:
-    return Route(path, partial(_answered, call), methods=["POST"])
-
-
-def _stream(path: str, method: str, open_stream: _Open) -> Route:
-    return Route(path, partial(_streamed, open_stream), methods=[method])
-
-
-async def _answered(call: _Call, request: Request) -> Response:
-    """The outermost frame of a route: what is raised inside becomes a typed answer."""
-    try:
-        return answer(await call(request))
-    except Exception as error:  # noqa: BLE001 - the outermost frame of the API
-        return error_answer(error, request.url.path)
-
-
-async def _streamed(open_stream: _Open, request: Request) -> Response:
-    try:
-        return Lines(await open_stream(request), request.url.path)
-    except Exception as error:  # noqa: BLE001 - the outermost frame of the API
-        return error_answer(error, request.url.path)
+def _typed(request: Request, wanted: str) -> None:
+    """Raise InvalidInput when the body is said to be of another media type than *wanted*."""
+    given = request.headers.get("content-type", wanted)
+    if given.partition(";")[0].strip().lower() != wanted:
+        raise InvalidInput(f"a body of the type {given[:100]!r}; this route takes {wanted}", where="request")
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -219,12 +100,13 @@ async def _no_route(request: Request, error: Exception) -> Response:
     reason = "does not take " + request.method if status == 405 else "is not a route of this API"
     problem = error_answer(InvalidInput(f"{request.url.path[:200]} {reason}", where="request"), "")
     problem.status_code = status
+    if isinstance(error, HTTPException) and error.headers:
+        problem.headers.update(error.headers)  # which methods there are, for a 405
     return problem
 
 
 async def _body(request: Request, kind: type[_M]) -> _M:
     """Return the request's body as a message; raises InvalidInput, also for a body beyond MAX_BODY bytes."""
-    _query(request, messages.Nothing)
     data = bytearray()
     try:
         async for chunk in request.stream():
@@ -238,16 +120,14 @@ async def _body(request: Request, kind: type[_M]) -> _M:
 
 def _query(request: Request, kind: type[_M]) -> _M:
     """Return the request's query as a message; raises InvalidInput, also for a name that comes twice."""
-    pairs = request.query_params.multi_items()
+    try:
+        pairs = parse_qsl(request.url.query, keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError as error:
+        raise InvalidInput("the query is not UTF-8, or too long", where="query") from error
     values = dict(pairs)
     if len(values) != len(pairs):
         raise InvalidInput("a name comes twice", where="query")
     return messages.convert(values, kind)
-
-
-def _deployment_id(request: Request) -> str:
-    _query(request, messages.Nothing)
-    return messages.convert({"id": request.path_params["id"]}, messages.DeploymentPath).id
 
 
 async def _save(request: Request, folder: Path) -> Path:

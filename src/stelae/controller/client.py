@@ -101,7 +101,9 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """Send one request and return the open answer; raises the answer's error."""
         connection = self._connect()
-        headers = {"content-type": "application/json"} if size is None else {"content-length": str(size)}
+        headers = {"content-type": "application/json"}
+        if size is not None:
+            headers = {"content-type": "application/octet-stream", "content-length": str(size)}
         try:
             connection.sock.settimeout(ANSWER_TIMEOUT)
             with contextlib.suppress(BrokenPipeError):  # refused before the body's end: the answer says why
@@ -136,7 +138,7 @@ class Client:
 
 
 def _target(route: str, query: Mapping[str, object]) -> str:
-    values = {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in query.items()}
+    values = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items()}
     return f"{route}?{urlencode(values)}" if values else route
 
 

@@ -48,11 +48,23 @@ class Service(Protocol):
         """``{"environments": [...]}`` as they were applied: ``{"app", "name", "processes", ...}``."""
 
     async def deploy(self, actor: str, request: Json) -> Json:
-        """``{"environment", "image", "release", "strategy", "supersede", "key", "reason"}`` to
-        ``{"deployment", "release", "previous", "image"}``. The same ``key`` gives the same answer."""
+        """``{"environment", "image", "release", "strategy", "supersede", "plan", "key", "reason"}`` to
+        ``{"deployment", "release", "previous", "image"}``. The same ``key`` gives the same answer; with a ``plan``
+        (its index, or None) raises Conflict when something that matters was recorded since."""
 
     async def rollback(self, actor: str, request: Json) -> Json:
-        """``{"environment", "to", "key", "reason"}`` to the same shape as ``deploy``."""
+        """``{"environment", "to", "plan", "key", "reason"}`` to the same shape as ``deploy``."""
+
+    async def plan(self, request: Json) -> Json:
+        """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
+        would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
+        {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "strategy", "steps":
+        [step], "after": step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
+        "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already}``.
+
+        An end is ``{"release", "image", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
+        "serving", "warm"}], "traffic": {release: basis points}}``, where no traffic means equal shares.
+        """
 
     async def abort(self, actor: str, request: Json) -> Json:
         """``{"environment", "reason"}`` to ``{"deployment"}``: the one that is being ended."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stelae.controller import references
+from stelae.controller import plans, references
 from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core import request as asking
@@ -45,8 +45,10 @@ class Deployments:
         newest = _newest(env)
 
         def free() -> None:
-            """Raise Conflict for a rollout that is under way, or for what came while the image was prepared."""
+            """Raise Conflict for a rollout that is under way, or for what came since the plan or while the image was
+            prepared."""
             now = references.environment(self._record.state, env.id)
+            plans.fresh(now, request.get("plan"))
             if now.config != env.config:  # the release has its settings, and its policy was asked
                 raise Conflict(f"{env.id} was changed meanwhile", hint="deploy again")
             if request["supersede"]:
@@ -59,6 +61,7 @@ class Deployments:
                 )
 
         try:
+            plans.fresh(env, request.get("plan"))
             release = self._release(env, request)
             asking.admit(self._record.state, env, release)
             strategy = asking.strategy(env, request["strategy"])
@@ -68,8 +71,7 @@ class Deployments:
             async with self._space.used():  # until it is recorded, nothing says that the image is needed
                 return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, free)
         except StelaeError as refusal:
-            await self._refuse(env, actor, "deploy", refusal)
-            raise
+            raise await self._refused(env, actor, "deploy", refusal) from refusal.__cause__
 
     async def rollback(self, actor: str, request: Json) -> Json:
         """Ask for a return to an earlier release; it supersedes whatever holds the environment."""
@@ -77,12 +79,18 @@ class Deployments:
         done = self._answered(env, DeploymentKind.ROLLBACK, request)
         if done is not None:
             return done
+
+        def fresh() -> None:
+            plans.fresh(references.environment(self._record.state, env.id), request.get("plan"))
+
         try:
+            fresh()
             release = references.release(env, request["to"]) if request["to"] else asking.last_good(env)
-            return await self._request(env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request)
+            return await self._request(
+                env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request, fresh
+            )
         except StelaeError as refusal:
-            await self._refuse(env, actor, "rollback", refusal)
-            raise
+            raise await self._refused(env, actor, "rollback", refusal) from refusal.__cause__
 
     async def abort(self, actor: str, request: Json) -> Json:
         """End the rollout that is under way and go back to the stable release."""
@@ -153,13 +161,16 @@ class Deployments:
             raise InvalidInput("no image and no release is named", hint="name one: --image DIGEST or --release ID")
         return asking.release_of(env, references.image(self._record.state, request["image"]).image)
 
-    async def _refuse(self, env: EnvironmentState, actor: str, request: str, refusal: StelaeError) -> None:
+    async def _refused(self, env: EnvironmentState, actor: str, request: str, error: StelaeError) -> StelaeError:
+        """Record the refusal and return it as it is told."""
+        refusal = await plans.explained(self._record, error)
         event = ev.RequestRefused(request=request, reason=str(refusal))
         await self._record.append([event], actor=actor, environment=env.id)
+        return refusal
 
     async def _request(
         self, env: EnvironmentState, actor: str, release: Release, strategy: Strategy, kind: DeploymentKind,
-        request: Json, check: Callable[[], None] = lambda: None,
+        request: Json, check: Callable[[], None],
     ) -> Json:  # fmt: skip
         await self._platform.prepare(release)
         answer: Json | None = None

@@ -5,8 +5,11 @@ Strict: an unknown field, a wrong type, a text that is too long or not of its fo
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import msgspec
 
@@ -14,6 +17,9 @@ from stelae.domain.errors import InvalidInput
 
 MAX_BODY = 1 << 20
 """The largest JSON body, in bytes."""
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,18})")
+"""An integer of JSON that is no longer than the largest that is taken."""
 
 _FORMS: dict[str, str] = {}
 """What a text of each pattern is, in words."""
@@ -65,6 +71,12 @@ Ref = Annotated[
     str, _form("a commit, image, release, deployment or instance", r"[^\x00-\x20]+", shortest=1, longest=200)
 ]
 Path = Annotated[str, _form("a text without NUL", r"[^\x00]*", longest=4096)]
+OptionalCommit = Annotated[
+    str, _form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
+]
+PlanIndex = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+"""A place in the record: a number that JSON carries exactly everywhere."""
+Spec = Annotated[str, msgspec.Meta(max_length=MAX_BODY)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
@@ -109,7 +121,7 @@ class Lock(Message, frozen=True):
 class Apply(Message, frozen=True):
     """POST /v1/environments/apply"""
 
-    spec: str
+    spec: Spec
     dry_run: bool = False
     environment: OptionalName = ""
 
@@ -122,6 +134,7 @@ class Deploy(Message, frozen=True):
     release: OptionalRelease = ""
     strategy: OptionalName = ""
     supersede: bool = False
+    plan: PlanIndex | None = None
     key: Key = ""
     reason: Text = ""
 
@@ -131,8 +144,25 @@ class Rollback(Message, frozen=True):
 
     environment: EnvironmentRef
     to: OptionalRelease = ""
+    plan: PlanIndex | None = None
     key: Key = ""
     reason: Text = ""
+
+
+class Plan(Message, frozen=True):
+    """POST /v1/plans: a deployment of an image, of a release, or of the image that was built from ``commit`` at
+    ``path``; or a rollback, to ``release`` or the one before. ``spec`` is a stelae.toml whose difference is told too.
+    """
+
+    environment: EnvironmentRef
+    image: OptionalImage = ""
+    release: OptionalRelease = ""
+    commit: OptionalCommit = ""
+    path: Path = ""
+    strategy: OptionalName = ""
+    supersede: bool = False
+    rollback: bool = False
+    spec: Spec = ""
 
 
 class Abort(Message, frozen=True):
@@ -222,19 +252,45 @@ _M = TypeVar("_M", bound=Message)
 def decode(data: bytes, kind: type[_M]) -> _M:
     """Return JSON *data* as a message of *kind*; raises InvalidInput that says what is wrong and where."""
     try:
-        return msgspec.json.decode(data or b"{}", type=kind)
+        message = msgspec.json.decode(data or b"{}", type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(_words(str(error)), where="request") from error
     except RecursionError as error:
         raise InvalidInput("the message is nested too deeply", where="request") from error
+    # What two readers could understand differently is not understood: msgspec takes the last of two equal names.
+    json.loads(data or b"{}", object_pairs_hook=_once)
+    return message
 
 
-def convert(values: dict[str, str], kind: type[_M]) -> _M:
-    """Return the texts of a query as a message of *kind*; raises InvalidInput."""
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"{twice}: the name comes twice", where="request")
+
+
+def convert(values: Mapping[str, str], kind: type[_M]) -> _M:
+    """Return the texts of a query or a path as a message of *kind*; raises InvalidInput."""
     try:
-        return msgspec.convert(values, type=kind, strict=False)
+        return msgspec.convert({name: _value(text, kind, name) for name, text in values.items()}, type=kind)
     except msgspec.ValidationError as error:
         raise InvalidInput(_words(str(error)), where="query") from error
+
+
+def _value(text: str, kind: type[Message], name: str) -> object:
+    """Return *text* as the value that it is the JSON of, where *kind* has no text there."""
+    if _NUMBER.fullmatch(text) and name in _of(kind, int):
+        return int(text)
+    if text in ("true", "false") and name in _of(kind, bool):
+        return text == "true"
+    return text
+
+
+@cache
+def _of(kind: type[Message], value: type) -> frozenset[str]:
+    """The names of the fields of *kind* that hold a *value*."""
+    hints = get_type_hints(kind)
+    return frozenset(name for name, hint in hints.items() if hint is value)
 
 
 _PLAIN = {

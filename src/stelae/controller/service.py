@@ -12,6 +12,7 @@ from stelae import __version__
 from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
+from stelae.controller.plans import Plans
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.storage import Storage
@@ -22,7 +23,7 @@ class ControllerService:
 
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
-        storage: Storage, http_port: int,
+        plans: Plans, storage: Storage, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -31,6 +32,7 @@ class ControllerService:
         self.rollback = deployments.rollback
         self.abort = deployments.abort
         self.scale = deployments.scale
+        self.plan = plans.plan
         self.apply = environments.apply
         self.down = environments.down
         self.start = environments.start

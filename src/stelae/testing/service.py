@@ -24,6 +24,7 @@ NEXT_IMAGE = "sha256:" + "51e8c07d91f2" + "0" * 52
 RELEASE = "r-7k2m9q" + "0" * 46
 NEXT_RELEASE = "r-c04xvt" + "0" * 46
 COMMIT = "3f9c1e2" + "0" * 33
+NEXT_COMMIT = "8d1f0aa" + "0" * 33
 
 
 def row(**changes: Any) -> Json:
@@ -68,6 +69,36 @@ def deployment(**changes: Any) -> Json:
     } | changes
 
 
+def plan(**changes: Any) -> Json:
+    """Return a plan that nothing speaks against, with *changes*."""
+    return {
+        "environment": "guestbook/production",
+        "index": 118,
+        "kind": "deploy",
+        "from": {"release": RELEASE, "image": IMAGE, "commit": COMMIT, "subject": "Sort entries by date"},
+        "to": {"release": NEXT_RELEASE, "image": NEXT_IMAGE, "commit": NEXT_COMMIT, "subject": "Add export"},
+        "processes": {"web": {"now": 2, "then": 2}, "worker": {"now": 0, "then": 1}},
+        "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
+        "strategy": "rolling",
+        "steps": [
+            {"holds": [_held(RELEASE, "web", 2), _held(NEXT_RELEASE, "web", 1)], "traffic": {}},
+            {"holds": [_held(RELEASE, "web", 1, 1), _held(NEXT_RELEASE, "web", 2)], "traffic": {}},
+        ],
+        "after": {"holds": [_held(NEXT_RELEASE, "web", 2), _held(RELEASE, "web", 0, 2)], "traffic": {}},
+        "warm": {RELEASE: NOON + 600_000_000},
+        "nothing": False,
+        "promote_from": "staging",
+        "hosts": ["guestbook.localhost"],
+        "rollout": None,
+        "refusal": None,
+        "spec": [],
+    } | changes
+
+
+def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
+    return {"release": release, "process": process, "serving": serving, "warm": warm}
+
+
 _DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE}
 
 ANSWERS: dict[str, Any] = {
@@ -97,6 +128,7 @@ ANSWERS: dict[str, Any] = {
     "environments": {"environments": [{"app": "guestbook", "name": "production", "processes": {"web": 3}}]},
     "deploy": _DEPLOYED,
     "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
+    "plan": plan(),
     "abort": {"deployment": "d-7"},
     "scale": {"environment": "guestbook/production", "processes": {"web": 5}},
     "deployment": deployment(),
@@ -216,6 +248,10 @@ class FakeService:
     async def rollback(self, actor: str, request: Json) -> Json:
         """Answer as set."""
         return await self._answer("rollback", actor, request)
+
+    async def plan(self, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("plan", request)
 
     async def abort(self, actor: str, request: Json) -> Json:
         """Answer as set."""

@@ -37,7 +37,7 @@ def last_call(service: FakeService) -> tuple[str, tuple[Any, ...]]:
         ("/v1/deployments/d-7", {}, "deployment", ("d-7",)),
         ("/v1/status", {"environment": ENV}, "status", (ENV,)),
         ("/v1/status", {}, "status", ("",)),
-        ("/v1/history", {"environment": "", "limit": 7, "everything": 1}, "history", ("", 7, True)),
+        ("/v1/history", {"environment": "", "limit": 7, "everything": True}, "history", ("", 7, True)),
         ("/v1/show", {"ref": "r-7k"}, "show", ("r-7k",)),
         ("/v1/state", {"at": 5, "environment": ""}, "state", (5, "")),
     ],
@@ -59,11 +59,18 @@ def test_get(
         ),
         (
             "/v1/deployments", DEPLOY, "deploy",
-            (ME, DEPLOY | {"release": "", "strategy": "", "supersede": False}),
+            (ME, DEPLOY | {"release": "", "strategy": "", "supersede": False, "plan": None}),
         ),
         (
             "/v1/rollbacks", {"environment": ENV}, "rollback",
-            (ME, {"environment": ENV, "to": "", "key": "", "reason": ""}),
+            (ME, {"environment": ENV, "to": "", "plan": None, "key": "", "reason": ""}),
+        ),
+        (
+            "/v1/plans", {"environment": ENV, "rollback": True}, "plan",
+            ({
+                "environment": ENV, "image": "", "release": "", "commit": "", "path": "", "strategy": "",
+                "supersede": False, "rollback": True, "spec": "",
+            },),
         ),
         ("/v1/aborts", {"environment": ENV}, "abort", (ME, {"environment": ENV, "reason": ""})),
         (

@@ -78,7 +78,7 @@ def stelae(
     monkeypatch.setenv("STELAE_RUN", str(installation.run))
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    for module in ("watch", "verbs.status", "verbs.state"):
+    for module in ("watch", "verbs.plan", "verbs.status", "verbs.state"):
         monkeypatch.setattr(f"stelae.cli.{module}.now", lambda: NOON)
 
     def run(*arguments: str) -> Ran:

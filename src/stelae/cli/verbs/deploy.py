@@ -19,6 +19,9 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @click.option("--image", default="", metavar="DIGEST", help="Deploy an image that was built before.")
 @click.option("--release", default="", metavar="RELEASE", help="Deploy a release that was deployed here before.")
 @click.option("--strategy", type=click.Choice(STRATEGIES), help="Another strategy than the environment's.")
+@click.option(
+    "--plan", type=click.IntRange(min=0), metavar="N", help="Only if the environment is as that plan saw it."
+)
 @click.option("--supersede", is_flag=True, help="Replace the deployment that holds the environment.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is; not admitted everywhere.")
@@ -26,8 +29,8 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @app_option
 @verb
 def command(
-    env: str, ref: str, image: str, release: str, strategy: str | None, supersede: bool, detach: bool, dirty: bool,
-    reason: str, app: str,
+    env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, supersede: bool,
+    detach: bool, dirty: bool, reason: str, app: str,
 ) -> int:  # fmt: skip
     """Move ENV to a new release: of the image that HEAD builds to, or of what an option names."""
     from stelae.cli.source import build
@@ -35,13 +38,17 @@ def command(
 
     if sum(map(bool, (ref, image, release, dirty))) > 1:
         raise InvalidInput("--ref, --image, --release and --dirty exclude each other")
+    if plan is not None and not (image or release):
+        raise InvalidInput(
+            "a plan is of one image or release; name it", hint="use the command that stelae plan printed"
+        )
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
         image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty)["image"]
     request = {
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",
-        "supersede": supersede, "key": uuid.uuid4().hex, "reason": reason,
+        "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason,
     }  # fmt: skip
     begun = controller.post("/v1/deployments", request, again=True)
     return carry_out(controller, out, begun, environment, detach=detach)

@@ -21,7 +21,7 @@ def command(env: str, limit: int, everything: bool, app: str) -> None:
     """
     out = screen()
     name = environment_name(env, app) if env else ""
-    answer = client().get("/v1/history", environment=name, limit=limit, everything=int(everything))
+    answer = client().get("/v1/history", environment=name, limit=limit, everything=everything)
     out.result(answer)
     events = answer["events"]
     if not events:

@@ -12,11 +12,14 @@ from stelae.cli.common import app_option, client, environment_name, screen, verb
 @click.command("rollback", short_help="Go back to the release before, or to the one named.")
 @click.argument("env", metavar="ENV")
 @click.option("--to", default="", metavar="RELEASE", help="The release to go back to (default: the one before).")
+@click.option(
+    "--plan", type=click.IntRange(min=0), metavar="N", help="Only if the environment is as that plan saw it."
+)
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
 @app_option
 @verb
-def command(env: str, to: str, detach: bool, reason: str, app: str) -> int:
+def command(env: str, to: str, plan: int | None, detach: bool, reason: str, app: str) -> int:
     """Bring ENV back to a release that was stable there: its image and its settings.
 
     A rollback always gets in: it supersedes what holds the environment.
@@ -25,6 +28,6 @@ def command(env: str, to: str, detach: bool, reason: str, app: str) -> int:
 
     environment = environment_name(env, app)
     out, controller = screen(), client()
-    request = {"environment": environment, "to": to, "key": uuid.uuid4().hex, "reason": reason}
+    request = {"environment": environment, "to": to, "plan": plan, "key": uuid.uuid4().hex, "reason": reason}
     begun = controller.post("/v1/rollbacks", request, again=True)
     return carry_out(controller, out, begun, environment, detach=detach)

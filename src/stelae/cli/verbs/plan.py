@@ -1,0 +1,203 @@
+"""``stelae plan``: what a deployment or a rollback would change, without doing or recording anything."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from stelae.cli.common import SPEC, app_option, client, environment_name, screen, verb
+from stelae.cli.screen import Screen
+from stelae.cli.verbs.deploy import STRATEGIES
+from stelae.cli.words import percent, short_commit, short_digest, short_release, span
+from stelae.controller.client import Json
+from stelae.domain.errors import InvalidInput
+from stelae.system.clock import now
+
+
+@click.command("plan", short_help="Show what a deployment or a rollback would change.")
+@click.argument("env", metavar="ENV")
+@click.option(
+    "--ref", default="", metavar="REF", help="Of the image that was built from this commit (default: HEAD)."
+)
+@click.option("--image", default="", metavar="DIGEST", help="Of an image.")
+@click.option("--release", default="", metavar="RELEASE", help="Of a release that was deployed here before.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="Another strategy than the environment's.")
+@click.option("--supersede", is_flag=True, help="Replace the deployment that holds the environment.")
+@click.option("--rollback", is_flag=True, help="Plan a rollback, to the release before or the one of --to.")
+@click.option("--to", default="", metavar="RELEASE", help="The release to go back to.")
+@click.option(
+    "-f", "--file", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help=f"Show also what applying this {SPEC} would change (default: that here, if it is of the app).",
+)  # fmt: skip
+@app_option
+@verb
+def command(
+    env: str, ref: str, image: str, release: str, strategy: str | None, supersede: bool, rollback: bool, to: str,
+    file: Path | None, app: str,
+) -> int:  # fmt: skip
+    """Show what deploying to ENV would change now: release, commit, settings, instances, and each step on the way.
+
+    Nothing is done and nothing is recorded. The plan has a number: given to deploy or rollback with --plan, it makes
+    them do what was shown or, when something came in between, nothing (exit code 4). The exit code is the one that
+    the deployment would be refused with now, else 0.
+    """
+    if sum(map(bool, (ref, image, release, rollback))) > 1 or (to and not rollback):
+        raise InvalidInput("--ref, --image, --release and --rollback exclude each other; --to is for --rollback")
+    environment = environment_name(env, app)
+    source = {} if image or release or rollback else _commit(ref or "HEAD")
+    request = {
+        "environment": environment, "image": image, "release": release or to, "strategy": strategy or "",
+        "supersede": supersede, "rollback": rollback, "spec": _spec(environment, file), **source,
+    }  # fmt: skip
+    out = screen()
+    answer = client().post("/v1/plans", request)
+    words = _command(env, app, answer, request)
+    for line in lines(answer):
+        out.line("  " + line)
+    _verdict(out, answer, words)
+    out.result({**answer, "command": words})
+    return int(answer["refusal"]["exit"]) if answer["refusal"] else 0
+
+
+def _commit(ref: str) -> Json:
+    from stelae.build import client_git
+
+    found = client_git.describe(Path.cwd(), ref)
+    client_git.refuse_dirty(found)
+    return {"commit": found.commit, "path": found.path}
+
+
+def _spec(environment: str, file: Path | None) -> str:
+    """Return the text of *file*; without one that of stelae.toml here, when it has this environment."""
+    import tomllib
+
+    try:
+        text = (file or Path(SPEC)).read_text("utf-8")
+        if file is None:
+            document = tomllib.loads(text)
+            app, _, name = environment.partition("/")
+            return text if document["app"]["name"] == app and name in document["env"] else ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if file is None:
+            return ""  # a plan needs no stelae.toml; whoever applies it is told what is wrong with it
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidInput(str(reason), where=str(file)) from error
+    return text
+
+
+def _command(env: str, app: str, plan: Json, request: Json) -> str:
+    """Return the command that does what was planned, or nothing."""
+    words = ["stelae", plan["kind"], env, *(["--app", app] if app else [])]
+    if plan["kind"] == "rollback":
+        words += ["--to", plan["to"]["release"]]
+    elif request["release"]:
+        words += ["--release", plan["to"]["release"]]
+    else:
+        words += ["--image", plan["to"]["image"]]
+    if request["strategy"]:
+        words += ["--strategy", request["strategy"]]
+    if request["supersede"]:
+        words.append("--supersede")
+    return shlex.join([*words, "--plan", str(plan["index"])])
+
+
+def lines(plan: Json) -> Iterator[str]:
+    """Yield what a person reads of *plan*."""
+    app, _, name = plan["environment"].partition("/")
+    old, new = plan["from"] or {"release": "", "image": "", "commit": "", "subject": ""}, plan["to"]
+    image = short_digest(new["image"])
+    if old["image"] != new["image"]:
+        image = f"{short_digest(old['image'])} -> {image}"
+    yield (
+        f"plan {plan['index']}   {app} {name}   {short_release(old['release'])} -> {short_release(new['release'])}"
+        f"   image {image}"
+    )
+    rows = [
+        ("commit", _commits(old, new)),
+        ("settings", ", ".join(f"{item['name']} {item['change']}" for item in plan["settings"])),
+        ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
+        ("hosts", ", ".join(plan["hosts"])),
+        ("policy", _policy(plan)),
+        ("under way", _under_way(plan["rollout"])),
+        *_steps(plan),
+        *_differences(plan["spec"]),
+    ]
+    for label, text in rows:
+        if text:
+            yield f"  {label:<10} {text}"
+
+
+def _commits(old: Json, new: Json) -> str:
+    ends = [f'{short_commit(end["commit"])} "{end["subject"]}"' for end in (old, new) if end["commit"]]
+    return " -> ".join(ends if old["commit"] != new["commit"] else ends[-1:])
+
+
+def _count(name: str, count: Json) -> str:
+    then = count["then"]
+    return f"{name} {then}" if count["now"] == then else f"{name} {count['now']} -> {then}"
+
+
+def _policy(plan: Json) -> str:
+    refusal = plan["refusal"]
+    if refusal and refusal["kind"] == "refused":
+        return "no"
+    return f"ok, verified in {plan['promote_from']}" if plan["promote_from"] and plan["kind"] == "deploy" else ""
+
+
+def _under_way(rollout: Json | None) -> str:
+    if rollout is None:
+        return ""
+    return (
+        f"{rollout['deployment']} of {rollout['actor']}, {rollout['strategy']} to "
+        f"{short_release(rollout['candidate'])}, step {min(rollout['step'], rollout['steps'])} of {rollout['steps']}"
+    )
+
+
+def _steps(plan: Json) -> Iterator[tuple[str, str]]:
+    if plan["nothing"]:
+        return
+    for number, step in enumerate(plan["steps"], 1):
+        label = str(plan["strategy"]) if number == 1 else ""
+        yield label, f"{number}  {_step(step)}"
+    at = now()
+    warm = [f"{short_release(name)} stays warm for {span(until - at)}" for name, until in plan["warm"].items()]
+    serving = {**plan["after"], "holds": [held for held in plan["after"]["holds"] if held["serving"]]}
+    yield "", "; ".join([f"then  {_step(serving)}", *warm])
+
+
+def _step(step: Json) -> str:
+    """Say what a step holds: each release with its processes, and its share where the traffic is not equal."""
+    found: dict[str, list[str]] = {}
+    for held in step["holds"]:
+        warm = f"{held['warm']} warm" if held["warm"] else ""
+        serving = str(held["serving"]) if held["serving"] or not warm else ""
+        found.setdefault(held["release"], []).append(f"{held['process']} {' + '.join(filter(None, (serving, warm)))}")
+    parts = []
+    for release, counts in found.items():
+        share = f" at {percent(step['traffic'][release])}" if release in step["traffic"] else ""
+        parts.append(f"{short_release(release)} {', '.join(counts)}{share}")
+    return " · ".join(parts) or "nothing"
+
+
+def _differences(spec: list[Json]) -> Iterator[tuple[str, str]]:
+    """What the file says and the environment does not: a deployment does not apply it."""
+    for number, change in enumerate(spec):
+        words = f"{change['path']}: {change['old'] or 'nothing'} -> {change['new'] or 'nothing'}"
+        yield "to apply" if number == 0 else "", words
+
+
+def _verdict(out: Screen, plan: Json, words: str) -> None:
+    """Say last what can be done."""
+    if plan["spec"]:
+        out.line(f"  {SPEC} says more than is applied; first: stelae env apply, then plan again")
+    if plan["refusal"]:
+        out.line(f"  it would not be done now: {plan['refusal']['message']}", "yellow")
+        for line in plan["refusal"]["hint"].splitlines():
+            out.line(f"    {line}")
+    elif plan["nothing"]:
+        out.line(f"  nothing would change: {short_release(plan['to']['release'])} serves already")
+    else:
+        out.line(f"  do it: {words}")

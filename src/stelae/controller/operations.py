@@ -1,0 +1,199 @@
+"""The operations of the API, in one table: its routes and its description are both made of it.
+
+A new route is a row here, a message in ``messages.py`` for what it takes, and a shape in ``shapes.py`` for what it
+answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stelae.controller import messages as m
+from stelae.controller import shapes
+from stelae.controller.contract import Json, Service
+
+_M = TypeVar("_M", bound=m.Message)
+_Answer = Callable[[Service, str, Any], Awaitable[Json]]
+_Lines = Callable[[Service, str, Any], AsyncIterator[Json]]
+_Upload = Callable[[Service, str, Any, Path], Awaitable[Json]]
+
+REFUSED, CONFLICT = 403, 409
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path. One of ``call``, ``stream`` and ``upload`` carries it out, for the actor who asks.
+
+    ``takes`` is the message that comes in the path where this has a ``{name}``, in the body of a POST, and else in
+    the query (also beside an upload). ``answers`` and ``progress`` are shapes. ``also`` are statuses that only some
+    operations answer with.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    takes: type[m.Message]
+    answers: Any
+    progress: Any = None
+    also: tuple[int, ...] = ()
+    call: _Answer | None = None
+    stream: _Lines | None = None
+    upload: _Upload | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the message is: ``path``, ``query`` or ``body``."""
+        if "{" in self.path:
+            return "path"
+        return "query" if self.method == "GET" or self.upload else "body"
+
+
+def _get(
+    name: str, path: str, takes: type[_M], answers: Any, summary: str, call: Callable[[Service, _M], Awaitable[Json]]
+) -> Operation:
+    return Operation(
+        name=name, method="GET", path=path, summary=summary, takes=takes, answers=answers,
+        call=lambda service, _, message: call(service, message),
+    )  # fmt: skip
+
+
+def _post(
+    name: str, path: str, takes: type[_M], answers: Any, summary: str,
+    call: Callable[[Service, str, _M], Awaitable[Json]], also: tuple[int, ...] = (),
+) -> Operation:  # fmt: skip
+    return Operation(
+        name=name, method="POST", path=path, summary=summary, takes=takes, answers=answers, call=call, also=also
+    )
+
+
+def _stream(
+    name: str, method: str, path: str, takes: type[_M], progress: Any, answers: Any, summary: str,
+    stream: Callable[[Service, str, _M], AsyncIterator[Json]],
+) -> Operation:  # fmt: skip
+    return Operation(
+        name=name, method=method, path=path, summary=summary, takes=takes, answers=answers, progress=progress,
+        stream=stream,
+    )  # fmt: skip
+
+
+def _upload(
+    name: str, path: str, takes: type[_M], answers: Any, summary: str,
+    upload: Callable[[Service, str, _M, Path], Awaitable[Json]],
+) -> Operation:  # fmt: skip
+    return Operation(
+        name=name, method="POST", path=path, summary=summary, takes=takes, answers=answers, upload=upload
+    )
+
+
+_MACHINE = (
+    _get("ping", "/v1/ping", m.Nothing, shapes.Ping, "Say who answers.", lambda s, _: s.ping()),
+    _post(
+        "down", "/v1/down", m.App, shapes.Stopped, "Take the environments of an app down, and wait until they are.",
+        lambda s, actor, asked: s.down(actor, asked.app),
+    ),
+    _post(
+        "start", "/v1/start", m.App, shapes.Started, "Serve again what was taken down.",
+        lambda s, actor, asked: s.start(actor, asked.app),
+    ),
+    _post(
+        "gc", "/v1/gc", m.Collect, shapes.Removed, "Remove what nothing needs any more.",
+        lambda s, actor, asked: s.gc(actor, asked.dry_run),
+    ),
+)  # fmt: skip
+
+_SOURCES = (
+    _post(
+        "missing", "/v1/sources/missing", m.Missing, shapes.Lacking, "Say which git objects are not here yet.",
+        lambda s, _, asked: s.missing(asked.repository, asked.objects),
+    ),
+    _upload(
+        "receive", "/v1/sources", m.RepositoryQuery, shapes.Received, "Take a git pack.",
+        lambda s, actor, asked, pack: s.receive(actor, asked.repository, pack),
+    ),
+    _stream(
+        "build", "POST", "/v1/builds", m.Build, shapes.Text, shapes.Built, "Build a commit.",
+        lambda s, actor, asked: s.build(actor, asked.plain()),
+    ),
+    _stream(
+        "lock", "POST", "/v1/locks", m.Lock, shapes.Text, shapes.Locked, "Pin what a commit needs.",
+        lambda s, actor, asked: s.lock(actor, asked.plain()),
+    ),
+)  # fmt: skip
+
+_ENVIRONMENTS = (
+    _post(
+        "apply", "/v1/environments/apply", m.Apply, shapes.Applied, "Make environments what a stelae.toml says.",
+        lambda s, actor, asked: s.apply(actor, asked.plain()),
+    ),
+    _get(
+        "environments", "/v1/environments", m.AppQuery, shapes.Environments,
+        "Show the environments as they were applied.", lambda s, asked: s.environments(asked.app),
+    ),
+    _post(
+        "scale", "/v1/scales", m.Scale, shapes.Scaled, "Set how many instances processes have.",
+        lambda s, actor, asked: s.scale(actor, asked.plain()),
+    ),
+    _get(
+        "status", "/v1/status", m.EnvironmentQuery, shapes.Status, "Show where things stand.",
+        lambda s, asked: s.status(asked.environment),
+    ),
+    _stream(
+        "logs", "GET", "/v1/logs", m.LogsQuery, shapes.LogLine, shapes.Empty, "Show what instances wrote.",
+        lambda s, _, asked: s.logs(
+            asked.environment, asked.instance, asked.release, asked.process, asked.follow
+        ),
+    ),
+)  # fmt: skip
+
+_DEPLOYMENTS = (
+    _post(
+        "plan", "/v1/plans", m.Plan, shapes.Planned, "Show what a deployment or a rollback would change.",
+        lambda s, _, asked: s.plan(asked.plain()),
+    ),
+    _post(
+        "deploy", "/v1/deployments", m.Deploy, shapes.Deployed, "Move an environment to an image or a release.",
+        lambda s, actor, asked: s.deploy(actor, asked.plain()), also=(REFUSED, CONFLICT),
+    ),
+    _get(
+        "deployment", "/v1/deployments/{id}", m.DeploymentPath, shapes.Deployment, "Show a deployment.",
+        lambda s, asked: s.deployment(asked.id),
+    ),
+    _stream(
+        "watch", "GET", "/v1/deployments/{id}/watch", m.DeploymentPath, shapes.Progress, shapes.Deployment,
+        "Follow a deployment to its end.", lambda s, _, asked: s.watch(asked.id),
+    ),
+    _post(
+        "rollback", "/v1/rollbacks", m.Rollback, shapes.Deployed, "Go back to an earlier release.",
+        lambda s, actor, asked: s.rollback(actor, asked.plain()), also=(REFUSED, CONFLICT),
+    ),
+    _post(
+        "abort", "/v1/aborts", m.Abort, shapes.Aborted, "End the deployment that is under way, and go back.",
+        lambda s, actor, asked: s.abort(actor, asked.plain()), also=(CONFLICT,),
+    ),
+)  # fmt: skip
+
+_RECORD = (
+    _get(
+        "history", "/v1/history", m.HistoryQuery, shapes.History, "Show what happened.",
+        lambda s, asked: s.history(asked.environment, asked.limit, asked.everything),
+    ),
+    _get(
+        "show", "/v1/show", m.ShowQuery, shapes.Shown, "Show what a reference names.",
+        lambda s, asked: s.show(asked.ref),
+    ),
+    _get(
+        "state", "/v1/state", m.StateQuery, shapes.State, "Show what ran at a time.",
+        lambda s, asked: s.state(asked.at, asked.environment),
+    ),
+    _post(
+        "verify_ledger", "/v1/verify-ledger", m.Nothing, shapes.Head, "Check the whole record.",
+        lambda s, _, asked: s.verify_ledger(),
+    ),
+)  # fmt: skip
+
+OPERATIONS = (*_MACHINE, *_SOURCES, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
+"""All of them, but the description itself."""

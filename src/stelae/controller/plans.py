@@ -1,0 +1,204 @@
+"""Plans: what a deployment or a rollback would change, and whether that still holds when it is asked for.
+
+Planning records nothing, not even a refusal. A plan has an index: a request that names it is carried out only while
+nothing that matters for the environment was recorded since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.controller import references, views
+from stelae.controller.environments import Environments
+from stelae.controller.record import Record
+from stelae.controller.sentences import sentence
+from stelae.core import request as asking
+from stelae.core.fold import revises
+from stelae.core.plan import Plan, plan
+from stelae.domain.allocation import Allocation
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
+from stelae.domain.event import Recorded
+from stelae.domain.image import Source
+from stelae.domain.release import Release
+from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
+from stelae.domain.units import Instant
+
+Json = dict[str, Any]
+
+TOLD = 5
+"""How many of the events that made a plan stale are told, the newest ones."""
+
+
+class Stale(Conflict):
+    """An environment is not as it was when the plan *index* was made; ``explained`` says what happened."""
+
+    def __init__(self, env: EnvironmentState, index: int) -> None:
+        _, _, name = env.id.partition("/")
+        super().__init__(
+            f"plan {index} of {env.id} is stale" if index < env.revision else f"{env.id} has no plan {index}",
+            hint=f"nothing was done; look again: stelae plan {name}",
+        )
+        self.environment = env.id
+        self.index = index
+
+
+def fresh(env: EnvironmentState, index: int | None) -> None:
+    """Raise Stale when something that matters for *env* was recorded since the plan *index*; None is no plan."""
+    if index is not None and index != env.revision:
+        raise Stale(env, index)
+
+
+async def explained(record: Record, error: StelaeError) -> StelaeError:
+    """Return *error*; a stale plan's with what happened since, who did it and when."""
+    if not isinstance(error, Stale):
+        return error
+    stale = error
+
+    def read() -> list[Recorded]:
+        since = record.ledger.read(stale.index + 1)
+        return [item for item in since if item.environment == stale.environment and revises(item.event)]
+
+    found = await to_thread.run_sync(read)
+    if not found:
+        return stale
+    newest = found[-1]
+    message = f"{stale.message}: since then {newest.actor}: {sentence(newest.event)}"
+    more = [f"{len(found) - TOLD} more before"] if len(found) > TOLD else []
+    lines = [f"{_time(item.at)}  {item.actor}: {sentence(item.event)}" for item in found[-TOLD:]]
+    return Conflict(message, hint=stale.hint, details=(*more, *lines))
+
+
+class Plans:
+    """Answers what would change."""
+
+    def __init__(self, record: Record, environments: Environments, clock: Callable[[], Instant]) -> None:
+        self._record = record
+        self._environments = environments
+        self._clock = clock
+
+    async def plan(self, request: Json) -> Json:
+        """See ``Service.plan``."""
+        state = self._record.state
+        env = references.environment(state, request["environment"])
+        rollback = request["rollback"]
+        release = _back(env, request) if rollback else _release(state, env, request)
+        strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
+        kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
+        found = plan(env, release, strategy, kind, self._clock())
+        refusal = None if rollback else self._refusal(env, release, supersede=request["supersede"])
+        return {
+            **plan_view(state, found, request["commit"]),
+            "promote_from": asking.config(env).promote_from,
+            "hosts": list(asking.config(env).routed_hosts),
+            "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
+            "refusal": _told(refusal) if refusal else None,
+            "spec": await self._spec(env.id, request["spec"]),
+        }
+
+    def _refusal(self, env: EnvironmentState, release: Release, *, supersede: bool) -> StelaeError | None:
+        """What a deployment would be refused with now."""
+        try:
+            asking.admit(self._record.state, env, release)
+            if not supersede:
+                asking.free(env)
+            if not self._record.ledger.room():
+                return Failed("the disk is nearly full", hint="make room: stelae gc")
+        except StelaeError as error:
+            return error
+        return None
+
+    async def _spec(self, environment: EnvironmentId, spec: str) -> list[Json]:
+        """What applying *spec* would change in *environment*."""
+        if not spec:
+            return []
+        _, _, name = environment.partition("/")
+        request = {"spec": spec, "dry_run": True, "environment": name}
+        changes = (await self._environments.apply("", request))["changes"]
+        if any(change["environment"] != environment for change in changes):
+            raise InvalidInput(f"this stelae.toml is not of the app of {environment}")
+        return [{key: change[key] for key in ("path", "old", "new")} for change in changes]
+
+
+def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
+    """Return *found* as a JSON value; settings by name only. *commit* is that which the image was asked for by."""
+    return {
+        "environment": found.environment,
+        "index": found.index,
+        "kind": found.kind,
+        "from": _end(state, found.previous) if found.previous else None,
+        "to": _end(state, found.release, commit),
+        "processes": {name: {"now": count.now, "then": count.then} for name, count in found.counts.items()},
+        "settings": [{"name": name, "change": change} for name, change in found.settings.items()],
+        "strategy": found.strategy.kind,
+        "steps": [_step(held) for held in found.steps],
+        "after": _step(found.after),
+        "warm": dict(found.warm),
+        "nothing": found.nothing,
+    }
+
+
+def _step(held: Allocation) -> Json:
+    return {
+        "holds": [
+            {"release": item.release, "process": item.process, "serving": item.serving, "warm": item.warm}
+            for item in held.holdings
+        ],
+        "traffic": dict(held.weights),
+    }
+
+
+def _end(state: InstallationState, release: Release, commit: str = "") -> Json:
+    """One end of the way: a release, its image, and the commit that this was built from."""
+    built = state.images.get(release.image)
+    sources = built.sources if built else ()
+    source = next((item for item in sources if item.commit == commit), sources[-1] if sources else Source(commit=""))
+    return {
+        "release": release.id, "image": release.image, "commit": source.commit, "subject": source.subject,
+    }  # fmt: skip
+
+
+def _release(state: InstallationState, env: EnvironmentState, request: Json) -> Release:
+    named = [name for name in ("image", "release", "commit") if request[name]]
+    if len(named) > 1:
+        raise InvalidInput(f"give only one of {' and '.join(named)}", where="request")
+    if request["release"]:
+        return references.release(env, request["release"])
+    if request["commit"]:
+        return asking.release_of(env, _built(state, env, request).image)
+    if not request["image"]:
+        raise InvalidInput("no image, release or commit is named", hint="name one: --image DIGEST or --release ID")
+    return asking.release_of(env, references.image(state, request["image"]).image)
+
+
+def _built(state: InstallationState, env: EnvironmentState, request: Json) -> BuiltImage:
+    """The image that was built last of a commit; to plan it is not built, because that would be recorded."""
+    commit, path, app = request["commit"], request["path"], asking.config(env).app
+    found = [
+        built
+        for built in state.images.values()
+        if built.image.app == app and any((item.commit, item.path) == (commit, path) for item in built.sources)
+    ]
+    if not found:
+        raise InvalidInput(
+            f"no image of {app} was built from commit {commit[:7]}", hint="build it first: stelae build"
+        )
+    return max(found, key=lambda built: built.last_built_at)
+
+
+def _back(env: EnvironmentState, request: Json) -> Release:
+    if request["image"] or request["commit"] or request["strategy"] or request["supersede"]:
+        raise InvalidInput("a rollback takes a release, and nothing else", where="request")
+    return references.release(env, request["release"]) if request["release"] else asking.last_good(env)
+
+
+def _told(error: StelaeError) -> Json:
+    return {"kind": error.kind, "message": str(error), "hint": error.hint, "exit": error.exit_code}
+
+
+def _time(at: Instant) -> str:
+    return datetime.fromtimestamp(at / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,124 @@
+"""Plans: what a deployment or a rollback would do if it were asked for now. Pure, and recorded nowhere.
+
+A plan is made by the functions that carry a deployment out: the request is folded as if it were recorded, and each
+step is the target that the loop would hold there. So what a plan shows is what happens, as long as nobody else moves
+the environment; its ``index`` says whether somebody did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from stelae.core import strategies
+from stelae.core.fold import evolve
+from stelae.core.target import move, target
+from stelae.domain import event as ev
+from stelae.domain.allocation import Allocation
+from stelae.domain.environment import EnvironmentId, Strategy
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
+from stelae.domain.units import Instant
+
+_DEPLOYMENT = "planned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Serving instances of a process: those that the environment should have now, and in the end."""
+
+    now: int
+    then: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would happen. ``index`` is the environment's revision: as long as it stays, the plan holds.
+
+    ``previous`` is the stable release, None for a first deployment. ``steps`` are the allocations of the rollout's
+    path and ``after`` is what is held when it has succeeded; their generations mean nothing. ``settings`` says of
+    each name that differs whether it is ``added``, ``changed`` or ``removed``. ``warm`` is until when each replaced
+    release would stay warm if the rollout ended now. ``nothing`` is true when the release serves already.
+    """
+
+    environment: EnvironmentId
+    index: int
+    kind: DeploymentKind
+    release: Release
+    previous: Release | None
+    strategy: Strategy
+    counts: Mapping[str, Count]
+    settings: Mapping[str, str]
+    steps: tuple[Allocation, ...]
+    after: Allocation
+    warm: Mapping[ReleaseId, Instant]
+    nothing: bool
+
+
+def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant) -> Plan:
+    """Return what a request to move *env* to *release* would do; a rollout that is under way is superseded."""
+    asked = _asked(env, release, strategy, kind, now)
+    done = evolve(asked, ev.RolloutEnded(deployment=_DEPLOYMENT, outcome=Outcome.SUCCEEDED), now)
+    before, after = _held(replace(env, rollout=None, warm={}), now), _held(done, now)
+    previous = env.releases[env.stable] if env.stable else None
+    return Plan(
+        environment=env.id,
+        index=env.revision,
+        kind=kind,
+        release=release,
+        previous=previous,
+        strategy=strategy,
+        counts={
+            name: Count(now=_serving(before, name), then=_serving(after, name)) for name in _names((before, after))
+        },
+        settings=_differences(previous.settings if previous else {}, release.settings),
+        steps=tuple(_path(asked, now)),
+        after=after,
+        warm=done.warm,
+        nothing=env.stable == release.id and env.rollout is None and not env.down,
+    )
+
+
+def _asked(
+    env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant
+) -> EnvironmentState:
+    """The environment once the request is recorded."""
+    if env.rollout is not None:
+        ended = ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED)
+        env = evolve(env, ended, now)
+    requested = ev.DeploymentRequested(
+        deployment=_DEPLOYMENT, deployment_kind=kind, release=release, strategy=strategy
+    )
+    return evolve(env, requested, now)
+
+
+def _path(asked: EnvironmentState, now: Instant) -> Iterable[Allocation]:
+    rollout = asked.rollout
+    assert rollout is not None
+    for step in range(strategies.steps(move(asked, rollout))):
+        yield _held(replace(asked, rollout=replace(rollout, step=step)), now)
+
+
+def _held(env: EnvironmentState, now: Instant) -> Allocation:
+    """What *env* should hold, whatever its instances do at the moment."""
+    return replace(target(replace(env, instances={}, backoff={}), now), generation=0)
+
+
+def _serving(held: Allocation, process: str) -> int:
+    return sum(item.serving for item in held.holdings if item.process == process)
+
+
+def _names(allocations: Iterable[Allocation]) -> list[str]:
+    return sorted({item.process for held in allocations for item in held.holdings})
+
+
+def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for name in sorted({*old, *new}):
+        if name not in old:
+            found[name] = "added"
+        elif name not in new:
+            found[name] = "removed"
+        elif old[name] != new[name]:
+            found[name] = "changed"
+    return found

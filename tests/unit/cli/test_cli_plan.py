@@ -1,0 +1,194 @@
+"""``stelae plan``: what it shows, what it asks, and the command that it prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inline_snapshot import snapshot
+
+from stelae.domain.errors import Conflict
+from stelae.testing.service import IMAGE, NEXT_IMAGE, NEXT_RELEASE, RELEASE, FakeService, plan
+
+Stelae = Callable[..., Any]
+
+
+def asked(service: FakeService, name: str) -> Any:
+    return [arguments for called, arguments in service.calls if called == name][-1]
+
+
+def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
+    ran = stelae("plan", "production", "--image", NEXT_IMAGE)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == snapshot("""\
+  plan 118   guestbook production   r-7k2m9q -> r-c04xvt   image 9b1d02c4aa37 -> 51e8c07d91f2
+    commit     3f9c1e2 "Sort entries by date" -> 8d1f0aa "Add export"
+    settings   LOG_LEVEL changed
+    processes  web 2 · worker 0 -> 1
+    hosts      guestbook.localhost
+    policy     ok, verified in staging
+    rolling    1  r-7k2m9q web 2 · r-c04xvt web 1
+               2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
+               then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
+  do it: stelae deploy production --image sha256:51e8c07d91f20000000000000000000000000000000000000000000000000000 --plan 118
+""")  # noqa: E501
+    assert {name for name, _ in service.calls} == {"plan"}
+
+
+def test_the_command_of_a_plan_asks_for_what_was_planned(stelae: Stelae, service: FakeService) -> None:
+    for arguments, expected in (
+        (("--image", IMAGE[7:13]), {"image": NEXT_IMAGE, "release": "", "strategy": "", "supersede": False}),
+        (
+            ("--release", "r-c0", "--strategy", "recreate", "--supersede", "--app", "guestbook"),
+            {"image": "", "release": NEXT_RELEASE, "strategy": "recreate", "supersede": True},
+        ),
+    ):
+        ran = stelae("plan", "production", *arguments, "--json")
+        words = shlex.split(json.loads(ran.out)["command"])
+        assert words[0] == "stelae"
+        assert stelae(*words[1:]).code == 0
+        request = asked(service, "deploy")[1]
+        assert {key: request[key] for key in expected} == expected
+        assert (request["plan"], request["environment"]) == (118, "guestbook/production")
+    service.answers["plan"] = plan(kind="rollback")
+    words = shlex.split(json.loads(stelae("plan", "production", "--rollback", "--json").out)["command"])
+    assert stelae(*words[1:]).code == 0
+    request = asked(service, "rollback")[1]
+    assert (request["to"], request["plan"]) == (NEXT_RELEASE, 118)
+
+
+def test_what_is_asked(stelae: Stelae, service: FakeService, folder: Path) -> None:
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert stelae("plan", "production").code == 0
+    [request] = asked(service, "plan")
+    assert (request["commit"], request["path"], request["image"]) == (head, "", "")
+    assert request["spec"] == (folder / "stelae.toml").read_text()
+    assert [name for name, _ in service.calls] == ["plan"], "nothing is sent, built or deployed"
+    stelae("plan", "production", "--ref", "main")
+    assert asked(service, "plan")[0]["commit"] == head
+    stelae("plan", "production", "--rollback", "--to", "r-7k")
+    assert asked(service, "plan")[0] | {"spec": ""} == {
+        "environment": "guestbook/production", "image": "", "release": "r-7k", "commit": "", "path": "",
+        "strategy": "", "supersede": False, "rollback": True, "spec": "",
+    }  # fmt: skip
+    (folder / "other.toml").write_text("other")
+    stelae("plan", "staging", "--image", IMAGE)
+    assert asked(service, "plan")[0]["spec"] == "", "the file here has no such environment"
+    stelae("plan", "other/production", "--image", IMAGE)
+    assert asked(service, "plan")[0]["spec"] == "", "the file here is of another app"
+    stelae("plan", "other/production", "--image", IMAGE, "-f", "other.toml")
+    assert asked(service, "plan")[0]["spec"] == "other"
+    (folder / "stelae.toml").write_text("[env")
+    assert stelae("plan", "guestbook/production", "--image", IMAGE).code == 0, "a plan of an image needs no file"
+    ran = stelae("plan", "guestbook/production")
+    assert (ran.code, "differ from commit" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan"], ["plan", "production", "--image", IMAGE, "--release", "r-7k"],
+        ["plan", "production", "--rollback", "--image", IMAGE], ["plan", "production", "--to", "r-7k"],
+        ["plan", "production", "--ref", "nothing"], ["plan", "production", "--image", IMAGE, "-f", "missing.toml"],
+        ["plan", "production", "--strategy", "canary"], ["deploy", "production", "--plan", "118"],
+        ["deploy", "production", "--image", IMAGE, "--plan", "-1"], ["rollback", "production", "--plan", "x"],
+    ],
+)  # fmt: skip
+def test_bad_usage(stelae: Stelae, service: FakeService, arguments: list[str]) -> None:
+    ran = stelae(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert service.calls == []
+
+
+def test_a_plan_that_would_be_refused(stelae: Stelae, service: FakeService) -> None:
+    service.answers["plan"] = plan(
+        rollout={
+            "deployment": "d-6", "candidate": NEXT_RELEASE, "strategy": "rolling", "step": 3, "steps": 2,
+            "actor": "ana",
+        },
+        refusal={"kind": "refused", "message": "refused by policy: no", "hint": "first\nsecond", "exit": 3},
+    )  # fmt: skip
+    ran = stelae("plan", "production", "--image", NEXT_IMAGE)
+    assert (ran.code, ran.err) == (3, "")
+    assert ran.out == snapshot("""\
+  plan 118   guestbook production   r-7k2m9q -> r-c04xvt   image 9b1d02c4aa37 -> 51e8c07d91f2
+    commit     3f9c1e2 "Sort entries by date" -> 8d1f0aa "Add export"
+    settings   LOG_LEVEL changed
+    processes  web 2 · worker 0 -> 1
+    hosts      guestbook.localhost
+    policy     no
+    under way  d-6 of ana, rolling to r-c04xvt, step 2 of 2
+    rolling    1  r-7k2m9q web 2 · r-c04xvt web 1
+               2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
+               then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
+  it would not be done now: refused by policy: no
+    first
+    second
+""")
+    ran = stelae("plan", "production", "--image", NEXT_IMAGE, "--json")
+    assert (ran.code, json.loads(ran.out)["refusal"]["exit"]) == (3, 3)
+
+
+def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeService) -> None:
+    first = plan()
+    service.answers["plan"] = plan(
+        **{"from": None, "to": first["to"] | {"commit": "", "subject": ""}},
+        settings=[], promote_from="", strategy="recreate", warm={},
+        steps=[{"holds": [], "traffic": {}}, {"holds": first["after"]["holds"][:1], "traffic": {}}],
+        spec=[
+            {"path": "processes.web", "old": "2", "new": "3"}, {"path": "settings.DEBUG", "old": "", "new": "1"}
+        ],
+    )  # fmt: skip
+    assert stelae("plan", "production", "--image", NEXT_IMAGE).out == snapshot("""\
+  plan 118   guestbook production   - -> r-c04xvt   image - -> 51e8c07d91f2
+    processes  web 2 · worker 0 -> 1
+    hosts      guestbook.localhost
+    recreate   1  nothing
+               2  r-c04xvt web 2
+               then  r-c04xvt web 2
+    to apply   processes.web: 2 -> 3
+               settings.DEBUG: nothing -> 1
+  stelae.toml says more than is applied; first: stelae env apply, then plan again
+  do it: stelae deploy production --image sha256:51e8c07d91f20000000000000000000000000000000000000000000000000000 --plan 118
+""")  # noqa: E501
+    service.answers["plan"]["steps"] = [
+        first["steps"][0] | {"traffic": {RELEASE: 10_000, NEXT_RELEASE: 0}},
+        first["steps"][0] | {"traffic": {RELEASE: 0, NEXT_RELEASE: 10_000}},
+    ]
+    service.answers["plan"]["strategy"] = "blue-green"
+    assert "1  r-7k2m9q web 2 at 100 % · r-c04xvt web 1 at 0 %" in stelae("plan", "production", "--rollback").out
+
+
+def test_a_plan_of_what_serves_already(stelae: Stelae, service: FakeService) -> None:
+    there = plan()["from"]
+    service.answers["plan"] = plan(
+        to=there, settings=[], nothing=True, processes={"web": {"now": 2, "then": 2}}, promote_from=""
+    )
+    assert stelae("plan", "production", "--image", IMAGE).out == snapshot("""\
+  plan 118   guestbook production   r-7k2m9q -> r-7k2m9q   image 9b1d02c4aa37
+    commit     3f9c1e2 "Sort entries by date"
+    processes  web 2
+    hosts      guestbook.localhost
+  nothing would change: r-7k2m9q serves already
+""")
+
+
+def test_a_stale_plan_says_what_happened(stelae: Stelae, service: FakeService) -> None:
+    service.answers["deploy"] = Conflict(
+        "plan 118 of guestbook/production is stale: since then ana: web scaled to 5",
+        hint="nothing was done; look again: stelae plan production",
+        details=("2026-11-30 11:58:00 UTC  ana: web scaled to 5",),
+    )
+    ran = stelae("deploy", "production", "--image", NEXT_IMAGE, "--plan", "118")
+    assert (ran.code, ran.out) == (4, "")
+    assert ran.err == snapshot("""\
+plan 118 of guestbook/production is stale: since then ana: web scaled to 5
+    | 2026-11-30 11:58:00 UTC  ana: web scaled to 5
+  nothing was done; look again: stelae plan production
+""")
