@@ -8,12 +8,12 @@ are ready keep their traffic.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from stelae.core import backoff
-from stelae.core.target import live
+from stelae.core.target import live, live_members
 from stelae.core.timers import kill_again_at
 from stelae.core.traffic import entry, scaled
 from stelae.domain.action import Action, Verb
@@ -21,6 +21,7 @@ from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding, InstanceI
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.units import Instant
 
 STOP_TRIES = 3
 """So often an instance is asked to end again when that failed; then it is killed."""
@@ -33,7 +34,11 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
     older than the last act. What failed before is left out until its back-off has passed."""
     if not seen.complete or seen.applied < env.applied:
         return ()
-    kept = {(held.release, held.process): _keep(held, target, env, seen) for held in target.holdings}
+    members = live_members(env)
+    kept = {
+        (held.release, held.process): _keep(held, members.get((held.release, held.process), ()), target, seen)
+        for held in target.holdings
+    }
     table = _table(target, env, seen, kept)
     staying = {instance.id for group in kept.values() for instance in group} | set(table)
     steps = [
@@ -47,7 +52,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
 
 
 def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:
-    pause = env.backoff.get(backoff.act_key(step))
+    pause = env.backoff.get(backoff.act_key(step)) if env.backoff else None
     return pause is None or pause.until <= seen.as_of
 
 
@@ -56,18 +61,11 @@ def _ready(instance: Instance, seen: Observation) -> bool:
     return live(instance) and instance.ready_at is not None and view is not None and view.phase is Phase.READY
 
 
-def _keep(held: Holding, target: Allocation, env: EnvironmentState, seen: Observation) -> list[Instance]:
-    """The instances that make up a holding: those with traffic first, then ready ones, then older ones."""
-    members = [
-        instance
-        for instance in env.instances.values()
-        if instance.release == held.release
-        and instance.process == held.process
-        and live(instance)
-        and instance.id not in target.condemned
-    ]
-    members.sort(key=lambda i: (i.id not in seen.table, not _ready(i, seen), i.launched_at, i.id))
-    return members[: held.total]
+def _keep(held: Holding, members: Iterable[Instance], target: Allocation, seen: Observation) -> list[Instance]:
+    """Those of *members* that make up a holding: those with traffic first, then ready ones, then older ones."""
+    able = [instance for instance in members if instance.id not in target.condemned]
+    able.sort(key=lambda i: (i.id not in seen.table, not _ready(i, seen), i.launched_at, i.id))
+    return able[: held.total]
 
 
 def _launches(target: Allocation, env: EnvironmentState, kept: Kept) -> Iterator[Action]:
@@ -124,15 +122,19 @@ def _stops(
     target: Allocation, env: EnvironmentState, seen: Observation, staying: set[InstanceId]
 ) -> Iterator[Action]:
     """Ask to end what is neither held nor needed: only without traffic, drained, and above the floor."""
-    spare: dict[str, int] = {}
-    for name in {instance.process for instance in env.instances.values()}:
-        ready = _capacity(name, env, seen)
-        spare[name] = ready - min(target.floor.get(name, 0), ready)
-    for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
-        if instance.id in staying or not live(instance) or not instance.started:
-            continue
-        if instance.id in seen.table or instance.id in env.table or not _drained(env, instance, seen):
-            continue
+    idle = [
+        instance
+        for instance in env.instances.values()
+        if instance.id not in staying
+        and live(instance)
+        and instance.started
+        and instance.id not in seen.table
+        and instance.id not in env.table
+        and _drained(env, instance, seen)
+    ]
+    ready = _capacity(env, seen) if idle else {}
+    spare = {process: count - target.floor.get(process, 0) for process, count in ready.items()}
+    for instance in sorted(idle, key=_age):
         if _ready(instance, seen) and _counts(env, instance, seen):
             if spare[instance.process] <= 0:
                 continue
@@ -140,10 +142,13 @@ def _stops(
         yield Action(verb=Verb.STOP, instance=instance.id)
 
 
-def _capacity(process: str, env: EnvironmentState, seen: Observation) -> int:
-    return sum(
-        1 for i in env.instances.values() if i.process == process and _ready(i, seen) and _counts(env, i, seen)
-    )
+def _age(instance: Instance) -> tuple[Instant, InstanceId]:
+    return instance.launched_at, instance.id
+
+
+def _capacity(env: EnvironmentState, seen: Observation) -> Mapping[str, int]:
+    """How many ready instances each process has, by name; a process that has none may be left out."""
+    return Counter(i.process for i in env.instances.values() if _ready(i, seen) and _counts(env, i, seen))
 
 
 def _counts(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
@@ -164,11 +169,13 @@ def _ends(
     target: Allocation, env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]
 ) -> Iterator[Action]:
     removing = {action.instance for action in env.pending.values()}
-    for instance in sorted(env.instances.values(), key=lambda i: (i.launched_at, i.id)):
+    leaving = [i for i in env.instances.values() if i.exit is not None or i.failed or i.stopped_at is not None]
+    ready = _capacity(env, seen) if leaving else {}
+    for instance in sorted(leaving, key=_age):
         over = instance.exit is not None or bool(instance.failed)
         if over and instance.id not in seen.table and instance.id not in table and instance.id not in removing:
             yield Action(verb=Verb.REMOVE, instance=instance.id)
-        elif not over and instance.stopped_at is not None and _is_dispensable(instance, target, env, seen):
+        elif not over and _is_dispensable(instance, target, env, seen, ready):
             stop = Action(verb=Verb.STOP, instance=instance.id)
             failed = env.backoff.get(backoff.act_key(stop))
             if failed is not None and failed.failures <= STOP_TRIES:
@@ -177,13 +184,15 @@ def _ends(
                 yield Action(verb=Verb.KILL, instance=instance.id)
 
 
-def _is_dispensable(instance: Instance, target: Allocation, env: EnvironmentState, seen: Observation) -> bool:
+def _is_dispensable(
+    instance: Instance, target: Allocation, env: EnvironmentState, seen: Observation, ready: Mapping[str, int]
+) -> bool:
     """False for one that was to end and still works (perhaps the request never came) while others do not yet."""
     view = seen.instances.get(instance.id)
     works = view is not None and view.phase is Phase.READY and instance.ready_at is not None
     if not works or not _counts(env, instance, seen):
         return True
-    return _capacity(instance.process, env, seen) >= target.floor.get(instance.process, 0)
+    return ready.get(instance.process, 0) >= target.floor.get(instance.process, 0)
 
 
 def _must_be_killed(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from stelae.core import backoff, failures, gates, timers
-from stelae.core.fold import evolve
+from stelae.core.fold import evolve, evolve_all
 from stelae.core.target import target
 from stelae.domain import event as ev
 from stelae.domain.event import Event
@@ -48,8 +48,7 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
     events: list[Event] = list(_facts(env, seen))
     if env.rollout is not None and env.rollout.unreachable_since is not None:
         events.append(ev.PlatformBack())
-    for event in events:
-        env = evolve(env, event, now)
+    env = evolve_all(env, events, now)
     known = seen.complete and seen.applied >= env.applied
     if known:
         for event in _turn(env, seen, now):

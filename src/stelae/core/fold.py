@@ -1,16 +1,21 @@
 """The fold: a state and an event give the next state. Everything that Stelae knows is made here.
 
 ``evolve`` folds the events of one environment; ``apply`` those of the whole installation. Both are total:
-an event that an older or newer decision would not have made is folded by what it says, never judged.
+an event that an older or newer decision would not have made is folded by what it says, never judged. Many events are
+folded best at once (``evolve_all``, ``apply_all``): each mapping of the state is then copied once, and not for each
+event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from stelae.core import backoff
+from stelae.core.owned import changed, settled
+from stelae.core.owned import with_item as _with
+from stelae.core.owned import without as _without
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -35,8 +40,6 @@ from stelae.domain.units import Instant
 LOST = Exit(code=-1, at=0)
 """How an instance ended that the platform knows nothing of any more."""
 
-K = TypeVar("K")
-V = TypeVar("V")
 _REVISING = (
     ev.EnvironmentApplied, ev.EnvironmentStopped, ev.EnvironmentStarted, ev.Scaled, ev.DeploymentRequested,
     ev.RolloutReverting, ev.RolloutEnded,
@@ -47,6 +50,33 @@ _FOLDS: dict[type[Event], _Fold] = {}
 
 def apply(state: InstallationState, recorded: Recorded) -> InstallationState:
     """Return the installation's state after *recorded*."""
+    return apply_all(state, (recorded,))
+
+
+def apply_all(state: InstallationState, recorded: Iterable[Recorded]) -> InstallationState:
+    """Return the installation's state after all of *recorded*, which follow each other."""
+    concerned = set()
+    for item in recorded:
+        state = _applied_to(state, item)
+        concerned.add(item.environment)
+    for name in concerned & state.environments.keys():
+        state = _with_environment(state, settled(state.environments[name]))
+    return settled(state)
+
+
+def evolve(env: EnvironmentState, event: Event, at: Instant, actor: str = "") -> EnvironmentState:
+    """Return the environment's state after *event*, which happened at *at* by *actor*."""
+    return settled(_evolved(env, event, at, actor))
+
+
+def evolve_all(env: EnvironmentState, events: Iterable[Event], at: Instant, actor: str = "") -> EnvironmentState:
+    """Return the environment's state after all of *events*, which happened at *at* by *actor*."""
+    for event in events:
+        env = _evolved(env, event, at, actor)
+    return settled(env)
+
+
+def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationState:
     event = recorded.event
     state = replace(state, size=recorded.index + 1)
     if isinstance(event, ev.ImageBuilt):
@@ -57,15 +87,18 @@ def apply(state: InstallationState, recorded: Recorded) -> InstallationState:
     if recorded.environment:
         name = recorded.environment
         before = state.environments.get(name) or EnvironmentState(id=name)
-        after = evolve(before, event, recorded.at, recorded.actor)
+        after = _evolved(before, event, recorded.at, recorded.actor)
         if revises(event):
             after = replace(after, revision=recorded.index)
-        state = replace(state, environments=_with(state.environments, name, after))
+        state = _with_environment(state, after)
     return state
 
 
-def evolve(env: EnvironmentState, event: Event, at: Instant, actor: str = "") -> EnvironmentState:
-    """Return the environment's state after *event*, which happened at *at* by *actor*."""
+def _with_environment(state: InstallationState, env: EnvironmentState) -> InstallationState:
+    return replace(state, environments=_with(state.environments, env.id, env))
+
+
+def _evolved(env: EnvironmentState, event: Event, at: Instant, actor: str) -> EnvironmentState:
     fold = _FOLDS.get(type(event))
     return fold(env, event, at, actor) if fold else env
 
@@ -84,14 +117,6 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = replace(known, sources=(*known.sources, event.source))
     known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
-
-
-def _with(mapping: Mapping[K, V], key: K, value: V) -> dict[K, V]:
-    return {**mapping, key: value}
-
-
-def _without(mapping: Mapping[K, V], key: K) -> dict[K, V]:
-    return {k: v for k, v in mapping.items() if k != key}
 
 
 def _folds(kind: type[Event]) -> Callable[[_Fold], _Fold]:
@@ -249,7 +274,7 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
     if action.verb is Verb.LAUNCH:
         short = short_release(action.release)
         instance = Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)
-        return replace(
+        return changed(
             env,
             instances=_with(env.instances, action.instance, instance),
             launches=_with(env.launches, short, env.launches.get(short, 0) + 1),
@@ -264,7 +289,8 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
     if action.verb is Verb.ROUTE:
         # From now on they may get traffic, whatever becomes of the outcome: they have to drain before they end.
         for name in action.table:
-            env = _instance(env, name, drained_at=None)
+            if name in env.instances and env.instances[name].drained_at is not None:
+                env = _instance(env, name, drained_at=None)
     return env
 
 
@@ -289,14 +315,18 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
 
 def _tried(env: EnvironmentState, action: Action, error: str, at: Instant) -> EnvironmentState:
     """Count an act that failed, or a traffic table that was set before and did not last."""
-    key, route = backoff.act_key(action), action.verb is Verb.ROUTE
+    route = action.verb is Verb.ROUTE
+    counts = error or (route and dict(action.table) == dict(env.table) and action.hosts == env.hosts)
+    if not counts and not env.backoff:
+        return env
+    key = backoff.act_key(action)
     before = env.backoff.get(key)
-    repeated = route and dict(action.table) == dict(env.table) and action.hosts == env.hosts
-    rest = {name: value for name, value in env.backoff.items() if name != key}
+    rest = _without(env.backoff, key)
     if route and not error:
-        rest = {name: value for name, value in rest.items() if not name.startswith(backoff.ROUTES)}
-    if error or repeated:
-        rest[key] = backoff.again(before, at)
+        for name in [name for name in rest if name.startswith(backoff.ROUTES)]:
+            rest = _without(rest, name)
+    if counts:
+        rest = _with(rest, key, backoff.again(before, at))
     return replace(env, backoff=rest)
 
 
@@ -304,7 +334,8 @@ def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentSt
     instances = dict(env.instances)
     for name, instance in env.instances.items():
         if name in action.table:
-            instances[name] = replace(instance, drained_at=None)
+            if instance.drained_at is not None:
+                instances[name] = replace(instance, drained_at=None)
         elif name in env.table or instance.drained_at is None:
             # Also one that is in no recorded table: it may have been in one whose outcome nobody knows.
             instances[name] = replace(instance, drained_at=at)
@@ -315,7 +346,7 @@ def _instance(env: EnvironmentState, name: InstanceId, **changes: Any) -> Enviro
     known = env.instances.get(name)
     if known is None:
         return env
-    return replace(env, instances=_with(env.instances, name, replace(known, **changes)))
+    return changed(env, instances=_with(env.instances, name, replace(known, **changes)))
 
 
 @_folds(ev.InstanceReady)
@@ -353,4 +384,4 @@ def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> 
 def _ended_unasked(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
     """Count an end, a launch that failed, or one that hung: the next launch waits where they come in a row."""
     key = backoff.key(instance.release, instance.process)
-    return replace(env, backoff=_with(env.backoff, key, backoff.after(env.backoff.get(key), instance, at)))
+    return changed(env, backoff=_with(env.backoff, key, backoff.after(env.backoff.get(key), instance, at)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stelae.core import strategies
-from stelae.core.target import live, move
+from stelae.core.target import live_members, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.environment import StrategyKind
@@ -24,10 +26,11 @@ def step_passes(env: EnvironmentState, rollout: Rollout, seen: Observation, now:
     way = move(env, rollout)
     step = strategies.next_step(way, rollout.step)
     candidate = way.candidate
+    members = live_members(env)
     for held in step.holdings:
         if held.release == candidate.id:
-            ready = _ready(env, held.release, held.process, now, rollout.strategy.min_healthy)
-            if len(ready) < held.total:
+            ready = _ready(members.get((held.release, held.process), ()), now, rollout.strategy.min_healthy)
+            if ready < held.total:
                 return False
     if rollout.strategy.kind is StrategyKind.RECREATE and rollout.step == 0 and not way.direct:
         return _alone(env, candidate.id)
@@ -43,22 +46,18 @@ def reverted(env: EnvironmentState, rollout: Rollout, seen: Observation) -> bool
     if gone != env.stable and any(_release_of(env, name) == gone for name in seen.table):
         return False
     step = strategies.steady(stable, env.wanted)
-    enough = all(len(_ready(env, held.release, held.process)) >= held.total for held in step.holdings)
+    members = live_members(env)
+    enough = all(_ready(members.get((held.release, held.process), ())) >= held.total for held in step.holdings)
     return enough and _traffic_is_there(env, step, stable, seen)
 
 
-def _ready(
-    env: EnvironmentState, release: ReleaseId, process: str, now: Instant = 0, for_long: Duration = 0
-) -> list[Instance]:
-    return [
-        instance
-        for instance in env.instances.values()
-        if instance.release == release
-        and instance.process == process
-        and live(instance)
-        and instance.ready_at is not None
-        and (for_long == 0 or now - instance.ready_at >= for_long)
-    ]
+def _ready(members: Iterable[Instance], now: Instant = 0, for_long: Duration = 0) -> int:
+    """How many of *members* are ready, and have been for as long as that."""
+    return sum(
+        1
+        for instance in members
+        if instance.ready_at is not None and (for_long == 0 or now - instance.ready_at >= for_long)
+    )
 
 
 def _alone(env: EnvironmentState, release: ReleaseId) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from stelae.core import backoff, strategies
 from stelae.core.strategies import Move
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.environment import StrategyKind
-from stelae.domain.release import Release
+from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
 from stelae.domain.units import Instant
 
@@ -22,7 +22,7 @@ def target(env: EnvironmentState, now: Instant) -> Allocation:
         wanted,
         hosts=hosts,
         condemned=frozenset(_hopeless(env, now)),
-        holdings=tuple(_held_back(env, held, now) for held in wanted.holdings),
+        holdings=tuple(_held_back(env, wanted.holdings, now)),
     )
     if wanted.same_target(env.allocation):
         return env.allocation
@@ -43,6 +43,15 @@ def move(env: EnvironmentState, rollout: Rollout) -> Move:
 def live(instance: Instance) -> bool:
     """True for an instance that was launched, has not ended, and was not asked to end."""
     return not instance.failed and instance.exit is None and instance.stopped_at is None
+
+
+def live_members(env: EnvironmentState) -> Mapping[tuple[ReleaseId, str], list[Instance]]:
+    """Return the live instances by release and process, in the order of the record."""
+    found: dict[tuple[ReleaseId, str], list[Instance]] = {}
+    for instance in env.instances.values():
+        if live(instance):
+            found.setdefault((instance.release, instance.process), []).append(instance)
+    return found
 
 
 def _wanted(env: EnvironmentState) -> Allocation:
@@ -78,8 +87,10 @@ def _must_not_overlap(env: EnvironmentState, kind: StrategyKind | None, release:
 
 def given_up_at(env: EnvironmentState, instance: Instance) -> Instant | None:
     """Return when *instance*, which runs and is not ready, has had all the time that it gets to be ready."""
+    if instance.ready_at is not None or not live(instance):
+        return None
     process = env.releases[instance.release].process(instance.process)
-    if process is None or instance.ready_at is not None or not live(instance):
+    if process is None:
         return None
     since = instance.launched_at if instance.unready_at is None else instance.unready_at
     return since + process.health.start
@@ -94,20 +105,21 @@ def _hopeless(env: EnvironmentState, now: Instant) -> Iterator[InstanceId]:
         if judged is not None and ours and instance.release == judged.candidate:
             continue
         limit = given_up_at(env, instance)
+        if limit is None or limit > now:
+            continue
         pause = env.backoff.get(backoff.key(instance.release, instance.process))
-        if limit is not None and limit <= now and (pause is None or pause.until <= now):
+        if pause is None or pause.until <= now:
             yield instance.id
 
 
-def _held_back(env: EnvironmentState, held: Holding, now: Instant) -> Holding:
+def _held_back(env: EnvironmentState, holdings: tuple[Holding, ...], now: Instant) -> Iterator[Holding]:
     """While a process is in back-off it is not launched again, and nothing that runs is taken away."""
-    pause = env.backoff.get(backoff.key(held.release, held.process))
-    if pause is None or pause.until <= now:
-        return held
-    running = sum(
-        1
-        for instance in env.instances.values()
-        if instance.release == held.release and instance.process == held.process and live(instance)
-    )
-    serving = min(held.serving, running)
-    return replace(held, serving=serving, warm=min(held.warm, running - serving))
+    members = live_members(env) if any(pause.until > now for pause in env.backoff.values()) else {}
+    for held in holdings:
+        pause = env.backoff.get(backoff.key(held.release, held.process))
+        if pause is None or pause.until <= now:
+            yield held
+            continue
+        running = len(members.get((held.release, held.process), ()))
+        serving = min(held.serving, running)
+        yield replace(held, serving=serving, warm=min(held.warm, running - serving))

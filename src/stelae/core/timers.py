@@ -38,8 +38,14 @@ def _deadlines(env: EnvironmentState) -> Iterator[Instant]:
 
 
 def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
+    if instance.exit is not None:
+        return
+    rollout = env.rollout
+    moving = rollout is not None and rollout.phase is Phase.FORWARD and instance.release == rollout.candidate
+    if not moving and _is_settled(instance):
+        return
     process = env.releases[instance.release].process(instance.process)
-    if process is None or instance.exit is not None:
+    if process is None:
         return
     if instance.stopped_at is not None:
         yield instance.stopped_at + process.stop
@@ -47,11 +53,15 @@ def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
             yield kill_again_at(instance.stopped_at, instance.killed_at)
     if instance.drained_at is not None:
         yield instance.drained_at + process.drain
-    rollout = env.rollout
-    if rollout is not None and rollout.phase is Phase.FORWARD and instance.release == rollout.candidate:
+    if rollout is not None and moving:
         yield (instance.ready_at or 0) + rollout.strategy.min_healthy
     if instance.unready_at is not None:
         yield instance.unready_at + backoff.hold(instance.flaps)
     limit = given_up_at(env, instance)
     if limit is not None:
         yield limit
+
+
+def _is_settled(instance: Instance) -> bool:
+    """True for one that serves and for which nothing is waited for: nearly all are, nearly always."""
+    return instance.ready_at is not None and instance.drained_at is None and instance.stopped_at is None

@@ -14,8 +14,13 @@ MAX_WEIGHT = 256
 
 def entry(release: Release) -> Process | None:
     """Return the process that requests go to: ``web`` when it has a port, else the first that has one."""
-    ported = [process for process in release.processes if process.port is not None]
-    return next((process for process in ported if process.name == "web"), ported[0] if ported else None)
+    found = None
+    for process in release.processes:
+        if process.port is not None:
+            if process.name == "web":
+                return process
+            found = found or process
+    return found
 
 
 def scaled(shares: Mapping[InstanceId, int]) -> dict[InstanceId, int]:
