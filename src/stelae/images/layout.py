@@ -21,6 +21,7 @@ from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.image import APP_LABEL, PROCESSES_LABEL, Image
 from stelae.images import disk, transfer
 from stelae.images.blobs import MAX_DOCUMENT, Blobs, corrupted
+from stelae.images.decompress import plain_tar
 from stelae.images.layer_tar import write_layer
 from stelae.images.processes import decode_processes, encode_processes
 from stelae.images.tree import Tree
@@ -145,7 +146,7 @@ class Layout:
                     if self.blobs.add(other.blob_path(digest)) != digest:
                         raise corrupted(digest)
                 for layer, diff_id in zip(layers, diff_ids, strict=True):
-                    if layer != diff_id and self.blobs.write(transfer.plain_tar(other.blob_path(layer))) != diff_id:
+                    if layer != diff_id and self.blobs.write(plain_tar(other.blob_path(layer))) != diff_id:
                         raise corrupted(diff_id)
             return self.put_image(other.blobs.read(found.digest), name=name)
 

@@ -1,31 +1,21 @@
-"""Images from elsewhere: skopeo reads layouts and archives, the tar in a compressed layer is taken out here."""
+"""Images from elsewhere: skopeo reads layouts and archives and writes them as a layout of their own."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import tarfile
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from stelae.domain.digest import Digest
-from stelae.domain.errors import Failed, InvalidInput
-from stelae.domain.units import GIB
-from stelae.images.content import CHUNK
+from stelae.domain.errors import InvalidInput
+from stelae.images.tar_reader import archive_names
+from stelae.images.tree import show
 from stelae.system.command import run
 
 IMPORT = ".import."
 """How the names of unfinished imports begin; a crash may leave them, garbage collection takes them."""
 
-MAX_LAYER = 32 * GIB
-"""The largest tar that is taken out of a compressed layer, in bytes."""
-
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _TIMEOUT = 600
 
 
@@ -36,7 +26,19 @@ def copied(source: Path, tag: str, beside: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=beside, prefix=IMPORT))
     try:
         options = ["--preserve-digests"] if keep else ["--dest-oci-accept-uncompressed-layers"]
-        run(["skopeo", "--insecure-policy", "copy", "--quiet", *options, name, f"oci:{folder}:it"], timeout=_TIMEOUT)
+        run(
+            [
+                "skopeo",
+                "--insecure-policy",
+                f"--tmpdir={folder}",
+                "copy",
+                "--quiet",
+                *options,
+                name,
+                f"oci:{folder}:it",
+            ],
+            timeout=_TIMEOUT,
+        )
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,57 +52,13 @@ def _reference(source: Path, tag: str) -> tuple[str, bool]:
     if (source / "oci-layout").is_file():
         return f"oci:{source}{suffix}", True
     if source.is_file():
-        try:
-            with tarfile.open(source) as archive:
-                names = {member.name.removeprefix("./") for member in archive}
-        except tarfile.TarError as error:
-            raise InvalidInput(f"not an archive of an image: {error}", where=str(source)) from error
-        if "oci-layout" in names:
+        names = archive_names(source)
+        if names.get(b"oci-layout"):
+            # skopeo lays these files out on the disk: nothing that could lead elsewhere may be among them.
+            odd = next((name for name, plain in names.items() if not plain), None)
+            if odd is not None:
+                raise InvalidInput("an archive of an OCI layout holds only files and folders", where=show(odd))
             return f"oci-archive:{source}{suffix}", True
-        if "manifest.json" in names:
+        if names.get(b"manifest.json"):
             return f"docker-archive:{source}{suffix}", False
     raise InvalidInput("neither an OCI layout nor an archive of an image", where=str(source))
-
-
-def plain_tar(blob: Path) -> Callable[[BinaryIO], Digest]:
-    """Return a function that writes the tar in the layer at *blob* and returns its digest.
-
-    It raises InvalidInput for a compression that is not gzip, and Failed for data that is broken or beyond
-    ``MAX_LAYER``.
-    """
-
-    def produce(out: BinaryIO) -> Digest:
-        hasher = hashlib.sha256()
-        size = 0
-        for data in _gunzip(blob):
-            size += len(data)
-            if size > MAX_LAYER:
-                raise Failed(f"a layer is larger than {MAX_LAYER} bytes", where=blob.name)
-            hasher.update(data)
-            out.write(data)
-        return Digest("sha256:" + hasher.hexdigest())
-
-    return produce
-
-
-def _gunzip(blob: Path) -> Iterator[bytes]:
-    with blob.open("rb") as file:
-        start = file.read(4)
-        file.seek(0)
-        if not start.startswith(_GZIP):
-            what = "with zstd" if start == _ZSTD else "in a way that is not known"
-            raise InvalidInput(
-                f"a layer is compressed {what}", where=blob.name, hint="convert the image to gzip layers"
-            )
-        member = zlib.decompressobj(31)
-        data = file.read(CHUNK)
-        while data:
-            try:
-                yield member.decompress(data, CHUNK)
-            except zlib.error as error:
-                raise Failed(f"a layer is not whole: {error}", where=blob.name) from error
-            data = member.unconsumed_tail or (member.unused_data if member.eof else b"") or file.read(CHUNK)
-            if member.eof and data:
-                member = zlib.decompressobj(31)
-        if not member.eof:
-            raise Failed("a layer ends too early", where=blob.name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stelae.domain.errors import InvalidInput
-from stelae.domain.units import GIB
+from stelae.domain.units import GIB, MIB
 from stelae.images.content import Content, same, size_of
 
 MAX_NAME = 255
@@ -63,10 +63,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How large a tree may get: nodes, and bytes of all contents together."""
+    """How large a tree may get: nodes, bytes of all contents together, and bytes of all paths, targets and extended
+    attributes together, which are held in memory."""
 
-    entries: int = 1_000_000
+    entries: int = 400_000
     size: int = 32 * GIB
+    names: int = 64 * MIB
 
 
 DEFAULT_LIMITS = Limits()
@@ -100,6 +102,7 @@ class Tree(Mapping[bytes, Node]):
         self._implied: set[bytes] = set()
         self._links: dict[bytes, set[bytes]] = {}
         self._size = 0
+        self._names = 0
 
     def __getitem__(self, path: bytes) -> Node:
         return self._nodes[path]
@@ -143,7 +146,8 @@ class Tree(Mapping[bytes, Node]):
         old = self._nodes.get(path)
         if old is not None and old.kind is node.kind is Kind.DIRECTORY:
             self._implied.discard(path)
-            self._nodes[path] = node
+            self._unput(path)
+            self._put(path, node)
             return
         if node.kind is Kind.LINK:
             node = self._linked(path, node)
@@ -191,6 +195,7 @@ class Tree(Mapping[bytes, Node]):
         other._implied = set(self._implied)
         other._links = {target: set(names) for target, names in self._links.items()}
         other._size = self._size
+        other._names = self._names
         return other
 
     def merge(self, upper: Tree) -> Tree:
@@ -204,7 +209,8 @@ class Tree(Mapping[bytes, Node]):
         for path, node in upper.items():
             if node.kind is Kind.WHITEOUT:
                 continue
-            result._nodes.pop(path, None)
+            if path in result:
+                result._unput(path)
             # A hard link is put as the file first: what it names may come later in the order of bytes.
             result.add(path, dataclasses.replace(upper.resolve(path), opaque=False))
         result._link_like(upper)
@@ -266,16 +272,20 @@ class Tree(Mapping[bytes, Node]):
     def _put(self, path: bytes, node: Node) -> None:
         self._nodes[path] = node
         self._size += node.size
+        self._names += _held(path, node)
         if node.kind is Kind.LINK:
             self._links.setdefault(node.target, set()).add(path)
         if len(self._nodes) > self.limits.entries:
             raise InvalidInput(f"more than {self.limits.entries} files", where=show(path))
         if self._size > self.limits.size:
             raise InvalidInput(f"the files are larger than {self.limits.size} bytes together", where=show(path))
+        if self._names > self.limits.names:
+            raise InvalidInput(f"the names are longer than {self.limits.names} bytes together", where=show(path))
 
     def _unput(self, path: bytes) -> None:
         node = self._nodes.pop(path)
         self._size -= node.size
+        self._names -= _held(path, node)
         if node.kind is Kind.LINK:
             self._links.get(node.target, set()).discard(path)
 
@@ -289,10 +299,12 @@ class Tree(Mapping[bytes, Node]):
             self._implied.discard(path)
             if left:
                 # The file lives on under its first other name.
-                self._nodes.pop(left[0])
+                self._unput(left[0])
                 self._put(left[0], node)
                 for other in left[1:]:
-                    self._put(other, dataclasses.replace(self._nodes[other], target=left[0]))
+                    link = self._nodes[other]
+                    self._unput(other)
+                    self._put(other, dataclasses.replace(link, target=left[0]))
 
 
 def check_path(path: bytes) -> None:
@@ -344,6 +356,11 @@ def _lineage(path: bytes) -> Iterator[bytes]:
     while path:
         yield path
         path = path.rpartition(b"/")[0]
+
+
+def _held(path: bytes, node: Node) -> int:
+    """Return how many bytes of *node* that a stranger chose are held in memory."""
+    return len(path) + len(node.target) + sum(len(name) + len(value) for name, value in node.xattrs)
 
 
 def _is_folder(tree: Tree, path: bytes) -> bool:
