@@ -8,7 +8,7 @@ import resource
 import pytest
 from hypothesis import Phase, settings
 
-os.environ["STELAE_CORE_SEEDS"] = "20"
+os.environ.update(STELAE_CORE_SEEDS="20", STELAE_TREE="70")
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY))  # a loop without end fills a list
 settings.register_profile(
     "mutate", max_examples=30, derandomize=True, database=None, deadline=None, phases=[Phase.explicit, Phase.generate]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stelae.core import merkle
 
@@ -16,15 +19,45 @@ LEAVES = [
         "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",
     )
 ]  # fmt: skip
-ROOTS = ["6e340b9c", "fac54203", "aeb6bcfe", "d37ee418", "4e3bbb1f", "76e67dad", "ddb89be4", "5dc9da79"]
-SIZE = 130
+ROOTS = [
+    "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+    "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+    "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+    "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+    "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+]
+LEAF_1 = "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
+NODE_2_3 = "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e"
+NODE_4_7 = "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4"
+LEAF_4 = "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b"
+NODE_4_5 = "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a"
+NODE_6_7 = "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0"
+PATHS = {
+    (0, 1): [],
+    (0, 8): [LEAF_1, NODE_2_3, NODE_4_7],
+    (5, 8): [LEAF_4, NODE_6_7, ROOTS[3]],
+    (2, 3): [ROOTS[1]],
+    (1, 5): [ROOTS[0], NODE_2_3, LEAF_4],
+}
+PROOFS = {
+    (1, 1): [],
+    (1, 8): [LEAF_1, NODE_2_3, NODE_4_7],
+    (6, 8): [NODE_4_5, NODE_6_7, ROOTS[3]],
+    (2, 5): [NODE_2_3, LEAF_4],
+}
+"""Inclusion and consistency proofs in the tests of the RFC's reference implementation, by (leaf or old size), size."""
+
+SIZE = int(os.environ.get("STELAE_TREE", "300"))
 
 
 class Store:
     """Stored hashes of a growing tree, with a count of what was read."""
 
-    def __init__(self, size: int) -> None:
-        self.leaves = [merkle.leaf_hash(b"leaf %d" % n) for n in range(size)]
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.leaves = list(leaves)
         self.hashes: list[bytes] = []
         self.reads = 0
         frontier = merkle.Frontier()
@@ -36,21 +69,32 @@ class Store:
         return [self.hashes[index] for index in indexes]
 
 
+def grown(size: int) -> Store:
+    return Store([merkle.leaf_hash(b"leaf %d" % n) for n in range(size)])
+
+
 @pytest.fixture(scope="module")
 def store() -> Store:
-    return Store(SIZE)
+    return grown(SIZE)
+
+
+_MADE: dict[tuple[bytes, bytes, int], bytes] = {}
 
 
 def specified_root(leaves: Sequence[bytes]) -> bytes:
-    """MTH as the RFC writes it."""
+    """MTH as the RFC writes it; a root is computed once, as all leaves differ."""
     if not leaves:
         return hashlib.sha256(b"").digest()
     if len(leaves) == 1:
         return leaves[0]
-    split = 1
-    while split * 2 < len(leaves):
-        split *= 2
-    return hashlib.sha256(b"\x01" + specified_root(leaves[:split]) + specified_root(leaves[split:])).digest()
+    key = leaves[0], leaves[-1], len(leaves)
+    if key not in _MADE:
+        split = 1
+        while split * 2 < len(leaves):
+            split *= 2
+        both = specified_root(leaves[:split]) + specified_root(leaves[split:])
+        _MADE[key] = hashlib.sha256(b"\x01" + both).digest()
+    return _MADE[key]
 
 
 def specified_path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
@@ -80,14 +124,25 @@ def specified_proof(old: int, leaves: Sequence[bytes], whole: bool = True) -> li
 def test_the_roots_of_the_reference_vectors() -> None:
     assert merkle.root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     hashes = [merkle.leaf_hash(data) for data in LEAVES]
-    assert [merkle.root(hashes[: n + 1]).hex()[:8] for n in range(8)] == ROOTS
-    assert merkle.root(hashes[:1]).hex().endswith("fa01d")
-    assert merkle.root(hashes).hex().endswith("4328")
+    assert [merkle.root(hashes[: n + 1]).hex() for n in range(8)] == ROOTS
+
+
+def test_the_proofs_of_the_reference_vectors() -> None:
+    store = Store([merkle.leaf_hash(data) for data in LEAVES])
+    roots = [bytes.fromhex(text) for text in ROOTS]
+    for (index, size), path in PATHS.items():
+        given_ = [bytes.fromhex(text) for text in path]
+        assert list(merkle.inclusion_proof(index, size, store.read)) == given_
+        assert merkle.verify_inclusion(store.leaves[index], index, size, given_, roots[size - 1])
+    for (old, size), proof in PROOFS.items():
+        given_ = [bytes.fromhex(text) for text in proof]
+        assert list(merkle.consistency_proof(old, size, store.read)) == given_
+        assert merkle.verify_consistency(old, roots[old - 1], size, roots[size - 1], given_)
 
 
 def test_stored_indexes_are_dense_and_in_the_order_of_appending(store: Store) -> None:
     seen = {}
-    for level in range(8):
+    for level in range(SIZE.bit_length()):
         for number in range(SIZE >> level):
             index = merkle.node_index(level, number)
             assert index not in seen
@@ -183,7 +238,7 @@ def test_a_proof_of_what_is_not_there_cannot_be_asked_for(store: Store) -> None:
 
 
 def test_proofs_need_few_reads() -> None:
-    store = Store(5000)
+    store = grown(5000)
     for index in (0, 1, 2500, 4095, 4096, 4999):
         store.reads = 0
         merkle.inclusion_proof(index, 5000, store.read)
@@ -191,3 +246,45 @@ def test_proofs_need_few_reads() -> None:
     store.reads = 0
     merkle.consistency_proof(1234, 5000, store.read)
     assert store.reads <= 3 * 13
+
+
+FOREST = grown(40)
+OTHER = [merkle.node_hash(left, right) for left, right in zip(FOREST.hashes, FOREST.hashes[1:], strict=False)]
+
+
+@st.composite
+def forged(draw: st.DrawFn, right: Sequence[bytes]) -> list[bytes]:
+    """Hashes that somebody could put together: of the tree, in any order and number, or of their own making."""
+    pieces = st.sampled_from([*FOREST.hashes, *OTHER, merkle.EMPTY_ROOT, b"", bytes(32), bytes(31), bytes(64)])
+    made = draw(st.just(list(right)) | st.lists(pieces, max_size=8))
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(made)))
+        made[place : place + draw(st.integers(0, 1))] = draw(st.lists(pieces, max_size=1))
+    return made
+
+
+@given(st.data())
+def test_a_leaf_is_shown_by_its_own_proof_and_by_no_other(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, 40))
+    index = data.draw(st.integers(0, size - 1))
+    told = data.draw(st.just(index) | st.integers(-1, 41))
+    right = merkle.inclusion_proof(index, size, FOREST.read)
+    proof = data.draw(forged(right))
+    root = merkle.root_at(size, FOREST.read)
+    assert merkle.verify_inclusion(FOREST.leaves[index], told, size, proof, root) is (
+        (told, tuple(proof)) == (index, right)
+    )
+
+
+@given(st.data())
+def test_growth_is_shown_by_its_own_proof_and_by_no_other(data: st.DataObject) -> None:
+    old, size = sorted(data.draw(st.tuples(st.integers(0, 40), st.integers(0, 40))))
+    other = data.draw(st.integers(0, 40))
+    roots = [merkle.root_at(number, FOREST.read) for number in (old, size, other)]
+    right = merkle.consistency_proof(old, size, FOREST.read)
+    proof = data.draw(forged(right))
+    assert merkle.verify_consistency(old, roots[0], size, roots[1], proof) is (tuple(proof) == right)
+    if other != old:
+        assert not merkle.verify_consistency(old, roots[2], size, roots[1], proof)
+    if other != size and old:  # of a tree that was empty, any tree is the growth
+        assert not merkle.verify_consistency(old, roots[0], size, roots[2], proof)
