@@ -31,7 +31,7 @@ class Contents:
     """The packages of an image, sorted, each kind, name and version once; and its distribution."""
 
     packages: tuple[Package, ...]
-    distribution: Distribution = Distribution()
+    distribution: Distribution
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,9 +127,7 @@ def _take(seen: _Seen, path: bytes, data: bytes, layer: Digest, before: list[Pac
     else:
         layers = {(item.name, item.version): item.layer for item in before}
         packages = databases.packages(path, data, layer)
-        seen.packages[name] = [
-            replace(item, layer=layers.get((item.name, item.version), layer)) for item in packages
-        ]
+        seen.packages[name] = [replace(item, layer=layers.get((item.name, item.version), layer)) for item in packages]
 
 
 def _contents(seen: _Seen) -> Contents:

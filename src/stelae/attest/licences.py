@@ -11,8 +11,8 @@ _SPDX = {
     "artistic-2": "Artistic-2.0", "artistic-2.0": "Artistic-2.0", "bsd-2-clause": "BSD-2-Clause",
     "bsd-3-clause": "BSD-3-Clause", "bsd-4-clause": "BSD-4-Clause", "bsl-1": "BSL-1.0", "bsl-1.0": "BSL-1.0",
     "cc0": "CC0-1.0", "cc0-1.0": "CC0-1.0", "isc": "ISC", "mit": "MIT", "expat": "MIT", "mpl-1.1": "MPL-1.1",
-    "mpl-2.0": "MPL-2.0", "psf-2": "PSF-2.0", "psf-2.0": "PSF-2.0", "python-2.0": "Python-2.0", "unlicense": "Unlicense",
-    "zlib": "Zlib",
+    "mpl-2.0": "MPL-2.0", "psf-2": "PSF-2.0", "psf-2.0": "PSF-2.0", "python-2.0": "Python-2.0",
+    "unlicense": "Unlicense", "zlib": "Zlib",
 }  # fmt: skip
 _GNU = re.compile(rf"({'|'.join(_FAMILIES)})-(\d)(\.\d)?(\.\d)?(\+)?", re.IGNORECASE)
 _FIELD = re.compile(r"^License:[ \t]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
@@ -40,7 +40,7 @@ def of_copyright(text: str) -> tuple[str, ...]:
     names: set[str] = set()
     if text.lstrip().startswith("Format:") or "\nFormat:" in text[:500]:
         for line in _FIELD.findall(text):
-            words = re.split(r"\s+(?:and/or|and|or)\s+|,\s*|\s*\|\s*", line.strip())
+            words = re.split(r"(?:^|[\s,|]+)(?:and/or|and|or)\s+|,\s*|\s*\|\s*", line.strip())
             names.update(word.strip("() ") for word in words)
     else:
         names.update(match.rstrip(".-") for match in _COMMON.findall(text))

@@ -1,0 +1,100 @@
+"""Where an image comes from: SLSA's provenance v1, the predicate ``https://slsa.dev/provenance/v1``.
+
+Source: SLSA specification 1.1, "Provenance". Nothing in it is secret: no setting of an environment, no content of a
+file, no name of the machine.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from packageurl import PackageURL
+
+from stelae import __version__
+from stelae.attest.packages import Distribution, Package, PackageKind, purl
+from stelae.domain.digest import Digest, hex_of
+from stelae.domain.image import Image, Source
+from stelae.domain.inputs import Input, InputKind
+from stelae.domain.units import SECOND, Instant
+
+Json = dict[str, Any]
+
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "https://stelae.dev/build/recipe/v1"
+"""What ``docs/verify.md`` describes: a commit with a ``stelae.toml`` and its lock becomes an image."""
+
+BUILDER = "https://stelae.dev/builder/controller"
+
+_KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, InputKind.NPM: PackageKind.NPM}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One build that gave an image: from which source and inputs, when, and by which entry of the record.
+
+    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record.
+    """
+
+    image: Image
+    source: Source
+    inputs: tuple[Input, ...]
+    lock: Digest
+    format: int
+    architecture: str
+    index: int
+    started: Instant
+    finished: Instant
+
+
+def provenance(build: Build, distribution: Distribution, byproducts: Mapping[str, Digest]) -> Json:
+    """Return the predicate for *build*; *byproducts* are documents that it made besides the image, by name."""
+    source = build.source
+    return {
+        "buildDefinition": {
+            "buildType": BUILD_TYPE,
+            "externalParameters": {"source": source_uri(source), "path": source.path},
+            "internalParameters": {
+                "format": build.format, "architecture": build.architecture, "committed": source.versioned,
+            },
+            "resolvedDependencies": [
+                {"uri": source_uri(source), "name": "source", "digest": {"gitCommit": source.commit}},
+                {"name": "stelae.lock", "digest": {"sha256": hex_of(build.lock)}},
+                *(_dependency(item, distribution) for item in sorted(build.inputs)),
+            ],
+        },
+        "runDetails": {
+            "builder": {"id": BUILDER, "version": {"stelae": __version__}},
+            "metadata": {
+                "invocationId": f"ledger:{build.index}",
+                "startedOn": _time(build.started), "finishedOn": _time(build.finished),
+            },
+            "byproducts": [
+                {"name": name, "digest": {"sha256": hex_of(digest)}} for name, digest in sorted(byproducts.items())
+            ],
+        },
+    }  # fmt: skip
+
+
+def source_uri(source: Source) -> str:
+    """Return the name of the repository: the controller knows it by its mirror, and no address is recorded."""
+    return f"git+stelae:{quote(source.repository)}"
+
+
+def _dependency(item: Input, distribution: Distribution) -> Json:
+    kind = _KINDS.get(item.kind)
+    if kind is None:
+        name = item.name.rpartition("/")[2] or "base"
+        url = str(PackageURL("oci", None, name, item.digest).to_string())
+    else:
+        package = Package(kind=kind, name=item.name, version=item.version, architecture=item.architecture)
+        url = purl(package, distribution)
+    found: Json = {"uri": url, "name": item.file or item.name, "digest": {"sha256": hex_of(item.digest)}}
+    return found
+
+
+def _time(at: Instant) -> str:
+    return datetime.datetime.fromtimestamp(at // SECOND, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
