@@ -48,7 +48,7 @@ PROOFS = {
     (6, 8): [NODE_4_5, NODE_6_7, ROOTS[3]],
     (2, 5): [NODE_2_3, LEAF_4],
 }
-"""Inclusion and consistency proofs in the tests of the RFC's reference implementation, by (leaf or old size), size."""
+"""Inclusion and consistency proofs of the reference implementation, by (leaf or old size, size)."""
 
 SIZE = int(os.environ.get("STELAE_TREE", "300"))
 
