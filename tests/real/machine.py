@@ -29,6 +29,7 @@ from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.local.proxy.table import Table, from_json
 from stelae.system.installation import Installation
 from stelae.system.mount import MNT_DETACH, mounts_below, unmount
+from tests.real import exact
 
 ROOT = Path(__file__).parent.parent.parent
 GUESTBOOK = ROOT / "examples" / "guestbook"
@@ -84,19 +85,29 @@ class Machine:
             assert DIFFERS not in self.problems, "the live proxy differed from the record after an act"
             assert "Traceback" not in self.problems
 
-    def start(self) -> Machine:
-        """Start the controller and wait until it answers."""
+    def start(self, *more: str, **environment: str) -> Machine:
+        """Start the controller, with *more* arguments and *environment*, and wait until it answers."""
+        self.spawn(*more, **environment)
+        return self.answers()
+
+    def spawn(self, *more: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the controller, and do not wait."""
         own = self.installation
         command = [
             sys.executable, "-m", "stelae.cli", "controller", "run", "--name", own.name, "--state", str(own.state),
             "--run", str(own.run), "--port", str(own.http_port), "--address", own.http_address,
-            "--subnet", str(own.subnet),
+            "--subnet", str(own.subnet), *more,
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.controller = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
-                env={**os.environ, "STELAE_CHECK_PROXY": "1" if self.checked else ""},
+                env={**os.environ, "STELAE_CHECK_PROXY": "1" if self.checked else "", **environment},
             )  # fmt: skip
+        return self.controller
+
+    def answers(self) -> Machine:
+        """Wait until the controller answers."""
+        assert self.controller is not None
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.controller.poll() is not None:
@@ -234,10 +245,11 @@ class Machine:
     def differences(self) -> list[str]:
         """What is on the machine and not in the record, or the other way round; empty when they are equal."""
         record = self.client.get("/v1/state", at=2**52, environment="")
-        expected, routed = set(), set()
+        expected, routed, images = set(), set(), set()
         for env in record["environments"]:
             names = {f"{env['app']}/{env['environment']}/{item['id']}" for item in env["instances"]}
             expected |= names
+            images |= {env["image"] for item in env["instances"] if item["release"] == env["release"]}
             routed |= {f"{env['app']}/{env['environment']}/{name}" for name in env["table"]}
         there = list_all(self.installation)
         kinds = {
@@ -255,7 +267,8 @@ class Machine:
                     slots.add(f"{backend.environment}/{slot.instance}")
         if slots != routed:
             found.append(f"proxy servers: {sorted(slots ^ routed)}")
-        return found
+        pid = self.controller.pid if self.controller is not None else None
+        return found + exact.all_of(self.installation, expected, images, pid)
 
     def _proxy_table(self) -> Table:
         file = layout_of(self.installation).state
