@@ -153,10 +153,8 @@ class Queries:
         """See ``Service.state``."""
 
         def replay() -> InstallationState:
-            state = InstallationState()
-            for recorded in self._record.ledger.read(0, self._record.ledger.index_at(at)):
-                state = fold.apply(state, recorded)
-            return state
+            ledger = self._record.ledger
+            return fold.apply_all(InstallationState(), ledger.read(0, ledger.index_at(at)))
 
         state = await to_thread.run_sync(replay)
         chosen = [env for env in state.environments.values() if environment in ("", env.id) and env.config]

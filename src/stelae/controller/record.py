@@ -51,16 +51,14 @@ class Record:
             # A projection of another version's state is no use, and no harm.
             with contextlib.suppress(Failed):
                 state = state_codec.decode(cached[1])
-        for recorded in self.ledger.read(state.size):
-            state = fold.apply(state, recorded)
-        return state
+        return fold.apply_all(state, self.ledger.read(state.size))
 
     def environment(self, name: EnvironmentId) -> EnvironmentState | None:
         """Return the state of environment *name*, None when nothing was ever recorded of it."""
         return self.state.environments.get(name)
 
     def listen(self, listener: Callable[[Recorded], None]) -> None:
-        """Have *listener* called, in the event loop, for each event after it was folded."""
+        """Have *listener* called, in the event loop, for each event, once all that was recorded with it is folded."""
         self._listeners.append(listener)
 
     async def append(
@@ -94,8 +92,8 @@ class Record:
                 return ()
             loop = asyncio.get_running_loop()
             recorded = await loop.run_in_executor(self._writer, lambda: self.ledger.append(chosen, urgent=urgent))
+            self.state = fold.apply_all(self.state, recorded)
             for item in recorded:
-                self.state = fold.apply(self.state, item)
                 for listener in self._listeners:
                     listener(item)
         async with self._news:
