@@ -1,73 +1,107 @@
-"""The layer of the Python dependencies: wheels from a file with hashes, compiled by the image's own Python."""
+"""The layer of the Python dependencies: wheels that a lock file names, compiled by the image's own Python.
+
+First it is settled which wheels these are, and then the layer is made of them: another way of writing the same lock,
+or a base of another name with the same content, makes no new layer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
-from packaging.utils import parse_wheel_filename
-
-from stelae.build import python_target
+from stelae.build import python_lock, python_target
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
+from stelae.build.credentials import check
 from stelae.build.inputs import Inputs, plain, told
-from stelae.build.requirements import applies, parse
+from stelae.build.requirements import Pinned
 from stelae.build.roots import Roots
 from stelae.build.sandbox import Sandbox, lay_out
 from stelae.build.spool import Spool
-from stelae.build.stale import check_same
-from stelae.build.wheels import Wheels, install_wheels
+from stelae.build.wheel_store import Wheels
+from stelae.build.wheels import install_wheels
 from stelae.domain.digest import digest_of
-from stelae.domain.errors import InvalidInput
-from stelae.domain.inputs import Input, InputKind
+from stelae.domain.inputs import Input
 from stelae.images.tree import Tree
+
+Progress = Callable[[str], None]
 
 
 def make_python(
-    cache: Cache, roots: Roots, inputs: Inputs, requirements: tuple[str, bytes], base: tuple[LayerFile, ...],
-    locked: Sequence[Input] | None, work: Path, progress: Callable[[str], None],
+    cache: Cache, roots: Roots, inputs: Inputs, lock: tuple[str, bytes], base: tuple[LayerFile, ...],
+    locked: Sequence[Input] | None, work: Path, progress: Progress, *, credentials: Mapping[str, Path] | None = None,
 ) -> Made:  # fmt: skip
-    """Return the layer of the *requirements* (the file's path in the source and its bytes) over *base*; *locked* are
-    the wheels that stelae.lock names.
+    """Return the layer of what *lock* pins (the file's path in the source and its bytes) over *base*.
 
-    Raises Failed when *locked* are others, InvalidInput for a requirement that is not pinned by a hash, and what
-    ``Wheels.get`` raises.
+    *locked* are the wheels of the commit's ``stelae.lock``, None without one; the facts hold ``inputs``, those that
+    were taken. *credentials* (see ``stelae.build.credentials``) are read by downloads only.
+
+    Raises InvalidInput for a lock that cannot be used or a wheel that is damaged, Failed when *locked* are others
+    than the lock needs, Unreachable when the index does not answer or the build is offline.
     """
-    where, data = requirements
+    check(credentials or {})
+    step = _Step(cache, roots, inputs, lock, base, work, progress, credentials or {})
+    chosen = cache.once("wheels", step.question(locked), lambda: step.choose(locked))
+    items = told(chosen.facts)
+    for item in items:
+        inputs.find(item.digest)  # it counts as used, also where the layer needs it no more
+    if not items:
+        return Made(facts=chosen.facts, cached=chosen.cached)
     key = {
-        "requirements": digest_of(data), "base": [layer.digest for layer in base], "time": FILE_TIME,
-        "tools": _tools(),
+        "wheels": [[item.digest, item.file] for item in items], "base": [layer.digest for layer in base],
+        "time": FILE_TIME, "tools": _tools("installer"),
     }  # fmt: skip
-
-    def make() -> Made:
-        pinned = parse(_text(where, data), where)
-        target = python_target.find(roots.tree(base))
-        wanted = sorted(
-            {found.name: found for found in pinned if applies(found, target.markers)}.values(), key=lambda p: p.name
-        )
-        folder = work / "python"
-        folder.mkdir()
-        found = Wheels(cache.folder / "wheels").get(wanted, target, folder, progress)
-        facts = {"inputs": plain(_input(path, inputs) for path in found)}
-        tree = install_wheels(found, target, Spool(work / "wheels.spool"))
-        if not tree:
-            return Made(facts=facts)
-        progress(f"python: compiling {len(wanted)} packages")
-        layer = _compiled(roots.folders(base), tree, target, work)
-        digest, size = cache.layout.add_layer(layer, mtime=FILE_TIME)
-        return Made(layers=(LayerFile(digest=digest, size=size),), facts=facts)
-
-    made = cache.once("python", key, make)
-    if locked is not None:
-        check_same(locked, told(made.facts))
-    return made
+    made = cache.once("python", key, lambda: step.make(items))
+    return Made(layers=made.layers, facts=chosen.facts, cached=made.cached)
 
 
-def _input(path: Path, inputs: Inputs) -> Input:
-    name, found, *_ = parse_wheel_filename(path.name)
-    return Input(kind=InputKind.WHEEL, name=name, version=str(found), digest=inputs.keep(path), file=path.name)
+class _Step:
+    """One making of the layer; the image's Python is looked for once, and only when something has to be made."""
+
+    def __init__(
+        self, cache: Cache, roots: Roots, inputs: Inputs, lock: tuple[str, bytes], base: tuple[LayerFile, ...],
+        work: Path, progress: Progress, credentials: Mapping[str, Path],
+    ) -> None:  # fmt: skip
+        self._roots, self._base, self._lock, self._cache = roots, base, lock, cache
+        self._inputs, self._work, self._progress, self._credentials = inputs, work, progress, credentials
+
+    def question(self, locked: Sequence[Input] | None) -> dict[str, object]:
+        """Return all that decides which wheels are taken."""
+        where, data = self._lock
+        return {
+            "lock": digest_of(data), "name": Path(where).name, "base": [layer.digest for layer in self._base],
+            "locked": None if locked is None else plain(locked), "tools": _tools("packaging", "pip"),
+        }  # fmt: skip
+
+    def choose(self, locked: Sequence[Input] | None) -> Made:
+        """Say which wheels are taken."""
+        pinned, wheels = self._wheels
+        return Made(facts={"inputs": plain(wheels.choose(pinned, locked))})
+
+    def make(self, items: Sequence[Input]) -> Made:
+        """Return the layer of the wheels *items*."""
+        pinned, wheels = self._wheels
+        paths = wheels.bring(items, pinned)
+        tree = install_wheels(paths, wheels.target, Spool(self._work / "wheels.spool"))
+        self._progress(f"python: compiling {len(items)} packages")
+        layer = _compiled(self._roots.folders(self._base), tree, wheels.target, self._work)
+        digest, size = self._cache.layout.add_layer(layer, mtime=FILE_TIME)
+        return Made(layers=(LayerFile(digest=digest, size=size),))
+
+    @property
+    def _wheels(self) -> tuple[tuple[Pinned, ...], Wheels]:
+        if not hasattr(self, "_found"):
+            target = python_target.find(self._roots.tree(self._base))
+            folder = self._work / "python"
+            folder.mkdir()
+            wheels = Wheels(
+                cache=self._cache, inputs=self._inputs, target=target, work=folder, progress=self._progress,
+                credentials=self._credentials,
+            )  # fmt: skip
+            self._found = python_lock.read(*self._lock, target), wheels
+        return self._found
 
 
 def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: Path) -> Tree:
@@ -84,13 +118,6 @@ def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: 
     return tree.merge(sandbox.changes())
 
 
-def _text(where: str, data: bytes) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidInput("not text in UTF-8", where=where) from error
-
-
-@lru_cache(maxsize=1)
-def _tools() -> list[str]:
-    return [f"{name} {version(name)}" for name in ("installer", "packaging", "pip")]
+@lru_cache(maxsize=4)
+def _tools(*names: str) -> list[str]:
+    return [f"{name} {version(name)}" for name in names]

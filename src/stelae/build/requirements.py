@@ -25,17 +25,24 @@ _HINT = "uv export --format requirements-txt, or pip-compile --generate-hashes, 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pinned:
     """One requirement: its name in normal form, its version, the SHA-256 digests (hexadecimal) that its file may
-    have, and the marker that says for which machines it is ("" for all)."""
+    have, and the marker that says for which machines it is ("" for all).
+
+    ``files`` are the names of the wheels with those digests, in the same order, where the lock tells them; ``url``
+    is an address that takes the place of an index ("" nearly always).
+    """
 
     name: str
     version: str
     hashes: tuple[str, ...]
     marker: str = ""
+    files: tuple[str, ...] = ()
+    url: str = ""
 
     @property
     def line(self) -> str:
         """The requirement as pip reads it, without its marker."""
-        return f"{self.name}=={self.version} " + " ".join(f"--hash=sha256:{digest}" for digest in self.hashes)
+        wanted = f"{self.name} @ {self.url}" if self.url else f"{self.name}=={self.version}"
+        return " ".join([wanted, *(f"--hash=sha256:{digest}" for digest in self.hashes)])
 
 
 def parse(text: str, where: str) -> tuple[Pinned, ...]:

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from stelae.build.python_target import Target, find
-from stelae.build.requirements import Pinned
 from stelae.build.spool import Spool
-from stelae.build.wheels import Wheels, install_wheels
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.build.wheels import install_wheels
+from stelae.domain.errors import InvalidInput
 from stelae.images import content
 from stelae.images.tree import Tree, file, symlink
 
@@ -84,24 +83,6 @@ def test_damaged_wheels(tmp_path: Path) -> None:
             install_wheels([path], TARGET, Spool(tmp_path / "spool"))
 
 
-def test_the_best_kept_wheel_is_taken_without_a_download(tmp_path: Path) -> None:
-    hashes = []
-    for tag in ("py3-none-any", "cp311-cp311-manylinux_2_17_x86_64", "cp312-cp312-manylinux_2_17_x86_64"):
-        path = wheel(tmp_path / "made", {"demo.py": tag.encode()}, tag)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        hashes.append(digest)
-        (tmp_path / "kept" / digest).mkdir(parents=True)
-        path.replace(tmp_path / "kept" / digest / path.name)
-    wheels = Wheels(tmp_path / "kept")
-    wanted = Pinned(name="demo", version="1.0", hashes=tuple(hashes))
-    (found,) = wheels.get([wanted], TARGET, tmp_path, lambda _: None)
-    assert "cp311" in found.name
-    # A wheel whose bytes changed on the disk is not taken.
-    found.write_bytes(b"changed")
-    (found,) = wheels.get([wanted], TARGET, tmp_path, lambda _: None)
-    assert "none-any" in found.name
-
-
 def test_the_python_of_an_image() -> None:
     tree = Tree()
     with pytest.raises(InvalidInput, match="no Python"):
@@ -115,6 +96,8 @@ def test_the_python_of_an_image() -> None:
     )
     tree.add(b"usr/lib/python3/dist-packages/x.py", file(b""))
     assert find(tree) == TARGET
+    tree.put(b"usr/bin/python3.11", file(b"\0PYTHON\0003.11.2\0003.12.9\0"))
+    assert find(tree).version == find(tree).markers["python_full_version"] == "3.11.2"
     assert TARGET.platforms[0].startswith("manylinux_2_36_")
     assert "manylinux2014_x86_64" in TARGET.platforms or "manylinux2014_aarch64" in TARGET.platforms
     tree.add(b"usr/local/bin/python3.12", file(b""))
@@ -123,11 +106,3 @@ def test_the_python_of_an_image() -> None:
     assert (other.minor, other.interpreter, other.site) == (
         12, "/usr/local/bin/python3", "usr/local/lib/python3.12/site-packages"
     )  # fmt: skip
-
-
-def test_a_wheel_that_pip_did_not_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stelae.build.wheels._download", lambda *_: None)
-    with pytest.raises(Failed, match=r"demo 1\.0"):
-        Wheels(tmp_path / "kept").get(
-            [Pinned(name="demo", version="1.0", hashes=("0" * 64,))], TARGET, tmp_path, print
-        )
