@@ -55,8 +55,8 @@ def bundle(said: Statement, key: PrivateKey) -> bytes:
 def opened(data: bytes, keys: Iterable[PublicKey]) -> tuple[Statement, PublicKey]:
     """Return the statement in the bundle *data* and which of *keys* signed it.
 
-    Raises UntrustedError for a bundle that is damaged or signed by none of them (StrangerError). What is returned was read from
-    the very bytes that were verified.
+    Raises UntrustedError for a bundle that is damaged or signed by none of them (StrangerError). What is returned
+    was read from the very bytes that were verified.
     """
     try:
         document = json.loads(data)

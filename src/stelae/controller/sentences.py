@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
-from stelae.domain.digest import short
+from stelae.domain.digest import Digest, short
 from stelae.domain.event import Event
 from stelae.domain.release import short_release
 from stelae.domain.state import Outcome
@@ -45,6 +45,13 @@ def _of_people(event: Event) -> str:
             return f"built image {short(event.image.digest)} from {source}"
         case ev.BuildFailed():
             return f"build of {event.source.commit[:7]} failed: {event.reason}"
+        case ev.ImageAttested():
+            return f"image {short(event.image)} signed by {event.key[:8]}"
+        case ev.KeyTrusted():
+            return f"key {event.key[:8]} trusted" + (" to sign here" if event.signs else "")
+        case ev.Revoked():
+            what = f"key {event.name[:8]}" if event.name.startswith("k-") else f"image {short(Digest(event.name))}"
+            return f"{what} revoked: {event.reason}"
         case ev.EnvironmentApplied():
             return "environment applied"
         case ev.EnvironmentStopped():

@@ -35,6 +35,7 @@ from stelae.domain.state import (
     Phase,
     Rollout,
 )
+from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Instant
 
 LOST = Exit(code=-1, at=0)
@@ -81,6 +82,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
     state = replace(state, size=recorded.index + 1)
     if isinstance(event, ev.ImageBuilt):
         state = _built(state, event, recorded)
+    if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
+        state = _trusted(state, event, recorded)
     if isinstance(event, ev.DeploymentRequested):
         requests = _with(state.requests, recorded.key, event.deployment) if recorded.key else state.requests
         state = replace(state, deployments=state.deployments + 1, requests=requests)
@@ -117,6 +120,24 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = replace(known, sources=(*known.sources, event.source))
     known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
+
+
+def _trusted(
+    state: InstallationState, event: ev.ImageAttested | ev.KeyTrusted | ev.Revoked, recorded: Recorded
+) -> InstallationState:
+    actor, at = recorded.actor, recorded.at
+    match event:
+        case ev.ImageAttested():
+            signed = (*state.attested.get(event.image, ()), Attested(key=event.key, at=at, commit=event.commit))
+            return replace(state, attested=_with(state.attested, event.image, signed))
+        case ev.KeyTrusted():
+            key = TrustedKey(id=event.key, pem=event.pem, actor=actor, at=at, signs=event.signs)
+            return replace(state, keys=_with(state.keys, event.key, key))
+        case ev.Revoked():
+            if event.name in state.revoked:
+                return state
+            revocation = Revocation(actor=actor, at=at, reason=event.reason)
+            return replace(state, revoked=_with(state.revoked, event.name, revocation))
 
 
 def _folds(kind: type[Event]) -> Callable[[_Fold], _Fold]:

@@ -6,11 +6,13 @@ The wire form of an event is canonical JSON of an envelope (see ``stelae.ledger.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment, EnvironmentId, Strategy
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
@@ -71,6 +73,41 @@ class ImageBuilt(Event):
     source: Source
     lock: str = ""
     format: int = 1
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAttested(Event):
+    """A key signed an image that was built from *commit*, how it was built and what is inside. ``statements`` are
+    the digests of what was signed, by the type of the statement."""
+
+    kind: ClassVar[str] = "image.attested"
+    image: Digest
+    key: str
+    commit: str
+    statements: Mapping[str, str] = field(default_factory=dict)
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyTrusted(Event):
+    """The signatures of a key count from now on: ``pem`` is its public half. ``signs`` says that this installation
+    has the private half, made or given."""
+
+    kind: ClassVar[str] = "key.trusted"
+    key: str
+    pem: str
+    signs: bool = True
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked(Event):
+    """An image (its digest) or a key (its id) was taken back: nothing of it is deployed any more."""
+
+    kind: ClassVar[str] = "trust.revoked"
+    name: str
+    reason: str
 
 
 @_known

@@ -13,6 +13,7 @@ from stelae.domain.environment import Environment, EnvironmentId, Strategy
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Instant
 
 
@@ -162,7 +163,8 @@ class BuiltImage:
 class InstallationState:
     """All that is recorded: the fold of the whole ledger.
 
-    ``requests`` maps an idempotency key to the deployment that it made.
+    ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
+    counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
     """
 
     size: int = 0
@@ -170,3 +172,6 @@ class InstallationState:
     images: Mapping[Digest, BuiltImage] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)
     deployments: int = 0
+    keys: Mapping[str, TrustedKey] = field(default_factory=dict)
+    attested: Mapping[Digest, tuple[Attested, ...]] = field(default_factory=dict)
+    revoked: Mapping[str, Revocation] = field(default_factory=dict)

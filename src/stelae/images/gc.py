@@ -19,6 +19,7 @@ from pathlib import Path
 from stelae.domain.digest import Digest
 from stelae.domain.errors import StelaeError
 from stelae.domain.units import HOUR, Duration
+from stelae.images import referrers
 from stelae.images.blobs import ADDING, MAX_DOCUMENT
 from stelae.images.disk import locked
 from stelae.images.erofs import MAKING, layer_path, record_path
@@ -84,7 +85,7 @@ def _reached(layout: Layout, roots: Collection[Digest]) -> frozenset[Digest]:
         # What is larger is a layer.
         small = path.is_file() and path.stat().st_size <= MAX_DOCUMENT
         if root in named or (small and is_manifest(layout.blobs.read(root))):
-            kept |= layout.blobs_of(root)
+            kept |= layout.blobs_of(root) | referrers.blobs_of(layout, root)
     return frozenset(kept)
 
 
@@ -92,7 +93,13 @@ def _images(layout: Layout, kept: frozenset[Digest], before: int) -> _Found:
     for entry in layout.images():
         path = layout.blob_path(entry.digest)
         if entry.digest not in kept and (not path.exists() or _is_old(path, before)):
-            yield Removed(what=What.IMAGE, name=entry.digest, size=0), partial(layout.forget, entry.digest)
+            yield Removed(what=What.IMAGE, name=entry.digest, size=0), partial(_forget, layout, entry.digest)
+
+
+def _forget(layout: Layout, image: Digest) -> None:
+    # What speaks of the image first: made again, it must not find a list of signatures that are gone.
+    referrers.forget(layout, image)
+    layout.forget(image)
 
 
 def _blobs(layout: Layout, kept: frozenset[Digest], before: int) -> _Found:
@@ -112,6 +119,7 @@ def _young(layout: Layout, kept: frozenset[Digest], before: int) -> frozenset[Di
             # An image that nobody needs and that cannot be read must not stop the collection.
             with suppress(StelaeError):
                 young |= layout.blobs_of(entry.digest)
+                young |= referrers.blobs_of(layout, entry.digest)
     return frozenset(young)
 
 
