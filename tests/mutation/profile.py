@@ -8,6 +8,9 @@ import resource
 import pytest
 from hypothesis import Phase, settings
 
+from stelae.testing.world import World
+
+World.run.__defaults__ = (3600, 3000)  # so many passes are enough for every test; a loop without end makes them all
 os.environ.update(STELAE_CORE_SEEDS="20", STELAE_TREE="70")
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, resource.RLIM_INFINITY))  # a loop without end fills a list
 settings.register_profile(
