@@ -82,10 +82,7 @@ def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: Depl
 def _asked(
     env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant
 ) -> EnvironmentState:
-    """The environment once the request is recorded."""
-    if env.rollout is not None:
-        ended = ev.RolloutEnded(deployment=env.rollout.deployment, outcome=Outcome.SUPERSEDED)
-        env = evolve(env, ended, now)
+    """The environment once the request is recorded; it takes the place of a rollout that is under way."""
     requested = ev.DeploymentRequested(
         deployment=_DEPLOYMENT, deployment_kind=kind, release=release, strategy=strategy
     )

@@ -1,0 +1,132 @@
+"""What a request comes to, and every reason why it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stelae.core import request
+from stelae.domain.digest import Digest, digest_of
+from stelae.domain.environment import EnvironmentId, Strategy, StrategyKind
+from stelae.domain.errors import Conflict, InvalidInput, Refused
+from stelae.domain.image import Image, Source
+from stelae.domain.process import Process
+from stelae.domain.state import (
+    BuiltImage,
+    DeploymentKind,
+    EnvironmentState,
+    InstallationState,
+    Rollout,
+)
+from stelae.domain.units import MINUTE, SECOND
+from tests.unit.core.fixtures import WEB, WORKER, environment, release
+
+V1, V2, V3 = release("v1"), release("v2"), release("v3")
+
+
+def image(app: str = "shop", *processes: Process) -> Image:
+    return Image(
+        digest=digest_of(b"v1"), app=app, processes=processes or (WEB, WORKER), layers=(), size=1
+    )  # fmt: skip
+
+
+def env(**changes: object) -> EnvironmentState:
+    config = replace(environment("rolling"), settings={"A": "1"}, promote_from=str(changes.pop("promote_from", "")))
+    made = EnvironmentState(
+        id=EnvironmentId("shop/test"), config=config, wanted=dict(config.processes),
+        releases={item.id: item for item in (V1, V2, V3)},
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def rollout(**changes: object) -> Rollout:
+    made = Rollout(
+        deployment="d-6", kind=DeploymentKind.DEPLOY, candidate=V2.id, stable=V1.id, strategy=Strategy(),
+        actor="ana", started_at=0,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_release_is_the_image_with_the_settings_of_the_environment() -> None:
+    made = request.release_of(env(), image())
+    assert (made.app, made.environment, made.image) == ("shop", "test", digest_of(b"v1"))
+    assert (dict(made.settings), made.processes) == ({"A": "1"}, (WEB, WORKER))
+
+
+def test_an_image_that_cannot_run_there() -> None:
+    name = digest_of(b"v1")[7:19]
+    with pytest.raises(InvalidInput) as caught:
+        request.release_of(env(), image("other"))
+    assert str(caught.value) == f"image {name} is of the app 'other', not 'shop'"
+    with pytest.raises(InvalidInput) as caught:
+        request.release_of(env(), image("shop", WEB))
+    assert str(caught.value) == f"image {name} has no process 'worker', which shop/test runs"
+    assert "stelae env apply" in caught.value.hint
+
+
+def state(*, versioned: bool = True, verified: tuple[Digest, ...] = ()) -> InstallationState:
+    source = Source(commit="a" * 40, versioned=versioned)
+    staging = EnvironmentState(id=EnvironmentId("shop/staging"), verified=frozenset(verified))
+    return InstallationState(
+        environments={staging.id: staging},
+        images={V1.image: BuiltImage(image=image(), sources=(source,), actor="ana", built_at=0)},
+    )
+
+
+def test_policy() -> None:
+    name = V1.image[7:19]
+    request.admit(state(), env(), V1)
+    request.admit(state(verified=(V1.image,)), env(promote_from="staging"), V1)
+    request.admit(state(verified=(V2.image,)), env(promote_from="staging"), V2)
+    for known in (state(), state(verified=(V2.image,)), InstallationState()):
+        with pytest.raises(Refused) as caught:
+            request.admit(known, env(promote_from="staging"), V1)
+        assert str(caught.value) == f"refused by policy: image {name} was never verified in staging"
+        assert caught.value.hint == f"deploy it there first: stelae deploy staging --image {V1.image}"
+    with pytest.raises(Refused) as caught:
+        request.admit(state(versioned=False, verified=(V1.image,)), env(promote_from="staging"), V1)
+    assert str(caught.value) == (
+        f"image {name} was built from a tree with changes that no commit holds; shop/test takes only commits"
+    )
+    assert caught.value.hint == "commit, deploy the commit, and promote that image"
+    request.admit(state(versioned=False), env(), V1)
+
+
+def test_what_holds_an_environment() -> None:
+    request.free(env())
+    with pytest.raises(Conflict) as caught:
+        request.free(env(rollout=rollout(step=1)))
+    assert str(caught.value) == f"busy: deployment d-6 ({V2.id[:8]}, by ana, rolling step 2) holds shop/test"
+    assert caught.value.hint == (
+        "watch it: stelae status test --watch · replace it: --supersede · stop it: stelae abort test"
+    )
+
+
+def test_strategies() -> None:
+    usual = replace(Strategy(), batch=40, min_healthy=5 * SECOND, progress=MINUTE)
+    there = env(config=replace(environment("rolling"), strategy=usual))
+    assert request.strategy(there, "") == usual
+    for kind in StrategyKind:
+        assert request.strategy(there, kind.value) == replace(usual, kind=kind)
+    with pytest.raises(InvalidInput) as caught:
+        request.strategy(there, "sideways")
+    assert (str(caught.value), caught.value.hint) == (
+        "no strategy 'sideways'", "one of recreate, rolling, blue-green"
+    )  # fmt: skip
+    assert request.quick(there) == replace(usual, kind=StrategyKind.BLUE_GREEN, min_healthy=0)
+    alone = env(config=replace(environment("recreate"), strategy=replace(usual, kind=StrategyKind.RECREATE)))
+    assert request.quick(alone) == replace(usual, kind=StrategyKind.RECREATE, min_healthy=0)
+
+
+def test_the_release_to_go_back_to() -> None:
+    stables = (V1.id, V2.id, V3.id)
+    assert request.last_good(env(stable=V3.id, stables=stables)) == V2
+    assert request.last_good(env(stable=V3.id, stables=(V1.id, V2.id))) == V2
+    assert request.last_good(env(stable=V1.id, stables=stables, rollout=rollout())) == V1
+    assert request.last_good(env(stables=(V1.id,), rollout=rollout())) == V1, "nothing is stable now"
+    for there in (env(), env(stable=V1.id, stables=(V1.id,)), env(rollout=rollout())):
+        with pytest.raises(InvalidInput) as caught:
+            request.last_good(there)
+        assert str(caught.value) == "shop/test has no earlier release to go back to"
+        assert caught.value.hint == "stelae history shows what ran"
