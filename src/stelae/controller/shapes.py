@@ -123,6 +123,7 @@ class Environment(TypedDict):
     strategy: dict[str, str]
     bake: str
     promote_from: str
+    require: list[str]
 
 
 class Environments(TypedDict):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from stelae.domain.trust import Requirement
 from stelae.domain.units import MINUTE, SECOND, Duration
 
 EnvironmentId = NewType("EnvironmentId", str)
@@ -44,7 +45,8 @@ class Environment:
 
     ``processes`` maps a process to the number of its instances. ``bake`` is how long the replaced
     release stays warm (running, without traffic). ``promote_from`` admits only images whose rollout
-    succeeded in that environment of the same app.
+    succeeded in that environment of the same app. ``require`` is what must be proven of an image, with a key that
+    counts, before it may come in.
     """
 
     app: str
@@ -55,6 +57,7 @@ class Environment:
     strategy: Strategy = Strategy()
     bake: Duration = 0
     promote_from: str = ""
+    require: tuple[Requirement, ...] = ()
 
     @property
     def id(self) -> EnvironmentId:

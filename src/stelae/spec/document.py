@@ -8,6 +8,7 @@ from typing import Any
 from stelae.domain.environment import Environment, Strategy, StrategyKind
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
+from stelae.domain.trust import Requirement
 from stelae.spec import checks, structure
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -104,6 +105,7 @@ def _environment(app: str, name: str, table: Table) -> Environment:
         strategy=_strategy(table.get("strategy", {})),
         bake=parse_duration(table.get("bake", "0s")),
         promote_from=table.get("promote_from", ""),
+        require=tuple(item for item in Requirement if item in table.get("require", ())),
     )
 
 

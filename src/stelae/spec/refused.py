@@ -20,7 +20,7 @@ _LATER: dict[Path, frozenset[str]] = {
     ("image",): frozenset({"dockerfile"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
     ("env", "*"): frozenset(
-        {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "require", "secrets", "soak", "steps"}
+        {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "secrets", "soak", "steps"}
     ),
     ("env", "*", "strategy"): frozenset(
         {"abort_on", "analysis", "canary", "freeze", "gate", "gates", "preview", "soak", "steps", "surge", "weights"}

@@ -30,6 +30,7 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         "strategy": _strategy(environment.strategy),
         "bake": format_duration(environment.bake),
         "promote_from": environment.promote_from,
+        "require": [item.value for item in environment.require],
     }
 
 

@@ -102,6 +102,7 @@ _WORDS: Schema = {
         "maximum": 1000,
     },
     "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
+    "requirement": {"title": '"signature", "provenance" or "sbom"', "enum": ["signature", "provenance", "sbom"]},
     "kind": {"title": '"rolling", "blue-green" or "recreate"', "enum": ["rolling", "blue-green", "recreate"]},
 }
 
@@ -263,6 +264,11 @@ _ENVIRONMENT = _table(
         "strategy": _STRATEGY,
         "bake": _key("duration", "How long the replaced release stays warm after a rollout.", default="0s"),
         "promote_from": _key("name", "Admits only images whose rollout succeeded in that environment."),
+        "require": _list(
+            "a list of what must be proven",
+            _ref("requirement"),
+            description="What an image needs, signed by a key that counts here, before it may come in.",
+        ),
     },
     required=["processes"],
     description="Where releases of the app run, and how they get there. Never part of the image.",

@@ -74,7 +74,6 @@ def test_the_file_is_named_as_it_was_given() -> None:
         ("env.production.secrets", ["DATABASE_URL"]),
         ("env.production.approvals", 1),
         ("env.production.freeze", "x"),
-        ("env.production.require", ["sbom"]),
         ("env.production.platform", {"kind": "kubernetes"}),
         ("env.production.processes.web", {"min": 3, "max": 12, "target_rps": 200}),
         ("env.production.strategy", "canary"),
@@ -345,7 +344,7 @@ def test_one_mistake_makes_no_second() -> None:
 
 def test_unknown_keys_far_from_any_are_answered_with_those_that_exist() -> None:
     (line,) = lines({"env.testing.zzzz": 1})
-    assert line.endswith("unknown key; known here: processes, settings, hosts, strategy, bake, promote_from")
+    assert line.endswith("unknown key; known here: processes, settings, hosts, strategy, bake, promote_from, require")
 
 
 def test_what_is_printed_of_a_document_is_short_and_plain() -> None:

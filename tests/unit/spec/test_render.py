@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stelae.domain.environment import Environment, Strategy, StrategyKind
+from stelae.domain.trust import Requirement
 from stelae.domain.units import MINUTE
 from stelae.spec.document import parse
 from stelae.spec.render import Change, changes, environment_document
@@ -26,6 +27,7 @@ def test_the_document_is_what_a_spec_would_say() -> None:
         "strategy": {"kind": "rolling", "batch": "25%", "min_healthy": "1s", "progress": "10m", "platform": "5m"},
         "bake": "10m",
         "promote_from": "staging",
+        "require": [],
     }
     assert list(made["settings"]) == ["A", "B"]
 
@@ -93,6 +95,7 @@ ENVIRONMENTS = st.builds(
     strategy=st.builds(Strategy, kind=st.sampled_from(StrategyKind), batch=st.integers(1, 100)),
     bake=st.integers(0, 2**40),
     promote_from=st.sampled_from(["", "y"]),
+    require=st.sampled_from([(), (Requirement.SIGNATURE,), (Requirement.SIGNATURE, Requirement.SBOM)]),
 )
 
 
