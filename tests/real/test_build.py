@@ -160,14 +160,16 @@ def test_a_step_that_leaves_a_fifo(repository: Repository, workshop: Workshop, b
 
 
 def test_a_step_that_hangs_is_ended_with_all_it_started(
-    repository: Repository, workshop: Workshop, busybox: str, monkeypatch: pytest.MonkeyPatch
+    repository: Repository, workshop: Workshop, busybox: str
 ) -> None:
-    monkeypatch.setattr("stelae.build.sandbox.SECONDS", 1)
-    repository.commit({"stelae.toml": spec(run_lines("sleep 424242 & sleep 424242"), base=busybox)})
+    lines = run_lines("echo sleeping; sleep 424242 & sleep 424242") + '\nlimits.time = "1s"'
+    repository.commit({"stelae.toml": spec(lines, base=busybox)})
     start = time.monotonic()
-    with pytest.raises(Failed, match="did not end within 1 s"):
+    with pytest.raises(Failed, match="did not end within 1s") as caught:
         workshop.build(repository)
     assert time.monotonic() - start < 10
+    assert caught.value.details == ("sleeping",)
+    assert caught.value.hint == "that is image.limits.time"
     deadline = time.monotonic() + 5
     while running("424242") and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -22,7 +22,7 @@ from stelae.domain.canonical import canonical
 from stelae.domain.digest import digest_of, parse_digest
 from stelae.domain.errors import InvalidInput, Unreachable
 from stelae.domain.inputs import Input, InputKind
-from stelae.domain.recipe import Recipe
+from stelae.domain.recipe import Steps
 
 Progress = Callable[[str], None]
 
@@ -37,7 +37,7 @@ class Wish(StrEnum):
 
 
 def make_base(
-    cache: Cache, recipe: Recipe, inputs: Inputs, locked: StageLock | None, work: Path, progress: Progress,
+    cache: Cache, recipe: Steps, inputs: Inputs, locked: StageLock | None, work: Path, progress: Progress,
     *, wish: Wish = Wish.LOCKED,
 ) -> Made:  # fmt: skip
     """Return the base of *recipe*, made unless it is cached; *locked* is what the lock says of it.
@@ -57,13 +57,13 @@ def make_base(
     raise InvalidInput(f"not a base: {recipe.base!r}", where="image.base", hint="debian:SUITE, oci:PATH or scratch")
 
 
-def _no_packages(recipe: Recipe) -> None:
+def _no_packages(recipe: Steps) -> None:
     if recipe.packages:
         raise InvalidInput(f"packages need a debian: base, not {recipe.base}", where="image.packages")
 
 
 def _debian(
-    cache: Cache, recipe: Recipe, suite: str, locked: StageLock | None, work: Path, progress: Progress, wish: Wish
+    cache: Cache, recipe: Steps, suite: str, locked: StageLock | None, work: Path, progress: Progress, wish: Wish
 ) -> Made:
     packages = tuple(sorted(set(recipe.packages)))
     debian.check(suite, packages)

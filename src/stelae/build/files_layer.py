@@ -7,7 +7,7 @@ must not change when only an environment does.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from stelae.build.git import Reader
 from stelae.build.lock import FILE_NAME as LOCK_NAME
@@ -25,21 +25,29 @@ _LFS_LARGEST = 1024
 _LEFT_OUT = frozenset({SPEC_NAME.encode(), LOCK_NAME.encode()})
 
 
-def files_tree(
-    entries: Sequence[Entry], reader: Reader, exclude: tuple[str, ...], workdir: bytes, lower: Tree, spool: Spool
-) -> Tree:
-    """Add *entries*, without those that match a pattern of *exclude*, below *workdir* to the tree *lower*, which
-    holds the folders above; contents are read through *reader* and kept in *spool*.
+def chosen(entries: Iterable[Entry], files: tuple[str, ...] | None, exclude: tuple[str, ...]) -> list[Entry]:
+    """Return those of *entries* that match a pattern of *files* (None: all) and none of *exclude*.
+
+    Raises InvalidInput for a pattern of *files* that nothing matches.
+    """
+    kept = [entry for entry in entries if entry.path not in _LEFT_OUT]
+    if files is not None:
+        wanted = {text: pattern_of(text) for text in files}
+        for text, pattern in wanted.items():
+            if not any(pattern.fullmatch(entry.path) for entry in kept):
+                raise InvalidInput(f"no file of the commit matches {text!r}", where="image.files")
+        kept = [entry for entry in kept if any(pattern.fullmatch(entry.path) for pattern in wanted.values())]
+    patterns = [pattern_of(text) for text in exclude]
+    return [entry for entry in kept if not any(pattern.fullmatch(entry.path) for pattern in patterns)]
+
+
+def files_tree(kept: Sequence[Entry], reader: Reader, workdir: bytes, lower: Tree, spool: Spool) -> Tree:
+    """Add the entries *kept* below *workdir* to the tree *lower*, which holds the folders above; contents are read
+    through *reader* and kept in *spool*.
 
     Raises InvalidInput, naming the path, for a submodule, a Git LFS pointer, a file that was not sent, or a
     name that an image cannot hold.
     """
-    patterns = [pattern_of(text) for text in exclude]
-    kept = [
-        entry
-        for entry in entries
-        if entry.path not in _LEFT_OUT and not any(pattern.fullmatch(entry.path) for pattern in patterns)
-    ]
     for entry in kept:
         if entry.mode == _SUBMODULE:
             raise InvalidInput(

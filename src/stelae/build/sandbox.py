@@ -4,33 +4,28 @@ The command sees the image's own files, a /proc, /dev and /tmp of its own, and n
 no path, no environment, no other process. It is root in a user namespace whose users are no users of the host:
 were they, the host's root among them, it could write to /proc/sys. So the layers lie on the disk with the
 numbers of their owners shifted. The overlay is mounted in a private mount namespace: whatever kills us, no
-mount is left behind.
+mount is left behind. Its time, memory and disk are limited (``watch``); secrets are files in memory, which it reads
+at /run/secrets.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import subprocess
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from stelae.build import upper
 from stelae.build.config import FILE_TIME, PATH
+from stelae.build.secrets import FOLDER, Secrets, closed
+from stelae.build.upper import FIRST_USER
+from stelae.build.watch import Ended, Watch
 from stelae.domain.errors import Failed, Unreachable
+from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB
-from stelae.images.content import Slice
 from stelae.images.materialise import materialise
-from stelae.images.tree import WHITEOUT, Kind, Node, Tree, allowed_xattr, show, symlink
-from stelae.system.command import LAST_LINES
-
-SECONDS = 15 * 60
-
-FIRST_USER = 0x7000_0000
-"""What user and group 0 of a sandbox are on the host; far from the ranges of people, services and containers."""
-
-USERS = 65_536
+from stelae.images.tree import Kind, Tree
+from stelae.spec.units import format_duration, format_size
 
 _CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID")
 _ENVIRONMENT = {
@@ -40,20 +35,32 @@ _ENVIRONMENT = {
 # Options that the kernel's configuration may switch on would put our layers in a form that only overlayfs reads.
 _OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off"
 _ROOT = "/tmp"  # noqa: S108 - see below
-_MEMORY = ("--tmpfs", "/tmp", "--tmpfs", "/run")  # noqa: S108 - those of the sandbox
+_RUN = MIB  # bytes of the sandbox's own /run
 # Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder.
 _MOUNTED = 'umask 022; mount -t overlay -o "$1" overlay /tmp && cd / && shift && exec "$@"'
 # The first line says that the user namespace is there; the answer, that its users are.
 _MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
-_LONGEST_LINE = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the commands of a sandbox may take and read: *group* is the parent of its control groups ("": none is
+    made), *names* are the secrets that it reads of *secrets*, and *where* is what errors name."""
+
+    limits: Limits = field(default_factory=Limits)
+    group: str = ""
+    names: tuple[str, ...] = ()
+    secrets: Secrets = field(default_factory=lambda: Secrets({}))
+    where: str = "image.run"
 
 
 class Sandbox:
     """One place to run commands in, one after the other: *lowers* are folders that hold a layer each, lowest
     first; *work* is an empty folder for what the commands change."""
 
-    def __init__(self, lowers: Sequence[Path], work: Path) -> None:
+    def __init__(self, lowers: Sequence[Path], work: Path, rules: Rules = Rules()) -> None:
         self._work = work
+        self._rules = rules
         for name in ("upper", "overlay"):
             (work / name).mkdir()
             (work / name).chmod(0o755)
@@ -67,37 +74,62 @@ class Sandbox:
         )
 
     def run(self, line: str, workdir: str, progress: Callable[[str], None]) -> None:
-        """Run the shell *line* in *workdir*; raises Failed with its last lines when it fails or takes too long,
-        Unreachable when the sandbox's tools are not installed."""
-        status, lines, late = _watched(self._command(line, workdir), self._work, progress)
-        if late:
-            raise Failed(f"it did not end within {SECONDS} s: {line}", where="image.run", details=lines)
-        if any("No space left on device" in text for text in lines):
-            raise Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)
-        if status == 127 and any(text.startswith(("sh: ", "unshare: ")) for text in lines):
-            raise Unreachable("bwrap is not installed", hint="stelae doctor says what is missing", details=lines)
-        if status != 0:
-            raise Failed(f"it ended with status {status}: {line}", where="image.run", details=lines)
+        """Run the shell *line* in *workdir*; raises Failed with its last lines when it fails or goes beyond a limit,
+        InvalidInput when a secret was not given, Unreachable when the sandbox's tools are not installed."""
+        rules = self._rules
+        watch = Watch(
+            limits=rules.limits, upper=self._work / "upper", group=rules.group, clean=rules.secrets.mask,
+            progress=progress,
+        )  # fmt: skip
+        files = rules.secrets.open(rules.names, rules.where)
+        try:
+            ended = watch.run(self._command(line, workdir, files), self._work, tuple(files.values()))
+        finally:
+            closed(files.values())
+        if ended.beyond or ended.status != 0:
+            raise self._problem(line, ended)
 
-    def _command(self, line: str, workdir: str) -> list[str]:
+    def _problem(self, line: str, ended: Ended) -> Failed | Unreachable:
+        limits, lines, where = self._rules.limits, ended.lines, self._rules.where
+        if ended.beyond:
+            said = {
+                "time": f"it did not end within {format_duration(limits.time)}",
+                "memory": f"it needed more than {format_size(limits.memory)} of memory",
+                "disk": f"it wrote more than {format_size(limits.disk)}",
+            }[ended.beyond]
+            hint = f"that is image.limits.{ended.beyond}"
+            return Failed(f"{said}: {line}", where=where, details=lines, hint=hint)
+        if any("No space left on device" in text for text in lines):
+            return Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)
+        if ended.status == 127 and any(text.startswith(("sh: ", "unshare: ")) for text in lines):
+            return Unreachable("bwrap is not installed", hint="stelae doctor says what is missing", details=lines)
+        return Failed(f"it ended with status {ended.status}: {line}", where=where, details=lines)
+
+    def _command(self, line: str, workdir: str, secrets: dict[str, int]) -> list[str]:
         settings = [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
         capabilities = [word for name in _CAPABILITIES for word in ("--cap-add", name)]
+        memory = ["--size", str(self._rules.limits.memory), "--tmpfs", "/tmp", "--size", str(_RUN), "--tmpfs", "/run"]  # noqa: S108
+        given = ["--dir", FOLDER] if secrets else []
+        for name, descriptor in secrets.items():
+            given += ["--perms", "0400", "--ro-bind-data", str(descriptor), f"{FOLDER}/{name}"]
         return [
             "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh", self._options,
             "unshare", "--user", "--keep-caps", "--", "sh", "-c", _MAPPED, "sh",
             "setpriv", "--reuid", "0", "--regid", "0", "--clear-groups", "--",
             "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
             "--die-with-parent", "--new-session", "--hostname", "stelae", "--cap-drop", "ALL", *capabilities,
-            "--clearenv", *settings, "--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev", *_MEMORY,
+            "--clearenv", *settings, "--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev", *memory, *given,
             "--chdir", workdir, "--", "/bin/sh", "-e", "-c", line,
         ]  # fmt: skip
 
     def changes(self) -> Tree:
         """Return what the commands changed, as a layer; contents stay in the work folder.
 
-        Raises Failed for a device, a socket or a FIFO, which no image can hold.
+        Raises Failed for a device, a socket or a FIFO, which no image can hold, and for a secret.
         """
-        return _upper(self._work / "upper")
+        tree = upper.changes(self._work / "upper")
+        self._rules.secrets.refuse(tree, self._rules.where)
+        return tree
 
 
 def lay_out(layer: Tree, folder: Path) -> Path:
@@ -115,95 +147,3 @@ def lay_out(layer: Tree, folder: Path) -> Path:
     finally:
         os.close(root)
     return folder
-
-
-def _watched(argv: list[str], cwd: Path, progress: Callable[[str], None]) -> tuple[int, tuple[str, ...], bool]:
-    late = threading.Event()
-    try:
-        process = subprocess.Popen(
-            argv, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env={"PATH": PATH, "LC_ALL": "C"},
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise Unreachable("unshare is not installed", hint="stelae doctor says what is missing") from error
-
-    def end() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(SECONDS, end)
-    timer.start()
-    lines: list[str] = []
-    try:
-        with process:
-            assert process.stdout is not None
-            _map_users(process)
-            # readline with a limit: a command may print without end and without a line break.
-            while data := process.stdout.readline(MIB):
-                text = data.decode("utf-8", "replace").rstrip()[:_LONGEST_LINE]
-                if text:
-                    lines = [*lines[-LAST_LINES + 1 :], text]
-                    progress(f"run: {text}")
-    except BaseException:
-        process.kill()
-        raise
-    finally:
-        timer.cancel()
-        timer.join()
-    return process.returncode, tuple(lines), late.is_set()
-
-
-def _map_users(process: subprocess.Popen[bytes]) -> None:
-    """Give the users of the new user namespace their numbers, then let the command go on."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    if process.stdout.peek(1)[:6] != b"ready\n":  # type: ignore[attr-defined]
-        return  # it failed: what it says is read as its output
-    process.stdout.readline()
-    for name in ("uid_map", "gid_map"):
-        Path(f"/proc/{process.pid}/{name}").write_text(f"0 {FIRST_USER} {USERS}\n")
-    process.stdin.write(b"go\n")
-    process.stdin.close()
-
-
-def _upper(folder: Path) -> Tree:
-    tree = Tree()
-    inodes: dict[int, bytes] = {}
-    for top, folders, files in os.walk(os.fsencode(folder)):
-        for name in sorted([*folders, *files]):
-            path = os.path.join(top, name)  # noqa: PTH118 - bytes: a name need not be text
-            inside = os.path.relpath(path, os.fsencode(folder))
-            _add(tree, inside, path, inodes)
-        folders.sort()
-    return tree
-
-
-def _add(tree: Tree, inside: bytes, path: bytes, inodes: dict[int, bytes]) -> None:
-    found = os.lstat(path)
-    mode, uid, gid = stat.S_IMODE(found.st_mode), found.st_uid - FIRST_USER, found.st_gid - FIRST_USER
-    if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-        tree.add(inside, WHITEOUT)
-    elif stat.S_ISLNK(found.st_mode):
-        tree.add(inside, symlink(os.readlink(path)))  # noqa: PTH115 - bytes
-    elif stat.S_ISDIR(found.st_mode):
-        opaque = _xattrs(path).get(b"trusted.overlay.opaque") == b"y"
-        node = Node(kind=Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, opaque=opaque, xattrs=_allowed(path))
-        tree.add(inside, node)
-    elif not stat.S_ISREG(found.st_mode):
-        raise Failed("it left a device, a socket or a FIFO, which no image can hold", where="/" + show(inside))
-    elif found.st_nlink > 1 and found.st_ino in inodes:
-        tree.add(inside, Node(kind=Kind.LINK, target=inodes[found.st_ino]))
-    else:
-        inodes[found.st_ino] = inside
-        content = Slice(Path(os.fsdecode(path)), 0, found.st_size)
-        node = Node(kind=Kind.FILE, mode=mode, uid=uid, gid=gid, content=content, xattrs=_allowed(path))
-        tree.add(inside, node)
-
-
-def _allowed(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    return tuple(sorted((name, value) for name, value in _xattrs(path).items() if allowed_xattr(name)))
-
-
-def _xattrs(path: bytes) -> dict[bytes, bytes]:
-    names = os.listxattr(path, follow_symlinks=False)
-    return {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names}

@@ -44,12 +44,12 @@ def system(base: Tree, user: str, workdir: str, mounts: Sequence[str]) -> System
     for path, mode in _FOLDERS.items():
         tree.put(path, directory(mode))
     for path in _FILES:
-        _reach(tree, base, b"etc")
+        reach(tree, base, b"etc")
         tree.put(path, file(b""))
     for name in mounts:
-        _reach(tree, base, real_path(base, name))
+        reach(tree, base, real_path(base, name))
     place = real_path(base, workdir)
-    _reach(tree, base, place)
+    reach(tree, base, place)
     uid, gid = _user(tree, base, user, workdir)
     return System(tree=tree, uid=uid, gid=gid, workdir=place)
 
@@ -58,6 +58,20 @@ def above(tree: Tree, path: bytes) -> list[tuple[bytes, Node]]:
     """Return *path* and the folders above it, top first, with their nodes in *tree*."""
     parts = path.split(b"/") if path else []
     return [(place, tree[place]) for place in (b"/".join(parts[: n + 1]) for n in range(len(parts)))]
+
+
+def reach(tree: Tree, base: Tree, path: bytes) -> None:
+    """Put *path* and the folders above it into *tree*, as they are in *base* where they are there; raises
+    InvalidInput where it has something else than a folder."""
+    parts = path.split(b"/") if path else []
+    for n in range(len(parts)):
+        place = b"/".join(parts[: n + 1])
+        if place in tree:
+            continue
+        known = base.get(place)
+        if known is not None and known.kind is not Kind.DIRECTORY:
+            raise InvalidInput("it has to be a folder, and is a file in the base", where="/" + show(place))
+        tree.add(place, directory() if known is None else directory(known.mode, uid=known.uid, gid=known.gid))
 
 
 def real_path(base: Tree, path: str) -> bytes:
@@ -85,19 +99,6 @@ def real_path(base: Tree, path: str) -> bytes:
             done = []
         waiting = node.target.split(b"/") + waiting
     return b"/".join(done)
-
-
-def _reach(tree: Tree, base: Tree, path: bytes) -> None:
-    """Put *path* and the folders above it into *tree*, as they are in *base* where they are there."""
-    parts = path.split(b"/") if path else []
-    for n in range(len(parts)):
-        place = b"/".join(parts[: n + 1])
-        if place in tree:
-            continue
-        known = base.get(place)
-        if known is not None and known.kind is not Kind.DIRECTORY:
-            raise InvalidInput("it has to be a folder, and is a file in the base", where="/" + show(place))
-        tree.add(place, directory() if known is None else directory(known.mode, uid=known.uid, gid=known.gid))
 
 
 def _user(tree: Tree, base: Tree, user: str, home: str) -> tuple[int, int]:

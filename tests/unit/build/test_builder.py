@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stelae.build import builder as module
-from stelae.build.config import FILE_TIME, config_bytes, manifest_bytes
+from stelae.build.config import FILE_TIME, FORMAT, LayerFile, config_bytes, manifest_bytes
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images import content
@@ -29,7 +28,7 @@ def oci_base(folder: Path, tree: Tree, env: list[str] | None = None, tag: str = 
     """Make an OCI layout that holds one image of one layer and return it as a base."""
     layout = Layout.open(folder)
     digest, size = layout.add_layer(tree, mtime=FILE_TIME)
-    layer = module.LayerFile(digest=digest, size=size)
+    layer = LayerFile(digest=digest, size=size)
     config = config_bytes(app="base", processes=(), layers=[layer], user=(0, 0), workdir="/", environment=env or [])
     layout.add_blob(config)
     layout.put_image(manifest_bytes(config, [layer]), name=tag)
@@ -99,7 +98,7 @@ def test_the_bytes_of_format_2_are_fixed(repository: Repository, workshop: Works
     # When this fails, either the change is a mistake, or FORMAT has to grow.
     repository.commit({"serve": "#!/bin/sh\n", "stelae.toml": spec()})
     layers = [layer.digest for layer in workshop.build(repository).layers]
-    assert module.locks.FORMAT == 2
+    assert FORMAT == 2
     assert layers == [
         "sha256:88ad8261c6355649eb945cf755d867e2b9dc967e7f66844a0de2639df46c38d1",
         "sha256:113dbcd3f1c1587e718ddcb2771d24a76d2b4bead0d9ec34edec7f40e557381e",
@@ -196,7 +195,7 @@ def test_a_base_from_an_oci_layout(repository: Repository, workshop: Workshop, t
 @pytest.mark.parametrize(
     ("base", "words"),
     [
-        ("oci:relative/path", "absolute"),
+        ("oci:relative/path", "expected .*oci:/PATH"),
         ("oci:/nonexistent/base", "no such"),
         ("oci:{here}", "not an OCI layout"),
         ("oci:{here}/file", "archive"),

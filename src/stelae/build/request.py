@@ -1,0 +1,49 @@
+"""What a build is asked for, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stelae.domain.image import Image
+from stelae.domain.inputs import Input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """What to build: a commit (full id) of a mirrored repository, and the app's folder in it.
+
+    With ``offline`` nothing is fetched. ``lock`` is the text of a lock that counts instead of the commit's.
+    ``secrets`` are the values, by name, of those that the recipe names; they are kept nowhere.
+    """
+
+    repository: str
+    commit: str
+    path: str = ""
+    offline: bool = False
+    lock: str = ""
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltLayer:
+    """One layer of the image: which step made it, its digest and size in bytes, and whether it was cached."""
+
+    name: str
+    digest: str
+    size: int
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """An image, whether it is new to the store, its layers, the lock that describes it, whether that was the
+    commit's own, all inputs that it was made of (sorted), and the time it took."""
+
+    image: Image
+    created: bool
+    layers: tuple[BuiltLayer, ...]
+    lock: str
+    seconds: float
+    locked: bool = False
+    inputs: tuple[Input, ...] = ()

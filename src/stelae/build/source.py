@@ -1,0 +1,111 @@
+"""The source of a build: a commit's folder, its spec, its lock, and the files that pin dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from stelae.build import lock as locks
+from stelae.build.config import architecture
+from stelae.build.files_layer import SPEC_NAME
+from stelae.build.git import Reader
+from stelae.build.mirror import Mirror, check_path
+from stelae.build.request import BuildRequest
+from stelae.domain.digest import digest_of
+from stelae.domain.errors import InvalidInput
+from stelae.domain.recipe import AppSpec, Steps
+from stelae.spec.document import parse as parse_spec
+
+IMAGE = ""
+"""The name, among those of stages, of the image itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A commit's folder, opened: its tree, its spec, its lock, the lock of its recipe as far as it is known without
+    making anything, and the files that pin the dependencies of languages, by path."""
+
+    repository: str
+    reader: Reader
+    tree: str
+    spec: AppSpec
+    lock: locks.Lock | None
+    wanted: locks.Lock
+    pins: Mapping[str, bytes]
+
+    @property
+    def tables(self) -> dict[str, Steps]:
+        """The stages of the recipe by name, and the image itself."""
+        return _tables(self.spec)
+
+
+@contextmanager
+def opened(mirror: Mirror, request: BuildRequest, *, checked: bool = True) -> Iterator[Source]:
+    """Open the source of *request*; with *checked* its lock has to fit the recipe. Raises InvalidInput."""
+    path = check_path(request.path)
+    with mirror.read(request.repository) as reader:
+        tree = mirror.tree(reader, request.commit, path)
+        text = _file(reader, tree, SPEC_NAME)
+        if text is None:
+            place = f"{path}/{SPEC_NAME}" if path else SPEC_NAME
+            raise InvalidInput(f"commit {request.commit[:7]} has no {place}", hint="stelae init writes one")
+        spec = parse_spec(text)
+        pins = _pins(reader, tree, spec)
+        stages = {name: _wanted(steps, pins) for name, steps in _tables(spec).items()}
+        wanted = locks.Lock(architecture=architecture(), stages=stages)
+        found = request.lock or _file(reader, tree, locks.FILE_NAME)
+        lock = _known(found, wanted, checked=checked) if found else None
+        yield Source(
+            repository=request.repository, reader=reader, tree=tree, spec=spec, lock=lock, wanted=wanted, pins=pins
+        )  # fmt: skip
+
+
+def place(name: str) -> str:
+    """Return where the table of the stage *name* is in the spec."""
+    return "image" if name == IMAGE else f"image.stage.{name}"
+
+
+def _tables(spec: AppSpec) -> dict[str, Steps]:
+    return {IMAGE: spec.recipe, **{stage.name: stage for stage in spec.recipe.stages}}
+
+
+def _wanted(steps: Steps, pins: Mapping[str, bytes]) -> locks.StageLock:
+    files = sorted((path, digest_of(pins[path])) for path in {steps.python, steps.node} - {""})
+    return locks.StageLock(base=steps.base, packages=tuple(sorted(set(steps.packages))), files=tuple(files))
+
+
+def _known(text: str, wanted: locks.Lock, *, checked: bool) -> locks.Lock | None:
+    """Return the lock *text*; one that a new lock will replace need not fit, and may be damaged."""
+    try:
+        lock = locks.parse(text)
+    except InvalidInput:
+        if checked:
+            raise
+        return None
+    if checked:
+        locks.check_recipe(lock, wanted)
+    return lock
+
+
+def _pins(reader: Reader, tree: str, spec: AppSpec) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for name, steps in _tables(spec).items():
+        for key, path in (("python", steps.python), ("node", steps.node)):
+            if path and path not in found:
+                item = reader.get(f"{tree}:{check_path(path)}")
+                if item is None or item.kind != "blob":
+                    raise InvalidInput(f"the commit has no file {path}", where=f"{place(name)}.{key}")
+                found[path] = item.data
+    return found
+
+
+def _file(reader: Reader, tree: str, name: str) -> str | None:
+    """Return the text of file *name* of the folder *tree*, None when it is not there."""
+    found = reader.get(f"{tree}:{name}")
+    if found is None or found.kind != "blob":
+        return None
+    try:
+        return found.data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput("not text in UTF-8", where=name) from error
