@@ -11,6 +11,7 @@ from typing import Any
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
+from stelae.controller.plans import Plans
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -128,6 +129,7 @@ class Site:
         self.deployments = Deployments(self.record, self.platform, self.space)
         self.environments = Environments(self.record)
         self.queries = Queries(self.record, self.platform)
+        self.plans = Plans(self.record, self.environments, self.clock)
 
     def clock(self) -> Instant:
         self.time += 1000
