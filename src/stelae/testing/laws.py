@@ -48,6 +48,7 @@ class Laws(Witness):
         self._clock = clock
         self._alarm = alarm
         self._releases: dict[tuple[EnvironmentId, InstanceId], ReleaseId] = {}
+        self._launched: set[tuple[EnvironmentId, InstanceId]] = set()
         self._since: dict[EnvironmentId, _Since] = {}
         self._unrouted: dict[tuple[EnvironmentId, InstanceId], Instant] = {}
 
@@ -91,9 +92,14 @@ class Laws(Witness):
             self.breaks(f"law 11: {action.verb} is intended without a complete and fresh observation")
         if action.verb is Verb.LAUNCH:
             key = (env.id, action.instance)
-            if key in self._releases:
+            before = self._releases.setdefault(key, action.release)
+            if before != action.release:
+                self.breaks(f"law 1: {action.instance} of {before} is given another release")
+            elif action.instance in env.instances:
+                self.breaks(f"law 10: {action.instance} is started again where it is")
+            elif key in self._launched:
                 self.breaks(f"law 2: the id {action.instance} is used twice")
-            self._releases[key] = action.release
+            self._launched.add(key)
 
     def _knows(self, env: EnvironmentState) -> bool:
         look = self.platform.looks.get(env.id) if self.platform else None
