@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from stelae.core import backoff
+from stelae.core.owned import changed
 from stelae.core.target import live, live_members
 from stelae.core.timers import kill_again_at
 from stelae.core.traffic import entry, scaled
@@ -48,7 +48,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_ends(target, env, seen, table),
     ]
     due = [step for step in steps if _due(env, step, seen)]
-    return tuple(replace(step, number=env.actions + number) for number, step in enumerate(due, start=1))
+    return tuple(changed(step, number=env.actions + number) for number, step in enumerate(due, start=1))
 
 
 def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:

@@ -79,7 +79,7 @@ def evolve_all(env: EnvironmentState, events: Iterable[Event], at: Instant, acto
 
 def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationState:
     event = recorded.event
-    state = replace(state, size=recorded.index + 1)
+    state = changed(state, size=recorded.index + 1)
     if isinstance(event, ev.ImageBuilt):
         state = _built(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
@@ -98,7 +98,7 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
 
 
 def _with_environment(state: InstallationState, env: EnvironmentState) -> InstallationState:
-    return replace(state, environments=_with(state.environments, env.id, env))
+    return changed(state, environments=_with(state.environments, env.id, env))
 
 
 def _evolved(env: EnvironmentState, event: Event, at: Instant, actor: str) -> EnvironmentState:
@@ -291,7 +291,7 @@ def _allocation(env: EnvironmentState, event: ev.AllocationSet, at: Instant, act
 @_folds(ev.ActionIntended)
 def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, actor: str) -> EnvironmentState:
     action = event.action
-    env = replace(env, actions=action.number, pending=_with(env.pending, str(action.number), action))
+    env = changed(env, actions=action.number, pending=_with(env.pending, str(action.number), action))
     if action.verb is Verb.LAUNCH:
         short = short_release(action.release)
         instance = Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)
@@ -320,7 +320,7 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     action = env.pending.get(str(event.number))
     if action is None:
         return env
-    env = replace(env, pending=_without(env.pending, str(event.number)), applied=max(env.applied, event.number))
+    env = changed(env, pending=_without(env.pending, str(event.number)), applied=max(env.applied, event.number))
     if action.verb is Verb.LAUNCH:
         env = _instance(env, action.instance, started=not event.error, failed=event.error)
         return _ended_unasked(env, env.instances[action.instance], at) if event.error else env
@@ -330,7 +330,7 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     if action.verb is Verb.ROUTE:
         return _routed(env, action, at)
     if action.verb is Verb.REMOVE:
-        return replace(env, instances=_without(env.instances, action.instance))
+        return changed(env, instances=_without(env.instances, action.instance))
     return env
 
 
@@ -348,7 +348,7 @@ def _tried(env: EnvironmentState, action: Action, error: str, at: Instant) -> En
             rest = _without(rest, name)
     if counts:
         rest = _with(rest, key, backoff.again(before, at))
-    return replace(env, backoff=rest)
+    return changed(env, backoff=rest)
 
 
 def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentState:
@@ -356,10 +356,10 @@ def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentSt
     for name, instance in env.instances.items():
         if name in action.table:
             if instance.drained_at is not None:
-                instances[name] = replace(instance, drained_at=None)
+                instances[name] = changed(instance, drained_at=None)
         elif name in env.table or instance.drained_at is None:
             # Also one that is in no recorded table: it may have been in one whose outcome nobody knows.
-            instances[name] = replace(instance, drained_at=at)
+            instances[name] = changed(instance, drained_at=at)
     return replace(env, instances=instances, table=dict(action.table), hosts=action.hosts)
 
 
@@ -367,7 +367,7 @@ def _instance(env: EnvironmentState, name: InstanceId, **changes: Any) -> Enviro
     known = env.instances.get(name)
     if known is None:
         return env
-    return changed(env, instances=_with(env.instances, name, replace(known, **changes)))
+    return changed(env, instances=_with(env.instances, name, changed(known, **changes)))
 
 
 @_folds(ev.InstanceReady)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -138,3 +139,17 @@ def test_settling_gives_plain_mappings_and_keeps_what_has_none() -> None:
     assert done.launches == {"r-aaaaaa": 1}
     assert done.wanted is state.wanted
     assert owned.changed(loose, launches=loose.launches) is loose
+
+
+def test_a_changed_copy_is_what_replace_makes_and_leaves_the_original() -> None:
+    before = EnvironmentState(id=environment().id, wanted={"web": 1}, actions=3)
+    was = repr(before)
+    after = owned.changed(before, actions=4, wanted={"web": 2}, down=True)
+    assert after == replace(before, actions=4, wanted={"web": 2}, down=True)
+    assert repr(before) == was
+    assert after.releases is before.releases
+    assert owned.changed(before, actions=3) is before
+    with pytest.raises(FrozenInstanceError):
+        after.down = False  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        owned.changed(before, nothing=1)
