@@ -24,9 +24,9 @@ _TYPES = {
     sbom.PREDICATE: Requirement.SBOM,
 }
 _WORDS = {
-    Requirement.SIGNATURE: "no signature",
-    Requirement.PROVENANCE: "no provenance",
-    Requirement.SBOM: "no list of what is inside (SBOM)",
+    Requirement.SIGNATURE: "has no signature",
+    Requirement.PROVENANCE: "has no provenance",
+    Requirement.SBOM: "has no list of what is inside (SBOM)",
 }
 
 
@@ -57,12 +57,12 @@ class Proof:
     def lacks(self, requirement: Requirement) -> str:
         """Return why *requirement* is not met, an empty text when it is."""
         if self.problems:
-            return self.problems[0]
+            return f"is not to be trusted: {self.problems[0]}"
         if self.of(requirement) is not None:
             return ""
         for item, why in self.revoked:
             if item.requirement is requirement:
-                return f"its {requirement} is by the key {item.key[:8]}, which was revoked {why}"
+                return f"has a {requirement} by the key {item.key[:8]}, which was revoked {why}"
         if self.strangers:
             return f"{_WORDS[requirement]} by a key that is known here"
         return _WORDS[requirement]

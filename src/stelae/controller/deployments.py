@@ -11,13 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from stelae.controller import plans, references
+from stelae.controller.admission import Admission
 from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core import request as asking
+from stelae.core import trust
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
 from stelae.domain.environment import Strategy
-from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
+from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused, StelaeError
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.platforms.port import Platform
@@ -31,8 +33,11 @@ MOST = 1000
 class Deployments:
     """Requests to move environments."""
 
-    def __init__(self, record: Record, platform: Platform, space: Space | None = None) -> None:
+    def __init__(
+        self, record: Record, platform: Platform, space: Space | None = None, admission: Admission | None = None
+    ) -> None:
         self._record = record
+        self._admission = admission or Admission(record, None)
         self._platform = platform
         self._space = space or Space()
 
@@ -64,6 +69,7 @@ class Deployments:
             plans.fresh(env, request.get("plan"))
             release = self._release(env, request)
             asking.admit(self._record.state, env, release)
+            await self._admission.admit(env, release)
             strategy = asking.strategy(env, request["strategy"])
             free()
             if not self._record.ledger.room():
@@ -85,10 +91,12 @@ class Deployments:
 
         try:
             fresh()
-            release = references.release(env, request["to"]) if request["to"] else asking.last_good(env)
-            return await self._request(
+            release = plans.way_back(self._record.state, env, request["to"])
+            await self._admission.admit(env, release)
+            done = await self._request(
                 env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request, fresh
             )
+            return {**done, "note": "" if request["to"] else plans.passed_over(self._record.state, env, release)}
         except StelaeError as refusal:
             raise await self._refused(env, actor, "rollback", refusal) from refusal.__cause__
 
@@ -115,7 +123,8 @@ class Deployments:
         return {"deployment": deployment}
 
     async def scale(self, actor: str, request: Json) -> Json:
-        """Make processes have so many instances; a rollout that is under way takes it into account."""
+        """Make processes have so many instances; a rollout that is under way takes it into account. More of a revoked
+        image are refused; those that run go on running."""
         found = references.environment(self._record.state, request["environment"])
         processes = request["processes"].items()
 
@@ -128,9 +137,14 @@ class Deployments:
                     )
                 if not 0 <= count <= MOST:
                     raise InvalidInput(f"{name}={count}: a count is from 0 to {MOST}")
+            if env.stable is not None and any(count > env.wanted[name] for name, count in processes):
+                trust.admit(self._record.state, env.releases[env.stable].image)
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
-        await self._record.append(events, actor=actor, environment=found.id)
+        try:
+            await self._record.append(events, actor=actor, environment=found.id)
+        except Refused as refusal:
+            raise await self._refused(found, actor, "scale", refusal) from refusal.__cause__
         after = references.environment(self._record.state, found.id)
         return {"environment": found.id, "processes": dict(after.wanted)}
 
@@ -181,6 +195,7 @@ class Deployments:
             if answer is not None:
                 return []
             check()
+            trust.admit(self._record.state, release.image)  # it may have been revoked while it was prepared
             name = f"d-{self._record.state.deployments + 1}"
             now = references.environment(self._record.state, env.id)
             answer = _answer(name, release, now.stable)
@@ -204,4 +219,7 @@ def _newest(env: EnvironmentState) -> str:
 
 
 def _answer(deployment: str, release: Release, previous: ReleaseId | None) -> Json:
-    return {"deployment": deployment, "release": release.id, "previous": previous or "", "image": release.image}
+    return {
+        "deployment": deployment, "release": release.id, "previous": previous or "", "image": release.image,
+        "note": "",
+    }  # fmt: skip

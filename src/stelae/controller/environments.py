@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from stelae.controller.record import Record
+from stelae.core import trust
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.errors import Failed, InvalidInput, Refused
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.ledger.store import Draft
 from stelae.spec import document, render
@@ -89,12 +90,25 @@ class Environments:
         return {"stopped": stopped}
 
     async def start(self, actor: str, app: str) -> Json:
-        """Serve the stable release again where ``down`` ended it."""
+        """Serve the stable release again where ``down`` ended it; one of a revoked image is refused, after all others
+        were started."""
         started = []
+        refusals: list[Refused] = []
         for env in self._of(app):
-            if env.down:
-                await self._record.append([ev.EnvironmentStarted()], actor=actor, environment=env.id)
+            if not env.down:
+                continue
+            try:
+                if env.stable is not None:
+                    trust.admit(self._record.state, env.releases[env.stable].image)
+            except Refused as refusal:
+                refusals.append(refusal)
+                event: ev.Event = ev.RequestRefused(request="start", reason=str(refusal))
+            else:
+                event = ev.EnvironmentStarted()
                 started.append(env.id)
+            await self._record.append([event], actor=actor, environment=env.id)
+        if refusals:
+            raise refusals[0]
         return {"started": started}
 
     def _ending(self, name: EnvironmentId, actor: str) -> list[ev.Event]:

@@ -13,10 +13,12 @@ from typing import Any
 from anyio import to_thread
 
 from stelae.controller import references, views
+from stelae.controller.admission import Admission
 from stelae.controller.environments import Environments
 from stelae.controller.record import Record
 from stelae.controller.sentences import sentence
 from stelae.core import request as asking
+from stelae.core import trust
 from stelae.core.fold import revises
 from stelae.core.plan import Plan, plan
 from stelae.domain.allocation import Allocation
@@ -24,7 +26,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.event import Recorded
 from stelae.domain.image import Source
-from stelae.domain.release import Release
+from stelae.domain.release import Release, short_release
 from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
 from stelae.domain.units import Instant
 
@@ -76,8 +78,12 @@ async def explained(record: Record, error: StelaeError) -> StelaeError:
 class Plans:
     """Answers what would change."""
 
-    def __init__(self, record: Record, environments: Environments, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self, record: Record, environments: Environments, clock: Callable[[], Instant],
+        admission: Admission | None = None,
+    ) -> None:  # fmt: skip
         self._record = record
+        self._admission = admission or Admission(record, None)
         self._environments = environments
         self._clock = clock
 
@@ -86,11 +92,12 @@ class Plans:
         state = self._record.state
         env = references.environment(state, request["environment"])
         rollback = request["rollback"]
-        release = _back(env, request) if rollback else _release(state, env, request)
+        release = _back(state, env, request) if rollback else _release(state, env, request)
         strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
         refusal = None if rollback else self._refusal(env, release, supersede=request["supersede"])
+        refusal = refusal or await self._distrust(env, release)
         return {
             **plan_view(state, found, request["commit"]),
             "promote_from": asking.config(env).promote_from,
@@ -108,6 +115,14 @@ class Plans:
                 asking.free(env)
             if not self._record.ledger.room():
                 return Failed("the disk is nearly full", hint="make room: stelae gc")
+        except StelaeError as error:
+            return error
+        return None
+
+    async def _distrust(self, env: EnvironmentState, release: Release) -> StelaeError | None:
+        """Why the image of *release* would not be let in now: it was revoked, or lacks what *env* requires."""
+        try:
+            await self._admission.admit(env, release)
         except StelaeError as error:
             return error
         return None
@@ -190,10 +205,23 @@ def _built(state: InstallationState, env: EnvironmentState, request: Json) -> Bu
     return max(found, key=lambda built: built.last_built_at)
 
 
-def _back(env: EnvironmentState, request: Json) -> Release:
+def way_back(state: InstallationState, env: EnvironmentState, to: str) -> Release:
+    """Return the release that a rollback of *env* goes to: *to*, or else the last good one that was not revoked."""
+    return references.release(env, to) if to else asking.last_good(env, trust.banned(state))
+
+
+def passed_over(state: InstallationState, env: EnvironmentState, release: Release) -> str:
+    """Return what a rollback to *release* says of a later one that it did not go to, because that was revoked."""
+    wanted = asking.last_good(env)
+    if wanted.id == release.id:
+        return ""
+    return f"{short_release(wanted.id)} is passed over: {trust.revocation(state, wanted.image)}"
+
+
+def _back(state: InstallationState, env: EnvironmentState, request: Json) -> Release:
     if request["image"] or request["commit"] or request["strategy"] or request["supersede"]:
         raise InvalidInput("a rollback takes a release, and nothing else", where="request")
-    return references.release(env, request["release"]) if request["release"] else asking.last_good(env)
+    return way_back(state, env, request["release"])
 
 
 def _told(error: StelaeError) -> Json:

@@ -133,12 +133,14 @@ class Environments(TypedDict):
 
 
 class Deployed(TypedDict):
-    """A deployment that was accepted: the release it moves to, and the one before (``""`` for none)."""
+    """A deployment that was accepted: the release it moves to, and the one before (``""`` for none). ``note`` says
+    what a rollback passed over, because it was revoked."""
 
     deployment: str
     release: str
     previous: str
     image: Digest
+    note: str
 
 
 class Aborted(TypedDict):

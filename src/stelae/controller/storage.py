@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 
 from anyio import to_thread
 
+from stelae.attest.provenance import Build
 from stelae.build.builder import Builder, BuildRequest, BuildResult
-from stelae.build.config import FORMAT
+from stelae.build.config import FORMAT, architecture
 from stelae.build.mirror import Mirror
+from stelae.controller.proofs import Proofs
 from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core.retention import image_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest, digest_of
-from stelae.domain.errors import Failed, StelaeError
+from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.image import Source
-from stelae.domain.units import HOUR, Instant
+from stelae.domain.units import HOUR, SECOND, Instant
 from stelae.images import gc
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
@@ -43,8 +46,9 @@ class Storage:
 
     def __init__(
         self, record: Record, mirror: Mirror, builder: Builder, layout: Layout, roots: Roots, layers: Path,
-        clock: Callable[[], Instant], space: Space,
+        clock: Callable[[], Instant], space: Space, proofs: Proofs | None = None,
     ) -> None:  # fmt: skip
+        self._proofs = proofs
         self._record = record
         self._mirror = mirror
         self._builder = builder
@@ -69,7 +73,9 @@ class Storage:
             repository=request["repository"], commit=request["commit"], path=request["path"],
             subject=request["subject"], versioned=request["versioned"],
         )  # fmt: skip
-        asked = BuildRequest(repository=source.repository, commit=source.commit, path=source.path)
+        asked = BuildRequest(
+            repository=source.repository, commit=source.commit, path=source.path, secrets=_secrets(request)
+        )
 
         async def work(tell: Tell) -> Json:
             try:
@@ -88,17 +94,32 @@ class Storage:
             yield item
 
     async def _built(self, actor: str, source: Source, result: BuildResult) -> None:
-        """Record the build; one that gave again what was built a short while ago from the same source is no news."""
+        """Record the build and sign what it made; one that gave again what was built a short while ago from the same
+        source, and what was signed, is no news."""
+        finished = self._clock()
+        wanting = self._proofs is not None and self._proofs.wanting(result.image.digest, source)
         known = self._record.state.images.get(result.image.digest)
-        if known is not None and source in known.sources and self._clock() - known.last_built_at < NO_NEWS:
+        recent = known is not None and source in known.sources and finished - known.last_built_at < NO_NEWS
+        if recent and not wanting:
             return
         lock = digest_of(result.lock.encode())
         event = ev.ImageBuilt(image=result.image, source=source, lock=lock, format=FORMAT)
-        await self._record.append([event], actor=actor, urgent=False)
+        (recorded,) = await self._record.append([event], actor=actor, urgent=False)
+        if self._proofs is not None and wanting:
+            await self._proofs.attest(
+                Build(
+                    image=result.image, source=source, inputs=result.inputs, lock=lock, format=FORMAT,
+                    architecture=architecture(), index=recorded.index,
+                    started=finished - int(result.seconds * SECOND), finished=finished,
+                )
+            )  # fmt: skip
 
     async def lock(self, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""
-        asked = BuildRequest(repository=request["repository"], commit=request["commit"], path=request["path"])
+        asked = BuildRequest(
+            repository=request["repository"], commit=request["commit"], path=request["path"],
+            secrets=_secrets(request),
+        )  # fmt: skip
 
         async def work(tell: Tell) -> Json:
             async with self._space.used():
@@ -153,6 +174,14 @@ class Storage:
         keep = {digest for env in state.environments.values() for digest in image_roots(env, now)}
         keep.update(digest for digest, built in state.images.items() if now - built.last_built_at <= UNDEPLOYED)
         return {digest for digest in keep if self._layout.has(digest)}
+
+
+def _secrets(request: Json) -> dict[str, bytes]:
+    """Return the values of secrets, which are in base64; raises InvalidInput that shows none."""
+    try:
+        return {name: base64.b64decode(text, validate=True) for name, text in request.get("secrets", {}).items()}
+    except ValueError:
+        raise InvalidInput("a secret is not in base64", where="request") from None
 
 
 def _result(built: BuildResult) -> Json:

@@ -5,9 +5,11 @@ Who asks for a deployment or a rollback, and who only plans one, gets the same a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
-from stelae.domain.digest import short
+from stelae.core import trust
+from stelae.domain.digest import Digest, short
 from stelae.domain.environment import Environment, Strategy, StrategyKind, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image
@@ -39,7 +41,8 @@ def release_of(env: EnvironmentState, image: Image) -> Release:
 
 
 def admit(state: InstallationState, env: EnvironmentState, release: Release) -> None:
-    """Raise Refused when the policy of *env* does not let *release* in."""
+    """Raise Refused when the image of *release* was revoked, or the policy of *env* does not let it in."""
+    trust.admit(state, release.image)
     of = config(env)
     if not of.promote_from:
         return
@@ -89,11 +92,17 @@ def quick(env: EnvironmentState) -> Strategy:
     return replace(usual, kind=kind, min_healthy=0)
 
 
-def last_good(env: EnvironmentState) -> Release:
-    """Return the stable release while a rollout is under way, else the one that was stable before it."""
+def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:
+    """Return the stable release while a rollout is under way, else the one that was stable before it; never one of
+    an image that is *banned*."""
+    names = [name for name in reversed(env.stables) if name != env.stable]
     if env.rollout is not None and env.stable is not None:
-        return env.releases[env.stable]
-    for name in reversed(env.stables):
-        if name != env.stable:
+        names.insert(0, env.stable)
+    for name in names:
+        if env.releases[name].image not in banned:
             return env.releases[name]
+    if names:
+        raise Refused(
+            f"every earlier release of {env.id} is of an image that was revoked", hint="deploy another image"
+        )
     raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")

@@ -1,0 +1,50 @@
+"""Admission: what must be proven of an image before it may come into an environment. It fails closed.
+
+Verified each time, from the bytes in the store and the keys in the record; nothing is remembered.
+"""
+
+from __future__ import annotations
+
+from anyio import to_thread
+
+from stelae.attest.checking import Proof, check
+from stelae.controller.record import Record
+from stelae.core import trust
+from stelae.domain.digest import Digest, short
+from stelae.domain.errors import Refused
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState
+from stelae.images.layout import Layout
+
+
+class Admission:
+    """Checks images in *layout*; without one nothing can be proven, and so nothing that is demanded is met."""
+
+    def __init__(self, record: Record, layout: Layout | None) -> None:
+        self._record = record
+        self._layout = layout
+
+    async def admit(self, env: EnvironmentState, release: Release) -> None:
+        """Raise Refused when the image of *release* was revoked, or does not prove what *env* requires."""
+        trust.admit(self._record.state, release.image)
+        needs = env.config.require if env.config is not None else ()
+        if not needs:
+            return
+        proof = await self.proof(release.image)
+        for need in needs:
+            why = proof.lacks(need)
+            if why:
+                raise Refused(
+                    f"refused by policy: image {short(release.image)} {why}; {env.id} requires {', '.join(needs)}",
+                    hint=f"see it: stelae show {short(release.image)} · sign it again: stelae build, of its commit",
+                )
+
+    async def proof(self, image: Digest) -> Proof:
+        """Return what is proven of *image* with the keys that count now."""
+        layout = self._layout
+        if layout is None:
+            return Proof(image=image, problems=("nothing can be checked here: there is no image store",))
+        state = self._record.state
+        keys = {key.id: key.pem for key in state.keys.values()}
+        revoked = {name: str(state.revoked[name]) for name in keys if name in state.revoked}
+        return await to_thread.run_sync(check, layout, image, keys, revoked)

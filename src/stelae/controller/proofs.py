@@ -1,0 +1,156 @@
+"""Use cases of trust: sign what was built, tell which keys count, take back an image or a key."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.attest import signing
+from stelae.attest.contents import Inspector
+from stelae.attest.keys import Keys, PrivateKey, PublicKey, parse_private
+from stelae.attest.provenance import Build
+from stelae.controller import references
+from stelae.controller.record import CONTROLLER, Record
+from stelae.core import trust
+from stelae.domain import event as ev
+from stelae.domain.digest import Digest, short
+from stelae.domain.errors import Conflict, InvalidInput
+from stelae.domain.image import Source
+from stelae.domain.state import EnvironmentState, InstallationState, Outcome, Phase
+from stelae.images.layout import Layout
+
+Json = dict[str, Any]
+
+
+class Proofs:
+    """Signs images in *layout* with the key in *keys*, which is made when it is needed first."""
+
+    def __init__(self, record: Record, layout: Layout, inspector: Inspector, keys: Keys) -> None:
+        self._record = record
+        self._layout = layout
+        self._inspector = inspector
+        self._keys = keys
+        self._making = asyncio.Lock()
+
+    def wanting(self, image: Digest, source: Source) -> bool:
+        """Say whether nothing that counts was said yet of *image* as built from *source*."""
+        state = self._record.state
+        signed = state.attested.get(image, ())
+        return not any(item.commit == source.commit and item.key not in state.revoked for item in signed)
+
+    async def attest(self, build: Build) -> None:
+        """Sign what *build* made, and record it; raises Failed when it cannot be signed."""
+        key = await self._signing_key()
+        signed = await to_thread.run_sync(signing.attest, self._layout, self._inspector, build, key)
+        event = ev.ImageAttested(
+            image=build.image.digest, key=signed.key, commit=build.source.commit, statements=dict(signed.statements)
+        )
+        await self._record.append([event], actor=CONTROLLER, urgent=False)
+
+    async def _signing_key(self) -> PrivateKey:
+        """The key that signs: the one that is kept, or a new one when there is none or it was revoked."""
+        async with self._making:
+            key = await to_thread.run_sync(self._keys.signing)
+            if key is None or key.public.id in self._record.state.revoked:
+                key = self._keys.make()
+                await to_thread.run_sync(self._keys.keep, key)
+            await self._trust(key.public, CONTROLLER, signs=True)
+            return key
+
+    async def _trust(self, key: PublicKey, actor: str, *, signs: bool) -> None:
+        def events() -> list[ev.Event]:
+            known = self._record.state.keys.get(key.id)
+            if key.id in self._record.state.revoked:
+                raise Conflict(f"key {key.id[:8]} was revoked", hint="a revoked key never comes back: use another")
+            if known is not None and known.signs >= signs:
+                return []
+            return [ev.KeyTrusted(key=key.id, pem=key.pem, signs=signs)]
+
+        await self._record.append(events, actor=actor)
+
+    async def keys(self) -> Json:
+        """See ``Service.keys``."""
+        current = await to_thread.run_sync(self._keys.signing)
+        return {"keys": _keys(self._record.state, current.public.id if current else "")}
+
+    async def import_key(self, actor: str, text: str) -> Json:
+        """See ``Service.import_key``."""
+        if "PRIVATE KEY" not in text:
+            key = PublicKey(text)
+            await self._trust(key, actor, signs=False)
+            return {"key": key.id}
+        private = parse_private(text.encode())
+        async with self._making:
+            await self._trust(private.public, actor, signs=True)
+            await to_thread.run_sync(self._keys.keep, private)
+        return {"key": private.public.id}
+
+    async def revoke(self, actor: str, ref: str, reason: str) -> Json:
+        """See ``Service.revoke``. A deployment under way of what is revoked goes back."""
+        if not reason.strip():
+            raise InvalidInput("why is it revoked?", hint="give --reason; it is kept in the record")
+        name = key_id(self._record.state, ref) if ref.startswith("k-") else self._image(ref)
+
+        def events() -> list[ev.Event]:
+            if name in self._record.state.revoked:
+                raise Conflict(f"{ref} was revoked before {self._record.state.revoked[name]}")
+            return [ev.Revoked(name=name, reason=reason)]
+
+        await self._record.append(events, actor=actor)
+        return {"revoked": name, "running": await self._affected(actor, reason)}
+
+    def _image(self, ref: str) -> str:
+        return references.image(self._record.state, ref).image.digest
+
+    async def _affected(self, actor: str, reason: str) -> list[str]:
+        """End the deployments of what may not be deployed any more; return the environments that run such a thing."""
+        state = self._record.state
+        running: list[str] = []
+        for env in state.environments.values():
+            await self._end(env, actor, reason)
+            stable = env.releases.get(env.stable) if env.stable else None
+            if stable is not None and not env.down and trust.revocation(state, stable.image):
+                running.append(env.id)
+        return running
+
+    async def _end(self, env: EnvironmentState, actor: str, reason: str) -> None:
+        def events() -> list[ev.Event]:
+            state = self._record.state
+            rollout = state.environments[env.id].rollout
+            if rollout is None or rollout.phase is Phase.REVERTING or rollout.candidate == rollout.stable:
+                return []
+            image = state.environments[env.id].releases[rollout.candidate].image
+            if not trust.revocation(state, image):
+                return []
+            why = f"image {short(image)} was revoked by {actor}: {reason}"
+            return [ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=why)]
+
+        await self._record.append(events, actor=actor, environment=env.id)
+
+
+def key_id(state: InstallationState, ref: str) -> str:
+    """Return the id of the key whose id begins with *ref*; raises InvalidInput for none or several."""
+    found = [name for name in state.keys if name.startswith(ref)]
+    if len(found) != 1:
+        what = "no key" if not found else f"{len(found)} keys"
+        raise InvalidInput(f"{what} {ref!r}", hint="stelae key list shows them")
+    return found[0]
+
+
+def _keys(state: InstallationState, current: str) -> list[Json]:
+    return [
+        {
+            "key": key.id, "pem": key.pem, "added_by": key.actor, "added_at": key.at,
+            "signs": key.id == current and key.id not in state.revoked,
+            "revoked": revocation_view(state, key.id),
+        }
+        for key in state.keys.values()
+    ]  # fmt: skip
+
+
+def revocation_view(state: InstallationState, name: str) -> Json | None:
+    """Return who revoked *name* (an image or a key), when and why, None when nobody did."""
+    found = state.revoked.get(name)
+    return {"by": found.actor, "at": found.at, "reason": found.reason} if found else None
