@@ -40,8 +40,10 @@ def without(mapping: Mapping[K, V], key: K) -> Mapping[K, V]:
 
 
 def changed(state: S, **values: Any) -> S:
-    """As ``replace`` for a dataclass of several fields, with slots and without ``__post_init__``, but quicker, and at no
-    cost where *state* has all these values already. Raises AttributeError for what is no field."""
+    """As ``replace``, but quicker, for a dataclass of several fields with slots and without ``__post_init__``.
+
+    Returns *state* itself where it has all these values already. Raises AttributeError for what is no field.
+    """
     if all(getattr(state, name) is value for name, value in values.items()):
         return state
     shape = _shape(type(state))
