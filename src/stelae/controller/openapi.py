@@ -26,7 +26,8 @@ _ABOUT = """\
 The API of a Stelae controller, on its Unix socket. The socket's file says who may connect, and the kernel says which
 user asks; nothing in a request does.
 
-Every answer is JSON. Times are microseconds since 1970 (UTC), sizes bytes, traffic basis points. What takes long
+Everything is JSON, UTF-8, without a name twice in an object or a query; whole numbers are written without a point.
+Times are microseconds since 1970 (UTC), sizes bytes, traffic basis points. What takes long
 answers with a stream, one JSON object a line: `progress` any number of times, and last `result` or `error`; a stream
 without such an end broke off. An answer may get more fields in a later version.
 

@@ -125,7 +125,21 @@ ANSWERS: dict[str, Any] = {
         "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
         "applied": ["guestbook/production"],
     },
-    "environments": {"environments": [{"app": "guestbook", "name": "production", "processes": {"web": 3}}]},
+    "environments": {
+        "environments": [
+            {
+                "app": "guestbook",
+                "name": "production",
+                "processes": {"web": 3},
+                "settings": {},
+                "hosts": [],
+                "strategy": {"kind": "rolling"},
+                "bake": "10m",
+                "promote_from": "",
+                "require": [],
+            }
+        ]
+    },
     "deploy": _DEPLOYED,
     "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
     "plan": plan(),
@@ -159,8 +173,17 @@ ANSWERS: dict[str, Any] = {
                 subject="Add export",
                 deployed_by="ana",
                 deployed_at=NOON - 86_400_000_000,
+                settings={"LOG_LEVEL": "info"},
+                table={"web-7k2m9q-1": 100},
                 instances=[
-                    {"id": "web-7k2m9q-1", "process": "web", "release": RELEASE, "since": NOON - 1, "ready": True}
+                    {
+                        "id": "web-7k2m9q-1",
+                        "process": "web",
+                        "release": RELEASE,
+                        "since": NOON - 1,
+                        "ready": True,
+                        "exit": "",
+                    }
                 ],
             )
         ],

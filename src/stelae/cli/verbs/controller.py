@@ -90,3 +90,12 @@ def stop_command() -> None:
     stopped = machine.stop(client(), installation_from())
     out.line("  stopped; instances and traffic go on" if stopped else "  no controller was running")
     out.result({"stopped": stopped})
+
+
+@command.command("openapi", short_help="Print the description of the controller's API.")
+@verb
+def openapi_command() -> None:
+    """Print the description of the controller's API (OpenAPI, JSON); no controller needs to run."""
+    from stelae.controller import openapi
+
+    click.echo(openapi.text(), nl=False)

@@ -1,0 +1,73 @@
+"""The whole controller behind a real socket, without a machine: real use cases, record, loops, mirror and store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+from anyio.from_thread import start_blocking_portal
+from tests.unit.controller.site import TEST, Site
+
+from stelae.build.builder import Builder
+from stelae.build.mirror import Mirror
+from stelae.controller.server import serve
+from stelae.controller.service import ControllerService
+from stelae.controller.storage import Storage
+from stelae.images.layout import Layout
+from stelae.images.roots import Roots
+from stelae.system.installation import Installation
+
+KNOWN: dict[str, str] = {}
+"""What there is in the whole controller: the values that a request needs to get further than the first check."""
+
+
+async def _run(installation: Installation, ready: Callable[[], None]) -> None:
+    for folder in (installation.state, installation.cache, installation.layers, installation.mounts):
+        folder.mkdir(parents=True, exist_ok=True)
+    async with asyncio.TaskGroup() as group:
+        site = Site(installation.state, group)
+        layout, mirror = Layout.open(installation.images), Mirror(installation.sources)
+        roots = Roots(layout, installation.layers, installation.mounts)
+        builder = Builder(layout, mirror, installation.cache / "build")
+        storage = Storage(
+            site.record, mirror, builder, layout, roots, installation.layers, site.clock, site.space
+        )  # fmt: skip
+        service = ControllerService(
+            record=site.record, deployments=site.deployments, environments=site.environments, queries=site.queries,
+            plans=site.plans, storage=storage, http_port=1,
+        )  # fmt: skip
+        site.loops.start()
+        await site.apply()
+        image = await site.image("one")
+        begun = await site.deploy(image)
+        await site.until(lambda: site.env().stable is not None)
+        await site.until(lambda: site.env().rollout is None)
+        KNOWN.update(
+            environment=TEST, image=image, release=begun["release"], to=begun["release"], app="shop",
+            instance=next(iter(site.env().instances)), id=begun["deployment"], ref=begun["release"],
+        )  # fmt: skip
+        try:
+            await serve(service, installation, ready)
+        finally:
+            site.loops.stop()
+            site.record.close()
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Installation]:
+    """Serve a whole controller whose state is in *folder*."""
+    installation = Installation(name="stall", state=folder / "state", run=folder / "run", group="no-such-group")
+    with start_blocking_portal() as portal:
+        ready = Event()
+        running = portal.start_task_soon(_run, installation, ready.set)
+        running.add_done_callback(lambda _: ready.set())
+        ready.wait()
+        try:
+            if running.done():
+                running.result()
+            yield installation
+        finally:
+            running.cancel()
