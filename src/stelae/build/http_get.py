@@ -47,6 +47,12 @@ class Getter:
             self._tls.load_verify_locations(cafile)
         self._proxies = {**getproxies(), **(proxies or {})}
         self._mine = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close all connections; no other thread may be at work."""
+        for connection in self._opened:
+            connection.close()
 
     def get(self, url: str, start: Callable[[], Callable[[bytes], object]], limit: int) -> None:
         """Give the bytes at *url*, in pieces, to what *start* returns; each try starts anew.
@@ -135,6 +141,7 @@ class Getter:
         key = self._key(url)
         if key not in self._connections:
             self._connections[key] = self._open(url)
+            self._opened.append(self._connections[key])
         return self._connections[key]
 
     def _open(self, url: str) -> http.client.HTTPConnection:

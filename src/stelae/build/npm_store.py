@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,13 +47,9 @@ class Tarballs:
         if missing:
             self._inputs.demand(f"the npm package {missing[0].name} {missing[0].version}")
             self._progress(f"node: downloading {len(missing)} of {len(unique)} packages")
-            with ThreadPoolExecutor(min(AT_ONCE, len(missing))) as pool:
-                results = [pool.submit(self._download, package) for package in missing]
-                try:
-                    for package, result in zip(missing, results, strict=True):
-                        found[package.sha512] = result.result()
-                finally:
-                    pool.shutdown(cancel_futures=True)
+            for package, digest in zip(missing, self._download(missing), strict=True):
+                self._cache.store("npm", {"sha512": package.sha512}, Made(facts={"sha256": digest}))
+                found[package.sha512] = digest
         return {sha512: digest for sha512, digest in found.items() if digest is not None}
 
     def _kept(self, sha512: str, hint: Digest | None) -> Digest | None:
@@ -62,38 +59,36 @@ class Tarballs:
             path = self._inputs.find(digest)
             if path is not None and _sha512(path) == sha512:
                 if not digests:
-                    self._note(sha512, digest)
+                    self._cache.store("npm", {"sha512": sha512}, Made(facts={"sha256": digest}))
                 return digest
         return None
 
-    def _note(self, sha512: str, digest: Digest) -> None:
-        self._cache.store("npm", {"sha512": sha512}, Made(facts={"sha256": digest}))
+    def _download(self, missing: Sequence[NpmPackage]) -> list[Digest]:
+        config = load(self._credentials)
+        with closing(config.getter()) as getter, ThreadPoolExecutor(min(AT_ONCE, len(missing))) as pool:
+            results = [pool.submit(self._one, package, config, getter) for package in missing]
+            try:
+                return [result.result() for result in results]
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-    def _download(self, package: NpmPackage) -> Digest:
-        config, getter = self._registry
+    def _one(self, package: NpmPackage, config: NpmConfig, getter: Getter) -> Digest:
         addresses = [config.tarball(package.name, package.version), package.resolved]
-        wanted = list(dict.fromkeys(url for url in addresses if url))
-        if not wanted:
+        refused: Missing | None = None
+        for url in dict.fromkeys(url for url in addresses if url):
+            try:
+                return self._inputs.blobs.write(partial(_fetch, getter, url, package))
+            except Missing as error:
+                refused = refused or error
+        if refused is None:
             raise Unreachable(
                 f"it is not known where {package.name} is: no registry is configured",
                 hint="write registry=ADDRESS into the npmrc of the user that runs the controller",
             )
-        for number, url in enumerate(wanted, start=1):
-            try:
-                digest = self._inputs.blobs.write(lambda out, url=url: _fetch(getter, url, package, out))  # type: ignore[misc]
-            except Missing as error:
-                if number < len(wanted):
-                    continue
-                hint = "if it is private, give an npmrc that holds its registry and a token; else see the lock"
-                raise Unreachable(f"no registry has {package.name} {package.version}: {error}", hint=hint) from error
-            self._note(package.sha512, digest)
-            return digest
-        raise AssertionError("unreachable: the last address returns or raises")
-
-    @cached_property
-    def _registry(self) -> tuple[NpmConfig, Getter]:
-        config = load(self._credentials)
-        return config, config.getter()
+        raise Unreachable(
+            f"no registry has {package.name} {package.version}: {refused}",
+            hint="if it is private, give an npmrc that holds its registry and a token",
+        ) from refused
 
 
 def _fetch(getter: Getter, url: str, package: NpmPackage, out: BinaryIO) -> Digest:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from stelae.domain.errors import InvalidInput
 from stelae.domain.units import GIB
-from stelae.images.content import CHUNK
-from stelae.images.layer_tar import read_layer
+from stelae.images.content import CHUNK, same
+from stelae.images.tar_reader import raw_entries
 from stelae.images.tree import Kind, Limits, Node, Tree, directory, file, show
 
 MOST_BYTES = 2 * GIB
@@ -21,8 +21,7 @@ MOST_BYTES = 2 * GIB
 
 MOST_FILES = 100_000
 
-_SYMLINK, _LINK = "a symbolic link", "a hard link"
-_WORDS = {Kind.SYMLINK: _SYMLINK, Kind.LINK: _LINK, Kind.WHITEOUT: "a name that means something in an image"}
+_LINKS = {Kind.SYMLINK: "a symbolic link", Kind.LINK: "a hard link"}
 
 
 def unpack(tarball: Path, tar: Path, *, size: int = MOST_BYTES, entries: int = MOST_FILES) -> Tree:
@@ -32,33 +31,55 @@ def unpack(tarball: Path, tar: Path, *, size: int = MOST_BYTES, entries: int = M
     Modes are 0755 where anybody may execute, else 0644, and folders 0755. Raises InvalidInput that names the entry.
     """
     _inflate(tarball, tar, size)
-    found = read_layer(tar, limits=Limits(entries=entries, size=size))
-    top = ""
-    tree = Tree(found.limits)
-    for path, node in found.items():
-        if node.opaque or node.kind in _WORDS:
-            raise InvalidInput(
-                f"{_WORDS.get(node.kind, _WORDS[Kind.WHITEOUT])} cannot be in an npm package", where=show(path)
-            )
-        folder, slash, rest = path.partition(b"/")
-        top = top or show(folder)
-        if show(folder) != top or not (slash or node.kind is Kind.DIRECTORY):
-            raise InvalidInput(f"not below {top}, the package's only folder", where=show(path))
-        if rest:
-            _put(tree, found, folder, rest, node)
-    return tree
+    tree = Tree(Limits(entries=entries, size=size))
+    top = b""
+    for written, node in raw_entries(tar):
+        folder, *parts = _parts(written)
+        top = top or folder
+        if folder != top:
+            raise InvalidInput(f"not below {show(top)}, the package's one folder", where=show(written))
+        if node.kind in _LINKS:
+            raise InvalidInput(f"{_LINKS[node.kind]} cannot be in an npm package", where=show(written))
+        is_folder = node.kind is Kind.DIRECTORY or (written.endswith(b"/") and not node.size)
+        if not parts and not is_folder:
+            raise InvalidInput("a file beside the package's one folder", where=show(written))
+        if parts:
+            _add(tree, b"/".join(parts), node, written, is_folder=is_folder)
+    return _with_npmignore(tree)
 
 
-def _put(tree: Tree, found: Tree, top: bytes, path: bytes, node: Node) -> None:
-    if node.kind is Kind.DIRECTORY:
-        tree.put(path, directory())
+def _parts(written: bytes) -> list[bytes]:
+    """Return the names in a path; some writers put in a needless ``.``."""
+    parts = [part for part in written.split(b"/") if part not in (b"", b".")]
+    if written.startswith(b"/") or b".." in parts or not parts:
+        raise InvalidInput("not a path inside a package", where=show(written) or "(empty)")
+    return parts
+
+
+def _add(tree: Tree, path: bytes, node: Node, written: bytes, *, is_folder: bool) -> None:
+    old = tree.get(path)
+    if old is not None and not is_folder and old.kind is Kind.FILE:
+        # Some tools pack a file twice (agent-base 7.1.4); where both are the same it does not matter which is meant.
+        if not same(old.content, node.content):
+            raise InvalidInput("the file is there twice, with different content", where=show(written))
         return
-    parent, slash, name = path.rpartition(b"/")
-    if name == b".gitignore":
-        path = parent + slash + b".npmignore"
-        if top + b"/" + path in found:
-            return
-    tree.put(path, file(node.content, 0o755 if node.mode & 0o111 else 0o644))
+    try:
+        if not is_folder:
+            tree.add(path, file(node.content, 0o755 if node.mode & 0o111 else 0o644))
+        elif path not in tree or tree[path].kind is not Kind.DIRECTORY:
+            tree.add(path, directory())
+    except InvalidInput as error:
+        raise InvalidInput(error.message, where=show(written)) from error
+
+
+def _with_npmignore(tree: Tree) -> Tree:
+    for path in [path for path in tree if path.rpartition(b"/")[2] == b".gitignore"]:
+        node, other = tree[path], path[: -len(b".gitignore")] + b".npmignore"
+        if node.kind is Kind.FILE:
+            tree.remove(path)
+            if other not in tree:
+                tree.add(other, node)
+    return tree
 
 
 def _inflate(tarball: Path, tar: Path, limit: int) -> None:

@@ -99,6 +99,22 @@ def leaves(path: Path) -> Iterator[tuple[bytes, Slice | None]]:
                 yield _plain(entry.path), content
 
 
+def raw_entries(path: Path) -> Iterator[tuple[bytes, Node]]:
+    """Yield each file, folder and link of the uncompressed tar at *path*, an archive that is no layer: with its path
+    as it is written there, which nobody has checked.
+
+    Contents stay in the file. Raises InvalidInput for what is not a tar, and for any other kind of entry.
+    """
+    with path.open("rb") as file:
+        for entry in _entries(file, path.stat().st_size):
+            kind = _KINDS.get(entry.type)
+            if kind is None:
+                what = _SPECIAL.get(entry.type, f"an entry of type {show(entry.type)}")
+                raise InvalidInput(f"{what}, which is neither a file nor a folder", where=show(entry.path))
+            content = Slice(path, entry.offset, entry.size) if kind is Kind.FILE else b""
+            yield entry.path, Node(kind=kind, mode=entry.mode, target=entry.target, content=content)
+
+
 def _add(tree: Tree, entry: _Entry, source: Path) -> None:
     where = show(entry.path)
     path = _plain(entry.path)
