@@ -1,0 +1,51 @@
+"""How the use cases hang together: one controller's, over its record, its platform and its image store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stelae.attest.contents import Inspector
+from stelae.attest.keys import Keys
+from stelae.build.builder import Builder
+from stelae.build.mirror import Mirror
+from stelae.controller.admission import Admission
+from stelae.controller.deployments import Deployments
+from stelae.controller.environments import Environments
+from stelae.controller.inside import Inside
+from stelae.controller.plans import Plans
+from stelae.controller.proofs import Proofs
+from stelae.controller.queries import Queries
+from stelae.controller.record import Record
+from stelae.controller.service import ControllerService
+from stelae.controller.space import Space
+from stelae.controller.storage import Storage
+from stelae.domain.units import Instant
+from stelae.images.layout import Layout
+from stelae.images.roots import Roots
+from stelae.platforms.port import Platform
+from stelae.system.installation import Installation
+
+
+def use_cases(
+    installation: Installation, record: Record, platform: Platform, layout: Layout, roots: Roots,
+    clock: Callable[[], Instant], *, group: str,
+) -> ControllerService:  # fmt: skip
+    """Return the use cases of *installation*'s controller; what builds run is put below the control group *group*."""
+    mirror = Mirror(installation.sources)
+    builder = Builder(layout, mirror, installation.cache / "build", installation.inputs, group=group)
+    space = Space()
+    environments = Environments(record)
+    admission = Admission(record, layout)
+    inspector = Inspector(layout, installation.cache / "contents")
+    proofs = Proofs(record, layout, inspector, Keys(installation.keys))
+    return ControllerService(
+        record=record,
+        deployments=Deployments(record, platform, space, admission),
+        environments=environments,
+        queries=Queries(record, platform),
+        plans=Plans(record, environments, clock, admission),
+        storage=Storage(record, mirror, builder, layout, roots, installation.layers, clock, space, proofs),
+        proofs=proofs,
+        inside=Inside(record, layout, inspector, admission),
+        http_port=installation.http_port,
+    )
