@@ -6,20 +6,21 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from stelae.build import debian
+from stelae.build.base_image import imported, make_registry_base
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile, architecture
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.lock import StageLock
 from stelae.build.stale import check_same
 from stelae.domain.canonical import canonical
-from stelae.domain.digest import digest_of, parse_digest
+from stelae.domain.digest import Digest, digest_of, parse_digest
 from stelae.domain.errors import InvalidInput, Unreachable
 from stelae.domain.inputs import Input, InputKind
 from stelae.domain.recipe import Steps
@@ -53,8 +54,15 @@ def make_base(
         return _debian(cache, recipe, rest, locked, work, progress, wish)
     if kind == "oci":
         _no_packages(recipe)
-        return _oci(cache, rest, locked if wish is Wish.LOCKED else None)
-    raise InvalidInput(f"not a base: {recipe.base!r}", where="image.base", hint="debian:SUITE, oci:PATH or scratch")
+        held = locked.of(InputKind.IMAGE) if locked is not None and wish is Wish.LOCKED else None
+        if "@sha256:" in rest:
+            return make_registry_base(cache, inputs, rest, held, work, progress)
+        return _oci(cache, rest, held)
+    raise InvalidInput(
+        f"not a base: {recipe.base!r}",
+        where="image.base",
+        hint="debian:SUITE, oci:/PATH, oci:NAME@sha256:DIGEST or scratch",
+    )
 
 
 def _no_packages(recipe: Steps) -> None:
@@ -91,25 +99,16 @@ def _debian(
     return cache.once("debian", {**key, "locked": _digest(debs) if locked else ""}, make)
 
 
-def _oci(cache: Cache, reference: str, locked: StageLock | None) -> Made:
+def _oci(cache: Cache, reference: str, locked: Sequence[Input] | None) -> Made:
     path, tag = _reference(reference)
     key = {"source": _content(path, tag), "tag": tag, "architecture": architecture()}
 
-    def make() -> Made:
-        digest = cache.layout.import_archive(path, tag=tag, name="")
-        config = cache.layout.config(digest)
-        if config.get("architecture", architecture()) != architecture():
-            raise InvalidInput(f"the base is for {config['architecture']}", where=reference)
-        layers = tuple(
-            LayerFile(digest=layer, size=cache.layout.blob_path(layer).stat().st_size)
-            for layer in cache.layout.layers(digest)
-        )
-        item = Input(kind=InputKind.IMAGE, name=str(path), version=tag or "-", digest=digest)
-        return Made(layers=layers, facts={"inputs": plain([item]), "env": config.get("config", {}).get("Env") or []})
+    def item(digest: Digest) -> Input:
+        return Input(kind=InputKind.IMAGE, name=str(path), version=tag or "-", digest=digest)
 
-    made = cache.once("oci", key, make)
+    made = cache.once("oci", key, lambda: imported(cache, path, tag, item))
     if locked is not None:
-        check_same(locked.of(InputKind.IMAGE), told(made.facts))
+        check_same(locked, told(made.facts))
     return made
 
 

@@ -26,6 +26,7 @@ from stelae.build.secrets import Secrets
 from stelae.build.source import Source, opened
 from stelae.build.stages import Built, Stages
 from stelae.domain.digest import Digest, digest_of, hex_of
+from stelae.domain.errors import StelaeError
 from stelae.domain.image import Image
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
@@ -91,11 +92,15 @@ class Builder:
             _remove_abandoned(self._work)
             work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._work))
             stack.callback(shutil.rmtree, work, ignore_errors=True)
-            yield Bench(
+            bench = Bench(
                 mirror=self._mirror, cache=self._cache, roots=self._roots, secrets=secrets, group=self._group,
                 inputs=Inputs(self._inputs, offline=request.offline), work=work,
                 progress=lambda text: progress(secrets.mask(text)),
             )  # fmt: skip
+            try:
+                yield bench
+            except StelaeError as error:
+                raise secrets.clean(error) from None  # what it was raised from may hold one
 
     def _put(self, app: str, config: bytes, manifest: bytes) -> tuple[Image, bool]:
         digest = digest_of(manifest)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.units import KIB
 from stelae.images.content import chunks
 from stelae.images.tree import Kind, Tree, show
@@ -92,6 +92,13 @@ class Secrets:
         for word in _words(self._values.values()):
             text = text.replace(word.decode("utf-8", "replace"), _MASK)
         return text
+
+    def clean(self, error: StelaeError) -> StelaeError:
+        """Take them out of *error* and return it."""
+        error.message, error.where, error.hint = map(self.mask, (error.message, error.where, error.hint))
+        error.details = tuple(map(self.mask, error.details))
+        error.args = (error.message,)
+        return error
 
     def refuse(self, tree: Tree, where: str) -> None:
         """Raise Failed, naming the path, when *tree* (what a step changed) holds one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,14 +46,18 @@ def send(client: Client, source: client_git.Checkout) -> None:
         client.upload("/v1/sources", pack, repository=source.repository)
 
 
-def build(client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool) -> Json:
-    """Build the source at *ref* and return the controller's answer with ``commit`` and ``subject``."""
+def build(
+    client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, secrets: Mapping[str, str] | None = None
+) -> Json:
+    """Build the source at *ref*, with *secrets* by name in base64, and return the controller's answer with
+    ``commit`` and ``subject``."""
     with checkout(folder, ref, dirty=dirty) as source, goes_on("the build was stopped and nothing was deployed"):
         screen.line(f'  building {short_commit(source.commit)} "{source.subject}"')
         send(client, source)
         request = {
             "repository": source.repository, "commit": source.commit, "path": source.path,
             "subject": source.subject[:1000], "versioned": source.versioned,
+            **({"secrets": dict(secrets)} if secrets else {}),
         }  # fmt: skip
         result = client.follow("POST", "/v1/builds", request, lambda p: screen.status("  " + str(p.get("text", ""))))
         screen.line(f"  {_image_line(result)}")

@@ -31,7 +31,8 @@ class Service(Protocol):
         """Take a git pack into the mirror: ``{"objects": n}``. The file is deleted by the caller."""
 
     def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Build ``{"repository", "commit", "path", "subject", "versioned"}``.
+        """Build ``{"repository", "commit", "path", "subject", "versioned",
+        "secrets": {name: content in base64}}``; the secrets are kept nowhere.
 
         Progress ``{"text"}``; result ``{"image", "app", "created",
         "layers": [{"digest", "size", "cached", "name"}], "seconds"}``.
@@ -94,6 +95,29 @@ class Service(Protocol):
 
     async def show(self, ref: str) -> Json:
         """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit", ...}``."""
+
+    async def proof(self, ref: str) -> Json:
+        """What was verified of the image that *ref* (an image, release, environment or commit) means: ``{"image",
+        "trusted", "signature", "provenance", "sbom": each {"ok", "key", "why"}, "built": {...} or null, "revoked":
+        {"by", "at", "reason"} or null, "problems", "counts": {kind: n}, "packages": [...]}``."""
+
+    async def document(self, ref: str, kind: str) -> Json:
+        """The ``sbom`` or the ``provenance`` of an image, verified: ``{"image", "key", "document"}``; raises Failed
+        when there is none that counts."""
+
+    async def diff(self, old: str, new: str) -> Json:
+        """What differs between two images: ``{"old", "new", "packages", "files", "layers", "processes",
+        "settings"}``; settings by name, where both are releases or environments."""
+
+    async def keys(self) -> Json:
+        """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "revoked"}]}``: whose signatures count."""
+
+    async def import_key(self, actor: str, text: str) -> Json:
+        """Sign with the private key in a PEM from now on, or let the signatures of a public one count:
+        ``{"key"}``."""
+
+    async def revoke(self, actor: str, ref: str, reason: str) -> Json:
+        """Take back an image, or a key (``k-…``): ``{"revoked", "running": [environment]}``; what runs goes on."""
 
     async def state(self, at: int, environment: str) -> Json:
         """``{"at", "index", "environments": [...]}``: what ran at *at*, each environment with ``"instances":

@@ -16,19 +16,11 @@ import structlog
 from anyio import to_thread
 
 from stelae import __version__
-from stelae.build.builder import Builder
-from stelae.build.mirror import Mirror
-from stelae.controller.deployments import Deployments
-from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
-from stelae.controller.plans import Plans
-from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import serve
-from stelae.controller.service import ControllerService
-from stelae.controller.space import Space
-from stelae.controller.storage import Storage
+from stelae.controller.wiring import use_cases
 from stelae.domain.event import ControllerStarted
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
@@ -83,19 +75,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
 
     async with asyncio.TaskGroup() as group:
         loops = Loops(record, platform, now, group)
-        mirror = Mirror(installation.sources)
-        builder = Builder(layout, mirror, installation.cache / "build", installation.inputs)
-        space = Space()
-        environments = Environments(record)
-        service = ControllerService(
-            record=record,
-            deployments=Deployments(record, platform, space),
-            environments=environments,
-            queries=Queries(record, platform),
-            plans=Plans(record, environments, now),
-            storage=Storage(record, mirror, builder, layout, roots, installation.layers, now, space),
-            http_port=installation.http_port,
-        )
+        service = use_cases(installation, record, platform, layout, roots, now, group=parent or installation.cgroup)
         loops.start()
         serving = group.create_task(serve(service, installation, ready))
         log.info("controller.started", version=__version__, events=record.state.size)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -77,6 +77,9 @@ OptionalCommit = Annotated[
 PlanIndex = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """A place in the record: a number that JSON carries exactly everywhere."""
 Spec = Annotated[str, msgspec.Meta(max_length=MAX_BODY)]
+SecretName = Annotated[str, _form("the name of a secret, such as npmrc", r"[a-z0-9][a-z0-9._-]{0,63}")]
+SecretValue = Annotated[str, _form("the content in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
+Secrets = Annotated[dict[SecretName, SecretValue], msgspec.Meta(max_length=10)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
@@ -108,6 +111,7 @@ class Build(Message, frozen=True):
     path: Path = ""
     subject: Text = ""
     versioned: bool = True
+    secrets: Secrets = {}
 
 
 class Lock(Message, frozen=True):
@@ -116,6 +120,7 @@ class Lock(Message, frozen=True):
     repository: Repository
     commit: Commit
     path: Path = ""
+    secrets: Secrets = {}
 
 
 class Apply(Message, frozen=True):
@@ -221,6 +226,33 @@ class ShowQuery(Message, frozen=True):
     """The query of GET /v1/show"""
 
     ref: Ref
+
+
+class DocumentQuery(Message, frozen=True):
+    """The query of GET /v1/documents"""
+
+    ref: Ref
+    kind: Literal["sbom", "provenance"]
+
+
+class DiffQuery(Message, frozen=True):
+    """The query of GET /v1/diffs"""
+
+    old: Ref
+    new: Ref
+
+
+class ImportKey(Message, frozen=True):
+    """POST /v1/keys: a private or a public key"""
+
+    pem: Annotated[str, _form("a key in PEM", r"[^\x00]*", longest=10_000)]
+
+
+class Revoke(Message, frozen=True):
+    """POST /v1/revocations"""
+
+    ref: Ref
+    reason: Text
 
 
 class StateQuery(Message, frozen=True):

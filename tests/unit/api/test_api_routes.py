@@ -95,7 +95,7 @@ def test_streams_give_progress_and_then_the_result(client: Client, behind: FakeS
     build = {"repository": "r1", "commit": COMMIT}
     result = client.follow("POST", "/v1/builds", build, seen.append)
     assert (result["image"], seen) == (NEXT_IMAGE, [{"text": "packages (cached)"}])
-    assert last_call(behind)[1] == (ME, build | {"path": "", "subject": "", "versioned": True})
+    assert last_call(behind)[1] == (ME, build | {"path": "", "subject": "", "versioned": True, "secrets": {}})
     assert client.follow("POST", "/v1/locks", build, seen.append) == {"lock": "version = 1\n"}
     assert client.follow("GET", "/v1/deployments/d-7/watch", None, seen.append)["outcome"] == "succeeded"
     seen.clear()

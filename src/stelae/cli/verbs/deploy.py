@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.secrets import read, secret_option
 from stelae.domain.errors import InvalidInput
 
 STRATEGIES = ("rolling", "blue-green", "recreate")
@@ -26,11 +27,12 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is; not admitted everywhere.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
+@secret_option
 @app_option
 @verb
 def command(
     env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, supersede: bool,
-    detach: bool, dirty: bool, reason: str, app: str,
+    detach: bool, dirty: bool, reason: str, secrets: tuple[str, ...], app: str,
 ) -> int:  # fmt: skip
     """Move ENV to a new release: of the image that HEAD builds to, or of what an option names."""
     from stelae.cli.source import build
@@ -42,10 +44,12 @@ def command(
         raise InvalidInput(
             "a plan is of one image or release; name it", hint="use the command that stelae plan printed"
         )
+    if secrets and (image or release):
+        raise InvalidInput("--secret is for a build, and --image and --release are built already")
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
-        image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty)["image"]
+        image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty, secrets=read(secrets))["image"]
     request = {
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",
         "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason,

@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from stelae.cli.common import client, goes_on, screen, verb
+from stelae.cli.secrets import read, secret_option
 
 LOCK = "stelae.lock"
 
 
 @click.command("lock", short_help="Pin the base, packages and dependencies into stelae.lock.")
+@secret_option
 @verb
-def command() -> None:
+def command(secrets: tuple[str, ...]) -> None:
     """Resolve what stelae.toml in this working tree asks for, and write the exact versions into stelae.lock."""
     from stelae.build import client_git
     from stelae.cli.source import send
@@ -22,7 +24,8 @@ def command() -> None:
     out, controller = screen(), client()
     with client_git.snapshot(Path.cwd()) as source, goes_on(f"{LOCK} was not written"):
         send(controller, source)
-        request = {"repository": source.repository, "commit": source.commit, "path": source.path}
+        given = {"secrets": read(secrets)} if secrets else {}
+        request = {"repository": source.repository, "commit": source.commit, "path": source.path, **given}
         answer = controller.follow("POST", "/v1/locks", request, lambda p: out.status(str(p.get("text", ""))))
     path, text = Path(LOCK), str(answer["lock"])
     changed = not path.exists() or path.read_text() != text

@@ -9,6 +9,7 @@ import click
 
 from stelae.cli.common import SPEC, client, environment_name, installation_from, screen, socket_path, spec_here, verb
 from stelae.cli.screen import Screen
+from stelae.cli.secrets import read, secret_option
 from stelae.controller.client import Client, Json
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.system.installation import Installation
@@ -17,8 +18,9 @@ from stelae.system.installation import Installation
 @click.command("up", short_help="Start the controller if needed, build, deploy.")
 @click.option("--env", default="", metavar="ENV", help=f"The environment to deploy to (default: {SPEC}'s first).")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is.")
+@secret_option
 @verb
-def command(env: str, dirty: bool) -> int:
+def command(env: str, dirty: bool, secrets: tuple[str, ...]) -> int:
     """Start the controller when none runs, and all environments that were stopped; then build the app in this
     folder, if there is one, and deploy it."""
     out, controller, installation = screen(), client(), installation_from()
@@ -32,7 +34,7 @@ def command(env: str, dirty: bool) -> int:
         out.line(f"  there is no {SPEC} here; make one: stelae init")
         out.result({"controller": ping, "started": started})
         return 0
-    return _deploy(out, controller, env, ping, dirty=dirty)
+    return _deploy(out, controller, env, ping, dirty=dirty, secrets=read(secrets))
 
 
 def _ensure_controller(out: Screen, controller: Client, installation: Installation) -> Json:
@@ -60,7 +62,7 @@ def _ensure_controller(out: Screen, controller: Client, installation: Installati
     return answer
 
 
-def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: bool) -> int:
+def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: bool, secrets: dict[str, str]) -> int:
     from stelae.cli.source import build
     from stelae.cli.verbs.env import apply
     from stelae.cli.watch import conclude, follow
@@ -73,7 +75,7 @@ def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: boo
     apply(controller, out, text)
     environment = environment_name(env or environments[0], app)
     name = environment.partition("/")[2]
-    image = build(controller, out, Path.cwd(), "HEAD", dirty=dirty)["image"]
+    image = build(controller, out, Path.cwd(), "HEAD", dirty=dirty, secrets=secrets)["image"]
     request = {"environment": environment, "image": image, "key": uuid.uuid4().hex}
     begun = controller.post("/v1/deployments", request, again=True)
     out.line(f"  deploying to {name}")

@@ -1,0 +1,178 @@
+"""An image from elsewhere as a base: its layers, and its own environment.
+
+One from a registry is fetched by its digest, and its blobs are kept in the store of inputs, so that it is fetched
+once and a later build needs no registry. A digest may name one image, or an index of images for several
+architectures, of which the machine's is taken. An image in docker's own form is kept in OCI's: its layers are the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stelae.build.cache import Cache, Made
+from stelae.build.config import LayerFile, architecture
+from stelae.build.inputs import Inputs, plain, told
+from stelae.build.stale import check_same
+from stelae.domain.canonical import canonical
+from stelae.domain.digest import Digest, parse_digest
+from stelae.domain.errors import Failed, InvalidInput, Unreachable
+from stelae.domain.inputs import Input, InputKind
+from stelae.images.layout import INDEX, MANIFEST, Layout
+from stelae.system.command import Output, last_lines, run
+
+_NAME = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._/:-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]*))?@(?P<digest>sha256:[0-9a-f]{64})"
+)
+_HERE = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?/")
+_SECONDS = 1800
+_ABSENT = (b"manifest unknown", b"not found", b"name unknown", b"no image found in")
+_SILENT = (
+    b"connection refused",
+    b"no such host",
+    b"i/o timeout",
+    b"network is unreachable",
+    b"EOF",
+    b"TLS handshake",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """``NAME[:TAG]@DIGEST``: the tag is for people."""
+
+    name: str
+    tag: str
+    digest: Digest
+
+
+def parse_reference(text: str) -> Reference:
+    """Return the reference *text*; raises InvalidInput."""
+    match = _NAME.fullmatch(text)
+    if match is None:
+        raise InvalidInput(f"not an image by digest: {text!r}", where="image.base", hint="oci:NAME@sha256:DIGEST")
+    return Reference(name=match["name"], tag=match["tag"] or "", digest=parse_digest(match["digest"]))
+
+
+def imported(cache: Cache, path: Path, tag: str, item: Callable[[Digest], Input]) -> Made:
+    """Return the layers of the image in the layout or archive *path*, taken into the store; *item* makes the input of
+    the digest of its manifest. Raises InvalidInput for another architecture than this machine's."""
+    digest = cache.layout.import_archive(path, tag=tag, name="")
+    config = cache.layout.config(digest)
+    found = config.get("architecture", architecture())
+    if found != architecture():
+        raise InvalidInput(
+            f"the base is for {found}, and this machine builds for {architecture()}", where="image.base",
+            hint="an image has one architecture, that of the machine that builds it",
+        )  # fmt: skip
+    layers = tuple(
+        LayerFile(digest=layer, size=cache.layout.blob_path(layer).stat().st_size)
+        for layer in cache.layout.layers(digest)
+    )
+    environment = config.get("config", {}).get("Env") or []
+    return Made(layers=layers, facts={"inputs": plain([item(digest)]), "env": environment})
+
+
+def make_registry_base(
+    cache: Cache, inputs: Inputs, reference: str, locked: Sequence[Input] | None, work: Path,
+    progress: Callable[[str], None],
+) -> Made:  # fmt: skip
+    """Return the image *reference* of a registry as a base; *locked* is that of ``stelae.lock``, None without one.
+
+    Raises Failed when it is not the locked one, InvalidInput when the registry does not have it or it is for another
+    architecture, Unreachable when the registry does not answer or the build is offline.
+    """
+    wanted = parse_reference(reference)
+
+    def item(digest: Digest) -> Input:
+        return Input(kind=InputKind.IMAGE, name=wanted.name, version=wanted.tag or "-", digest=digest)
+
+    def make() -> Made:
+        folder = work / "base"
+        known = next((one.digest for one in locked or ()), wanted.digest)
+        if not restored(inputs, known, folder):
+            inputs.demand(f"the image {wanted.name}@{wanted.digest}")
+            progress(f"base: fetching {wanted.name}")
+            _fetch(wanted, folder)
+            _keep(inputs, folder)
+        made = imported(cache, folder, "", item)
+        shutil.rmtree(folder)
+        return made
+
+    made = cache.once("registry", {"digest": wanted.digest, "architecture": architecture()}, make)
+    made = Made(
+        layers=made.layers, facts={**made.facts, "inputs": plain(item(i.digest) for i in told(made.facts))},
+        cached=made.cached,
+    )  # fmt: skip
+    if locked is not None:
+        check_same(locked, told(made.facts))
+    return made
+
+
+def restored(inputs: Inputs, digest: Digest, folder: Path) -> bool:
+    """Make *folder* an OCI layout of the image *digest* from the store of inputs, and say whether that has it all."""
+    manifest = inputs.find(digest)
+    if manifest is None:
+        return False
+    try:
+        document = json.loads(manifest.read_bytes())
+        blobs = [parse_digest(entry["digest"]) for entry in (document["config"], *document["layers"])]
+    except (ValueError, KeyError, TypeError):
+        return False  # an index of images, say
+    if not all(inputs.find(blob) for blob in blobs):
+        return False
+    place = folder / "blobs" / "sha256"
+    place.mkdir(parents=True)
+    for blob in {digest, *blobs}:
+        inputs.blobs.verify(blob)
+        (place / inputs.blobs.path(blob).name).symlink_to(inputs.blobs.path(blob))
+    entry = {"mediaType": MANIFEST, "digest": digest, "size": manifest.stat().st_size}
+    (folder / "index.json").write_bytes(canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))
+    (folder / "oci-layout").write_bytes(canonical({"imageLayoutVersion": "1.0.0"}))
+    return True
+
+
+def _keep(inputs: Inputs, folder: Path) -> None:
+    """Keep the blobs of the one image of the layout *folder*, the manifest last: where it is, the others are."""
+    layout = Layout.open(folder)
+    (image,) = layout.images()
+    for blob in [*sorted(set(layout.blobs.all()) - {image.digest}), image.digest]:
+        if inputs.find(blob) is None:
+            inputs.keep(layout.blob_path(blob))
+
+
+def _fetch(wanted: Reference, folder: Path) -> None:
+    """Make *folder* an OCI layout that holds the image."""
+    source = f"docker://{wanted.name}@{wanted.digest}"
+    plain_http = ["--src-tls-verify=false"] if _HERE.match(wanted.name) else []
+    for options in (["--preserve-digests"], []):
+        shutil.rmtree(folder, ignore_errors=True)
+        output = run(
+            ["skopeo", "--insecure-policy", f"--tmpdir={folder.parent}", "copy", "--quiet", *plain_http, *options,
+             source, f"oci:{folder}"],
+            timeout=_SECONDS, check=False,
+        )  # fmt: skip
+        if output.status == 0:
+            return
+        if b"preserve digests" not in output.stderr:
+            break
+    raise _problem(wanted, output)
+
+
+def _problem(wanted: Reference, output: Output) -> Failed | InvalidInput | Unreachable:
+    details, shown = last_lines(output.stderr), f"{wanted.name}@{wanted.digest}"
+    if b"for architecture" in output.stderr:
+        return InvalidInput(
+            f"{shown} has no image for {architecture()}, this machine's architecture", where="image.base",
+            hint="an image has one architecture, that of the machine that builds it", details=details,
+        )  # fmt: skip
+    if any(word in output.stderr for word in _ABSENT):
+        return InvalidInput(f"the registry has no {shown}", where="image.base", details=details)
+    if any(word in output.stderr for word in _SILENT):
+        return Unreachable(f"the registry of {wanted.name} does not answer", details=details)
+    return Failed(f"skopeo could not fetch {shown}", details=details)
