@@ -186,6 +186,28 @@ _RECORD = (
         lambda s, asked: s.show(asked.ref),
     ),
     _get(
+        "proof", "/v1/proofs", m.ShowQuery, shapes.Proof, "Say what is proven of an image, and what is inside.",
+        lambda s, asked: s.proof(asked.ref),
+    ),
+    _get(
+        "document", "/v1/documents", m.DocumentQuery, shapes.Document,
+        "Show the verified provenance of an image, or its list of what is inside.",
+        lambda s, asked: s.document(asked.ref, asked.kind),
+    ),
+    _get(
+        "diff", "/v1/diffs", m.DiffQuery, shapes.Diff, "Show what differs between two images.",
+        lambda s, asked: s.diff(asked.old, asked.new),
+    ),
+    _get("keys", "/v1/keys", m.Nothing, shapes.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
+    _post(
+        "import_key", "/v1/keys", m.ImportKey, shapes.Key, "Sign with a key, or trust one.",
+        lambda s, actor, asked: s.import_key(actor, asked.pem), also=(CONFLICT,),
+    ),
+    _post(
+        "revoke", "/v1/revocations", m.Revoke, shapes.Revoked, "Take back an image or a key.",
+        lambda s, actor, asked: s.revoke(actor, asked.ref, asked.reason), also=(CONFLICT,),
+    ),
+    _get(
         "state", "/v1/state", m.StateQuery, shapes.State, "Show what ran at a time.",
         lambda s, asked: s.state(asked.at, asked.environment),
     ),

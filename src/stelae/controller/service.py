@@ -12,7 +12,9 @@ from stelae import __version__
 from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
+from stelae.controller.inside import Inside
 from stelae.controller.plans import Plans
+from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.storage import Storage
@@ -23,7 +25,7 @@ class ControllerService:
 
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
-        plans: Plans, storage: Storage, http_port: int,
+        plans: Plans, storage: Storage, proofs: Proofs, inside: Inside, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -45,6 +47,12 @@ class ControllerService:
         self.state = queries.state
         self.logs = queries.logs
         self.build = storage.build
+        self.keys = proofs.keys
+        self.import_key = proofs.import_key
+        self.revoke = proofs.revoke
+        self.proof = inside.proof
+        self.document = inside.document
+        self.diff = inside.diff
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""

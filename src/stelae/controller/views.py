@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stelae.core import strategies
+from stelae.core import strategies, trust
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
-from stelae.domain.release import ReleaseId, short_release
+from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import (
     BuiltImage,
     Deployment,
@@ -46,11 +46,16 @@ def status_row(state: InstallationState, env: EnvironmentState) -> Json:
         "traffic": traffic(env),
         "since": env.stable_since,
         "state": _state(env),
-        "detail": _detail(env),
+        "detail": " · ".join(text for text in (_revoked(state, release), _detail(env)) if text),
         "hosts": list(env.config.routed_hosts) if env.config else [],
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
     }
+
+
+def _revoked(state: InstallationState, release: Release | None) -> str:
+    """Say that what runs was revoked: it goes on running until it is replaced."""
+    return trust.revocation(state, release.image) if release is not None else ""
 
 
 def _ready_of(env: EnvironmentState, process: str) -> int:

@@ -64,6 +64,11 @@ class Installation:
         return self.state / "cache"
 
     @property
+    def keys(self) -> Path:
+        """The private keys that images are signed with; only its owner can read it."""
+        return self.state / "keys"
+
+    @property
     def instances(self) -> Path:
         """Logs and exit records of instances: ``instances/APP/ENVIRONMENT/INSTANCE``."""
         return self.state / "instances"

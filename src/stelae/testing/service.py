@@ -23,6 +23,7 @@ IMAGE = "sha256:" + "9b1d02c4aa37" + "0" * 52
 NEXT_IMAGE = "sha256:" + "51e8c07d91f2" + "0" * 52
 RELEASE = "r-7k2m9q" + "0" * 46
 NEXT_RELEASE = "r-c04xvt" + "0" * 46
+KEY = "k-4b7ppd" + "0" * 46
 COMMIT = "3f9c1e2" + "0" * 33
 NEXT_COMMIT = "8d1f0aa" + "0" * 33
 
@@ -99,7 +100,7 @@ def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
     return {"release": release, "process": process, "serving": serving, "warm": warm}
 
 
-_DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE}
+_DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
 
 ANSWERS: dict[str, Any] = {
     "ping": {"version": "0.1.0", "pid": 1, "size": 204, "root": "ab" * 32, "http_port": 8080},
@@ -165,6 +166,63 @@ ANSWERS: dict[str, Any] = {
         ]
     },
     "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "settings": {"LOG_LEVEL": "info"}},
+    "proof": {
+        "image": IMAGE,
+        "trusted": True,
+        **{name: {"ok": True, "key": KEY, "why": ""} for name in ("signature", "provenance", "sbom")},
+        "built": {
+            "source": "git+stelae:guestbook",
+            "path": "",
+            "commit": COMMIT,
+            "inputs": 93,
+            "builder": "https://stelae.dev/builder/controller",
+            "finished": "2026-11-30T12:00:00Z",
+        },
+        "revoked": None,
+        "problems": [],
+        "counts": {"deb": 1},
+        "packages": [
+            {
+                "kind": "deb",
+                "name": "libc6",
+                "version": "2.36-9",
+                "purl": "pkg:deb/debian/libc6@2.36-9?arch=amd64",
+                "licences": ["LGPL-2.1-only"],
+                "layer": IMAGE,
+            }
+        ],
+    },
+    "document": {"image": IMAGE, "key": KEY, "document": {"bomFormat": "CycloneDX"}},
+    "diff": {
+        "old": IMAGE,
+        "new": NEXT_IMAGE,
+        "packages": [{"kind": "pypi", "name": "flask", "old": "3.1.1", "new": "3.1.2"}],
+        "files": [
+            {
+                "path": "app/main.py",
+                "old": {"kind": "file", "mode": "0644", "owner": "0:0", "size": 120},
+                "new": {"kind": "file", "mode": "0755", "owner": "0:0", "size": 130},
+                "content": True,
+            }
+        ],
+        "layers": [{"digest": IMAGE, "size": 41_000_000, "old": True, "new": True}],
+        "processes": [{"name": "web", "change": "changed"}],
+        "settings": [{"name": "LOG_LEVEL", "change": "added"}],
+    },
+    "keys": {
+        "keys": [
+            {
+                "key": KEY,
+                "pem": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+                "added_by": "controller",
+                "added_at": NOON,
+                "signs": True,
+                "revoked": None,
+            }
+        ]
+    },
+    "import_key": {"key": KEY},
+    "revoke": {"revoked": IMAGE, "running": ["guestbook/production"]},
     "state": {
         "at": NOON,
         "index": 204,
@@ -303,6 +361,30 @@ class FakeService:
     async def show(self, ref: str) -> Json:
         """Answer as set."""
         return await self._answer("show", ref)
+
+    async def proof(self, ref: str) -> Json:
+        """Answer as set."""
+        return await self._answer("proof", ref)
+
+    async def document(self, ref: str, kind: str) -> Json:
+        """Answer as set."""
+        return await self._answer("document", ref, kind)
+
+    async def diff(self, old: str, new: str) -> Json:
+        """Answer as set."""
+        return await self._answer("diff", old, new)
+
+    async def keys(self) -> Json:
+        """Answer as set."""
+        return await self._answer("keys")
+
+    async def import_key(self, actor: str, text: str) -> Json:
+        """Answer as set."""
+        return await self._answer("import_key", actor, text)
+
+    async def revoke(self, actor: str, ref: str, reason: str) -> Json:
+        """Answer as set."""
+        return await self._answer("revoke", actor, ref, reason)
 
     async def state(self, at: int, environment: str) -> Json:
         """Answer as set."""

@@ -1,0 +1,175 @@
+"""Use cases that look into images: what is proven of one, what is inside, what differs between two."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.attest.checking import Evidence, Proof
+from stelae.attest.contents import Inspector
+from stelae.attest.difference import difference
+from stelae.attest.packages import Package, purl
+from stelae.controller import references
+from stelae.controller.admission import Admission
+from stelae.controller.proofs import revocation_view
+from stelae.controller.record import Record
+from stelae.core import trust
+from stelae.domain.digest import short
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.image import Image
+from stelae.domain.release import Release
+from stelae.domain.trust import Requirement
+from stelae.images.layout import Layout
+
+Json = dict[str, Any]
+
+DOCUMENTS = {"sbom": Requirement.SBOM, "provenance": Requirement.PROVENANCE}
+
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+
+
+class Inside:
+    """Answers about images in *layout*."""
+
+    def __init__(self, record: Record, layout: Layout, inspector: Inspector, admission: Admission) -> None:
+        self._record = record
+        self._layout = layout
+        self._inspector = inspector
+        self._admission = admission
+
+    async def proof(self, ref: str) -> Json:
+        """See ``Service.proof``."""
+        image = self._image(ref)
+        found = await self._admission.proof(image.digest)
+        state = self._record.state
+        packages: list[Json] = []
+        if not found.problems:
+            contents = await to_thread.run_sync(self._inspector.contents, image.digest)
+            packages = [_package(item, purl(item, contents.distribution)) for item in contents.packages]
+        return {
+            "image": image.digest,
+            "trusted": not found.problems and not trust.revocation(state, image.digest),
+            **{need.value: _proven(found, need) for need in Requirement},
+            "built": _built(found.of(Requirement.PROVENANCE)),
+            "revoked": revocation_view(state, image.digest),
+            "problems": list(found.problems),
+            "counts": dict(sorted(Counter(item["kind"] for item in packages).items())),
+            "packages": packages,
+        }
+
+    async def document(self, ref: str, kind: str) -> Json:
+        """See ``Service.document``."""
+        image = self._image(ref)
+        proof = await self._admission.proof(image.digest)
+        found = proof.of(DOCUMENTS[kind])
+        if found is None or proof.problems:
+            raise Failed(
+                f"image {short(image.digest)} {proof.lacks(DOCUMENTS[kind])}",
+                hint="only what was verified is shown; build the commit again, and it is signed",
+            )
+        return {"image": image.digest, "key": found.key, "document": found.predicate}
+
+    async def diff(self, old: str, new: str) -> Json:
+        """See ``Service.diff``."""
+        one, one_settings = self._resolve(old)
+        other, other_settings = self._resolve(new)
+        found = await to_thread.run_sync(difference, self._layout, self._inspector, one, other)
+        return {
+            "old": one.digest,
+            "new": other.digest,
+            "packages": [
+                {"kind": item.kind, "name": item.name, "old": item.old, "new": item.new} for item in found.packages
+            ],
+            "files": [
+                {"path": item.path, "old": _file(item.old), "new": _file(item.new), "content": item.content}
+                for item in found.files
+            ],
+            "layers": [
+                {"digest": digest, "size": size, "old": before, "new": after}
+                for digest, size, before, after in found.layers
+            ],
+            "processes": [{"name": name, "change": change} for name, change in found.processes],
+            "settings": _settings(one_settings, other_settings),
+        }
+
+    def _image(self, ref: str) -> Image:
+        return self._resolve(ref)[0]
+
+    def _resolve(self, ref: str) -> tuple[Image, Release | None]:
+        """Return the image that an image, a release, an environment or a commit means, and the release if any."""
+        state = self._record.state
+        if "/" in ref:
+            env = references.environment(state, EnvironmentId(ref))
+            if env.stable is None:
+                raise InvalidInput(f"{env.id} runs nothing", hint="deploy to it first: stelae deploy")
+            release = env.releases[env.stable]
+            return references.image(state, release.image).image, release
+        if ref.startswith("r-"):
+            found = [
+                release
+                for env in state.environments.values()
+                for name, release in env.releases.items()
+                if name.startswith(ref)
+            ]
+            if len(found) != 1:
+                raise InvalidInput(f"{ref!r} names {len(found)} releases", hint="stelae history lists them")
+            return references.image(state, found[0].image).image, found[0]
+        built = [item for item in state.images.values() if any(s.commit.startswith(ref) for s in item.sources)]
+        if _COMMIT.fullmatch(ref) and built:
+            return max(built, key=lambda item: item.last_built_at).image, None
+        return references.image(state, ref).image, None
+
+
+def _proven(proof: Proof, need: Requirement) -> Json:
+    found = proof.of(need)
+    lacks = proof.lacks(need)
+    return {"ok": not lacks, "key": found.key if found and not lacks else "", "why": lacks}
+
+
+def _built(found: Evidence | None) -> Json | None:
+    """What the provenance says, in short; it was verified before."""
+    if found is None:
+        return None
+    try:
+        definition, run = found.predicate["buildDefinition"], found.predicate["runDetails"]
+        dependencies = definition["resolvedDependencies"]
+        return {
+            "source": str(definition["externalParameters"]["source"]),
+            "path": str(definition["externalParameters"]["path"]),
+            "commit": str(dependencies[0]["digest"]["gitCommit"]),
+            "inputs": len(dependencies) - 2,
+            "builder": str(run["builder"]["id"]),
+            "finished": str(run["metadata"]["finishedOn"]),
+        }
+    except (KeyError, TypeError, IndexError):
+        return None  # of another builder, whose fields are others
+
+
+def _package(item: Package, url: str) -> Json:
+    return {
+        "kind": item.kind.value, "name": item.name, "version": item.version, "purl": url,
+        "licences": list(item.licences), "layer": item.layer,
+    }  # fmt: skip
+
+
+def _file(said: tuple[str, int, str, int] | None) -> Json | None:
+    if said is None:
+        return None
+    kind, mode, owner, size = said
+    return {"kind": kind, "mode": f"{mode:04o}", "owner": owner, "size": size}
+
+
+def _settings(old: Release | None, new: Release | None) -> list[Json]:
+    """Return the names of the settings that differ; their values are told to nobody who did not ask for them."""
+    if old is None or new is None:
+        return []
+    before, after = old.settings, new.settings
+    return [
+        {"name": name, "change": "added" if name not in before else "removed" if name not in after else "changed"}
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
