@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from stelae.controller import openapi
 from stelae.controller.client import _UnixConnection
 
-EXAMPLES = int(os.environ.get("STELAE_API_EXAMPLES", "15"))
+EXAMPLES = int(os.environ.get("STELAE_API_EXAMPLES", "10"))
 """Requests of each kind for each operation; more make a longer run."""
 
 DESCRIPTION = openapi.description()

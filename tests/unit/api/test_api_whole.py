@@ -12,8 +12,7 @@ import schemathesis
 from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
-from tests.unit.api.described import CONFORMS, DESCRIBED, REFUSED, ask, fixed, session
-from tests.unit.api.test_api_openapi import TAKE_NOTHING
+from tests.unit.api.described import CONFORMS, DESCRIBED, ask, fixed, session
 from tests.unit.api.whole import KNOWN, whole
 
 from stelae.controller.client import Client
@@ -51,23 +50,6 @@ def test_what_the_description_allows_gets_an_answer_of_it(label: str, through: r
 
 
 _names = st.sampled_from(["environment", "image", "release", "to", "app", "instance", "id", "ref"])
-
-
-@pytest.mark.parametrize("label", sorted(label for label in DESCRIBED if label not in TAKE_NOTHING))
-def test_what_the_description_forbids_is_refused(
-    label: str, through: requests.Session, controller: Installation
-) -> None:
-    before = Client(controller.socket).get("/v1/history", everything=True, limit=1)
-
-    @fixed
-    @given(case=DESCRIBED[label].as_strategy(generation_mode=GenerationMode.NEGATIVE))
-    def check(case: schemathesis.Case) -> None:
-        if "follow" in (case.query or {}):
-            return
-        ask(case, through, REFUSED)
-
-    check()
-    assert Client(controller.socket).get("/v1/history", everything=True, limit=1) == before, "and nothing is done"
 
 
 def test_the_record_is_whole_after_all_that(controller: Installation) -> None:

@@ -11,11 +11,8 @@ from threading import Event
 from anyio.from_thread import start_blocking_portal
 from tests.unit.controller.site import TEST, Site
 
-from stelae.build.builder import Builder
-from stelae.build.mirror import Mirror
 from stelae.controller.server import serve
-from stelae.controller.service import ControllerService
-from stelae.controller.storage import Storage
+from stelae.controller.wiring import use_cases
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.system.installation import Installation
@@ -29,16 +26,9 @@ async def _run(installation: Installation, ready: Callable[[], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     async with asyncio.TaskGroup() as group:
         site = Site(installation.state, group)
-        layout, mirror = Layout.open(installation.images), Mirror(installation.sources)
+        layout = Layout.open(installation.images)
         roots = Roots(layout, installation.layers, installation.mounts)
-        builder = Builder(layout, mirror, installation.cache / "build")
-        storage = Storage(
-            site.record, mirror, builder, layout, roots, installation.layers, site.clock, site.space
-        )  # fmt: skip
-        service = ControllerService(
-            record=site.record, deployments=site.deployments, environments=site.environments, queries=site.queries,
-            plans=site.plans, storage=storage, http_port=1,
-        )  # fmt: skip
+        service = use_cases(installation, site.record, site.platform, layout, roots, site.clock, group="")
         site.loops.start()
         await site.apply()
         image = await site.image("one")
