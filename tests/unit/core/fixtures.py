@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
-from stelae.domain.environment import Environment, Strategy, StrategyKind
+from stelae.domain.environment import Environment, EnvironmentId, Strategy, StrategyKind
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
-from stelae.domain.state import Outcome
+from stelae.domain.state import DeploymentKind, EnvironmentState, Instance, Outcome, Rollout
 from stelae.domain.units import SECOND
 from stelae.testing.world import World
 
@@ -46,3 +48,26 @@ def deployed(kind: str = "rolling", first: str = "v1", **options: int) -> World:
 
 def outcome(made: World, deployment: str) -> Outcome | None:
     return made.env.deployments[deployment].outcome
+
+
+V1, V2 = release("v1"), release("v2")
+SHOP = EnvironmentId("shop/test")
+ROLLOUT = Rollout(
+    deployment="d-2", kind=DeploymentKind.DEPLOY, candidate=V2.id, stable=V1.id, strategy=environment().strategy,
+    actor="ana", started_at=100, step_at=100,
+)  # fmt: skip
+"""A deployment of V2 that has just begun, where V1 is stable."""
+
+
+def one(name: InstanceId, **more: Any) -> Instance:
+    """An instance of V1 that was launched at 0."""
+    return replace(Instance(id=name, release=V1.id, process="web", launched_at=0, started=True), **more)
+
+
+def state(*instances: Instance, **more: Any) -> EnvironmentState:
+    """An environment in which V1 is stable, with these instances."""
+    made = EnvironmentState(
+        id=SHOP, config=environment(), wanted={"web": 2, "worker": 1}, stable=V1.id, stable_since=5, stables=(V1.id,),
+        releases={V1.id: V1, V2.id: V2}, instances={item.id: item for item in instances}, actions=7, applied=6,
+    )  # fmt: skip
+    return replace(made, **more)

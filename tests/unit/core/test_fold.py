@@ -31,30 +31,13 @@ from stelae.domain.state import (
     Rollout,
 )
 from stelae.domain.units import MINUTE, SECOND
-from tests.unit.core.fixtures import WEB, environment, release
+from tests.unit.core.fixtures import ROLLOUT, SHOP, V1, V2, WEB, environment, one, release, state
 
-V1, V2, V3 = release("v1"), release("v2"), release("v3")
-ID = EnvironmentId("shop/test")
+V3 = release("v3")
 AT = 1000 * SECOND
 A, B, C = InstanceId("web-a"), InstanceId("web-b"), InstanceId("web-c")
 
 
-def one(name: InstanceId, **more: Any) -> Instance:
-    return replace(Instance(id=name, release=V1.id, process="web", launched_at=0, started=True), **more)
-
-
-def state(*instances: Instance, **more: Any) -> EnvironmentState:
-    made = EnvironmentState(
-        id=ID, config=environment(), wanted={"web": 2, "worker": 1}, stable=V1.id, stable_since=5, stables=(V1.id,),
-        releases={V1.id: V1, V2.id: V2}, instances={item.id: item for item in instances}, actions=7, applied=6,
-    )  # fmt: skip
-    return replace(made, **more)
-
-
-ROLLOUT = Rollout(
-    deployment="d-2", kind=DeploymentKind.DEPLOY, candidate=V2.id, stable=V1.id, strategy=environment().strategy,
-    actor="ana", started_at=100, step_at=100,
-)  # fmt: skip
 ASKED = Deployment(id="d-2", kind=DeploymentKind.DEPLOY, release=V2.id, actor="ana", requested_at=100, previous=V1.id)
 MOVING = state(rollout=ROLLOUT, deployments={"d-2": ASKED})
 
@@ -73,8 +56,8 @@ def after(env: EnvironmentState, *events: Event, at: int = AT) -> EnvironmentSta
 
 def test_an_environment_that_is_applied_for_the_first_time_has_the_counts_of_the_file() -> None:
     config = environment(web=4)
-    assert after(EnvironmentState(id=ID), ev.EnvironmentApplied(environment=config)) == EnvironmentState(
-        id=ID, config=config, wanted={"web": 4, "worker": 1}
+    assert after(EnvironmentState(id=SHOP), ev.EnvironmentApplied(environment=config)) == EnvironmentState(
+        id=SHOP, config=config, wanted={"web": 4, "worker": 1}
     )
 
 
@@ -421,19 +404,21 @@ def test_a_request_is_remembered_by_its_key() -> None:
     asked = ev.DeploymentRequested(
         deployment="d-1", deployment_kind=DeploymentKind.DEPLOY, release=V1, strategy=environment().strategy
     )
-    found = apply(InstallationState(requests={"k0": "d-0"}, deployments=1), recorded(asked, environment=ID, key="k1"))
+    found = apply(
+        InstallationState(requests={"k0": "d-0"}, deployments=1), recorded(asked, environment=SHOP, key="k1")
+    )
     assert (found.size, found.requests, found.deployments) == (5, {"k0": "d-0", "k1": "d-1"}, 2)
-    env = evolve(EnvironmentState(id=ID), asked, AT + 4, "ben")
-    assert found.environments == {ID: replace(env, revision=4)}
-    assert apply(InstallationState(), recorded(asked, environment=ID)).requests == {}
+    env = evolve(EnvironmentState(id=SHOP), asked, AT + 4, "ben")
+    assert found.environments == {SHOP: replace(env, revision=4)}
+    assert apply(InstallationState(), recorded(asked, environment=SHOP)).requests == {}
 
 
 def test_an_event_of_an_environment_changes_that_one() -> None:
     other = EnvironmentId("shop/other")
-    before = InstallationState(environments={ID: state(revision=2), other: EnvironmentState(id=other)})
-    found = apply(before, recorded(ev.Scaled(process="web", count=5), environment=ID, key="k"))
+    before = InstallationState(environments={SHOP: state(revision=2), other: EnvironmentState(id=other)})
+    found = apply(before, recorded(ev.Scaled(process="web", count=5), environment=SHOP, key="k"))
     scaled = state(revision=4, wanted={"web": 5, "worker": 1})
-    assert found == InstallationState(size=5, environments={ID: scaled, other: EnvironmentState(id=other)})
-    seen = apply(found, recorded(ev.AllocationSet(allocation=Allocation(generation=2)), 5, ID))
-    assert seen.environments[ID] == replace(scaled, allocation=Allocation(generation=2)), "no plan is stale by that"
+    assert found == InstallationState(size=5, environments={SHOP: scaled, other: EnvironmentState(id=other)})
+    seen = apply(found, recorded(ev.AllocationSet(allocation=Allocation(generation=2)), 5, SHOP))
+    assert seen.environments[SHOP] == replace(scaled, allocation=Allocation(generation=2)), "no plan is stale by that"
     assert apply(found, recorded(ev.ControllerStarted(version="1"), 5)) == replace(found, size=6)
