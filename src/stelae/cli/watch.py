@@ -23,6 +23,8 @@ def carry_out(client: Client, screen: Screen, begun: Json, environment: str, *, 
         f"  {begun['deployment']}   {app} {name}   "
         f"{short_release(begun['previous'] or '')} -> {short_release(begun['release'])}{image}"
     )
+    if begun.get("note"):
+        screen.line(f"  {begun['note']}")
     if detach:
         screen.line(f"  started; watch it: stelae status {name} --watch")
         screen.result(begun)

@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from stelae.cli.common import client, screen, verb
 from stelae.cli.screen import Screen
-from stelae.cli.words import local_time
+from stelae.cli.words import local_time, short_commit
+from stelae.controller.client import Json
 
 
 @click.command("show", short_help="Show a commit, image, release, deployment or instance.")
 @click.argument("ref", metavar="REF")
+@click.option("--sbom", "document", flag_value="sbom", help="Print an image's list of what is inside (CycloneDX).")
+@click.option("--provenance", "document", flag_value="provenance", help="Print how an image was built (SLSA).")
 @verb
-def command(ref: str) -> None:
-    """Show what REF (a unique prefix of an id) names: how it was built, where it ran, who deployed it."""
-    out = screen()
-    answer = client().get("/v1/show", ref=ref)
-    out.result(answer)
+def command(ref: str, document: str | None) -> None:
+    """Show what REF (a unique prefix of an id) names: how it was built, where it ran, who deployed it.
+
+    What is said of an image is verified before it is shown.
+    """
+    out, controller = screen(), client()
+    if document:
+        _write(out, controller.get("/v1/documents", ref=ref, kind=document)["document"])
+        return
+    answer = controller.get("/v1/show", ref=ref)
+    proof = controller.get("/v1/proofs", ref=answer["image"]) if answer["kind"] == "image" else None
+    out.result(answer if proof is None else {**answer, "proof": proof})
     out.line(f"  {answer['kind']} {answer.get(answer['kind'], answer.get('id', ''))}".rstrip())
+    if proof is not None:
+        _proof(out, proof)
     _fields(out, {k: v for k, v in answer.items() if k not in ("kind", "id", answer["kind"])}, "    ")
+
+
+def _write(out: Screen, document: Json) -> None:
+    if out.as_json:
+        out.result(document)
+    for line in json.dumps(document, indent=2).splitlines():
+        out.line(line)
+
+
+def _proof(out: Screen, proof: Json) -> None:
+    """Say what was verified, and in a line how the image was built and what is inside."""
+    revoked = proof["revoked"]
+    if revoked:
+        out.line(f"    REVOKED by {revoked['by']} {local_time(revoked['at'])}: {revoked['reason']}", "red")
+    built = proof["built"]
+    words = {
+        "signature": "",
+        "provenance": f", commit {short_commit(built['commit'])}, {built['inputs']} inputs, {built['finished']}"
+        if built
+        else "",
+        "sbom": ", " + " · ".join(f"{count} {kind}" for kind, count in proof["counts"].items()),
+    }
+    for name, more in words.items():
+        found = proof[name]
+        said = f"ok, by {found['key'][:8]}{more}" if found["ok"] else f"NOT VERIFIED: {found['why']}"
+        out.line(f"    {name.ljust(10)}  {said}".rstrip(", "), "" if found["ok"] else "red")
 
 
 def _fields(out: Screen, values: dict[str, object], indent: str) -> None:
