@@ -226,6 +226,23 @@ def test_mangled_consistency_proofs_fail(store: Store) -> None:
         assert not merkle.verify_consistency(size, roots[0], size, roots[1], [])
 
 
+def test_no_tree_begins_with_a_larger_one(store: Store) -> None:
+    for old in range(1, 40):
+        for size in range(old):
+            root = merkle.root_at(old, store.read)
+            assert not merkle.verify_consistency(old, root, size, root, [])
+
+
+def test_bytes_cannot_move_from_a_leaf_to_the_proof_or_back(store: Store) -> None:
+    leaf, [sibling] = store.leaves[0], merkle.inclusion_proof(0, 2, store.read)
+    root, both = merkle.root_at(2, store.read), leaf + sibling
+    for cut in (0, 31, 33, 64):
+        assert not merkle.verify_inclusion(both[:cut], 0, 2, [both[cut:]], root)
+        assert not merkle.verify_consistency(1, both[:cut], 2, root, [both[cut:]])
+    assert not merkle.verify_inclusion(b"short", 0, 1, [], b"short")
+    assert not merkle.verify_consistency(1, b"short", 1, b"short", [])
+
+
 def test_a_proof_of_what_is_not_there_cannot_be_asked_for(store: Store) -> None:
     for index, size in ((0, 0), (5, 5), (-1, 5)):
         with pytest.raises(ValueError, match="is not in a tree"):
