@@ -6,6 +6,7 @@ disk is measured again and again while the process runs, and no file of it can g
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import threading
@@ -26,6 +27,8 @@ from stelae.system.command import LAST_LINES
 USERS = 65_536
 
 _LONGEST_LINE = 2000
+# What programs say that were refused memory: with a limit of each process nothing else tells.
+_NO_MEMORY = re.compile(r"out of memory|cannot allocate memory|MemoryError|bad_alloc|memory exhausted", re.IGNORECASE)
 _POLL = 0.1  # seconds between two looks at the disk, at least
 _SHARE = 4  # looking may take a fifth of the time
 
@@ -66,7 +69,7 @@ class Watch:
                 raise
             finally:
                 guard.stop()
-            return Ended(status=process.returncode, lines=lines, beyond=self._beyond(process, guard, memory))
+            return Ended(status=process.returncode, lines=lines, beyond=self._beyond(process, lines, guard, memory))
 
     def _lines(self, process: subprocess.Popen[bytes]) -> tuple[str, ...]:
         lines: list[str] = []
@@ -78,10 +81,12 @@ class Watch:
                 self.progress(f"run: {text}")
         return tuple(lines)
 
-    def _beyond(self, process: subprocess.Popen[bytes], guard: _Guard, memory: MemoryGroup) -> str:
+    def _beyond(
+        self, process: subprocess.Popen[bytes], lines: tuple[str, ...], guard: _Guard, memory: MemoryGroup
+    ) -> str:
         if guard.beyond:
             return guard.beyond
-        if memory.exceeded():
+        if memory.exceeded() or (process.returncode != 0 and not memory.made and any(map(_NO_MEMORY.search, lines))):
             return "memory"
         found = usage(self.upper)
         full = found.total > self.limits.disk or (process.returncode != 0 and found.longest >= self.limits.disk)

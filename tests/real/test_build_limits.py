@@ -1,0 +1,162 @@
+"""The limits of ``run`` lines on real parts: each is hit, holds, and is named with the last lines of output."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from stelae.build.builder import Builder
+from stelae.domain.errors import Failed
+from stelae.domain.units import MIB
+from stelae.images.tree import Tree, file, symlink
+from tests.real.test_build import run_lines
+from tests.unit.build.repository import Repository
+from tests.unit.build.test_builder import oci_base
+from tests.unit.build.workshop import Workshop, spec
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("bwrap") is None, reason="needs root and bubblewrap"),
+]
+
+GROUPS = Path("/sys/fs/cgroup")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "source")
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Workshop]:
+    made = Workshop(tmp_path / "workshop")
+    yield made
+    assert made.leftovers() == []
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """A base with a shell and what eats memory and disk."""
+    program = shutil.which("busybox")
+    if program is None:
+        pytest.skip("needs busybox-static")
+    tree = Tree()
+    tree.add(b"bin/busybox", file(Path(program).read_bytes(), 0o755))
+    for name in ("sh", "dd", "head", "tail", "echo", "true", "sleep", "rm", "cat"):
+        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
+    return oci_base(tmp_path / "base", tree)
+
+
+@pytest.fixture
+def group(workshop: Workshop) -> Iterator[str]:
+    """A parent of control groups of the test's own, and a builder that uses it."""
+    name = f"/stt{secrets.token_hex(2)}"
+    workshop.builder = Builder(
+        workshop.layout, workshop.mirror, workshop.cache, workshop.folder / "inputs", group=name
+    )  # fmt: skip
+    yield name
+    left = [path for top in (GROUPS, GROUPS / "memory") for path in (top / name[1:]).glob("build-*")]
+    for top in (GROUPS, GROUPS / "memory"):
+        with suppress(OSError):
+            (top / name[1:]).rmdir()
+    assert left == []
+
+
+def limited(line: str, limits: str, base: str) -> str:
+    return spec(f"{run_lines(line)}\nlimits = {{ {limits} }}", base=base)
+
+
+EAT = "echo eating; head -c 300000000 /dev/zero | tail > eaten; echo ate"
+
+
+def test_memory_is_held_by_a_control_group(repository: Repository, workshop: Workshop, base: str, group: str) -> None:
+    if not (GROUPS / "memory").exists() and "memory" not in (GROUPS / "cgroup.controllers").read_text():
+        pytest.skip("no controller of memory")
+    repository.commit({"stelae.toml": limited(EAT, 'memory = "64MiB"', base)})
+    with pytest.raises(Failed, match="it needed more than 64MiB of memory: echo eating") as caught:
+        workshop.build(repository)
+    assert caught.value.details[0] == "eating"
+    assert caught.value.hint == "that is image.limits.memory"
+    repository.commit({"stelae.toml": limited(EAT, 'memory = "1GiB"', base)})
+    assert workshop.build(repository).created
+
+
+def test_many_processes_share_one_limit_of_memory(
+    repository: Repository, workshop: Workshop, base: str, group: str
+) -> None:
+    eat = "for i in 1 2 3 4; do (head -c 40000000 /dev/zero | tail > /dev/null; sleep 1) & done; wait"
+    held = "for i in 1 2 3 4; do (head -c 40000000 /dev/zero; sleep 3) | tail > /dev/null & done; wait"
+    repository.commit({"stelae.toml": limited(f"{held}; {eat}", 'memory = "100MiB"', base)})
+    with pytest.raises(Failed, match="more than 100MiB of memory"):
+        workshop.build(repository)
+
+
+def test_what_lies_in_tmp_counts_as_memory(repository: Repository, workshop: Workshop, base: str, group: str) -> None:
+    repository.commit({"stelae.toml": limited("cat /dev/zero > /tmp/filled || echo held", 'memory = "64MiB"', base)})
+    start = time.monotonic()
+    with pytest.raises(Failed, match=r"64MiB of memory|ended with status"):
+        workshop.build(repository)
+    assert time.monotonic() - start < 60
+
+
+def test_without_a_controller_each_process_is_limited(repository: Repository, workshop: Workshop, base: str) -> None:
+    repository.commit({"stelae.toml": limited(EAT, 'memory = "64MiB"', base)})
+    with pytest.raises(Failed, match="it needed more than 64MiB of memory") as caught:
+        workshop.build(repository)
+    assert any("out of memory" in line for line in caught.value.details)
+
+
+def test_one_file_that_grows_without_end(repository: Repository, workshop: Workshop, base: str) -> None:
+    repository.commit({"stelae.toml": limited("echo begun; dd if=/dev/zero of=large bs=1M", 'disk = "32MiB"', base)})
+    before = free(workshop.folder)
+    with pytest.raises(Failed, match="it wrote more than 32MiB: echo begun") as caught:
+        workshop.build(repository)
+    assert caught.value.details[0] == "begun"
+    assert caught.value.hint == "that is image.limits.disk"
+    assert before - free(workshop.folder) < 2048 * MIB
+
+
+def test_files_without_number(repository: Repository, workshop: Workshop, base: str) -> None:
+    line = "i=0; while true; do i=$((i+1)); dd if=/dev/zero of=file$i bs=1M count=4 2>/dev/null; done"
+    repository.commit({"stelae.toml": limited(line, 'disk = "64MiB", time = "1m"', base)})
+    start = time.monotonic()
+    with pytest.raises(Failed, match="it wrote more than 64MiB"):
+        workshop.build(repository)
+    assert time.monotonic() - start < 30
+
+
+def test_the_lines_of_a_table_share_one_limit_of_the_disk(
+    repository: Repository, workshop: Workshop, base: str
+) -> None:
+    lines = run_lines(*(f"dd if=/dev/zero of=file{n} bs=1M count=12 2>/dev/null" for n in range(3)))
+    repository.commit({"stelae.toml": spec(f'{lines}\nlimits.disk = "32MiB"', base=base)})
+    with pytest.raises(Failed, match="it wrote more than 32MiB: dd if=/dev/zero of=file2"):
+        workshop.build(repository)
+    repository.commit({"stelae.toml": spec(f'{lines}\nlimits.disk = "64MiB"', base=base)})
+    assert workshop.build(repository).created
+
+
+def test_what_a_killed_builder_left_is_taken_away(
+    repository: Repository, workshop: Workshop, base: str, group: str
+) -> None:
+    top = GROUPS / "memory" if (GROUPS / "memory").is_dir() else GROUPS
+    left = top / group[1:] / "build-999999999-0"
+    try:
+        left.mkdir(parents=True)
+    except OSError:
+        pytest.skip("no control groups here")
+    repository.commit({"stelae.toml": limited("true", 'memory = "64MiB"', base)})
+    workshop.build(repository)
+    assert not left.exists()
+
+
+def free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
