@@ -35,6 +35,11 @@ Json = dict[str, Any]
 TOLD = 5
 """How many of the events that made a plan stale are told, the newest ones."""
 
+FURTHEST = 100_000
+"""How many events of the record are looked through for them: reading takes time, and a plan may be years old."""
+
+_PAGE = 1000
+
 
 class Stale(Conflict):
     """An environment is not as it was when the plan *index* was made; ``explained`` says what happened."""
@@ -62,15 +67,22 @@ async def explained(record: Record, error: StelaeError) -> StelaeError:
     stale = error
 
     def read() -> list[Recorded]:
-        since = record.ledger.read(stale.index + 1)
-        return [item for item in since if item.environment == stale.environment and revises(item.event)]
+        found: list[Recorded] = []
+        end = record.ledger.size
+        low = max(stale.index + 1, end - FURTHEST)
+        while end > low and len(found) <= TOLD:
+            start = max(low, end - _PAGE)
+            page = record.ledger.read(start, end)
+            found = [item for item in page if item.environment == stale.environment and revises(item.event)] + found
+            end = start
+        return found
 
     found = await to_thread.run_sync(read)
     if not found:
         return stale
     newest = found[-1]
     message = f"{stale.message}: since then {newest.actor}: {sentence(newest.event)}"
-    more = [f"{len(found) - TOLD} more before"] if len(found) > TOLD else []
+    more = ["and more before"] if len(found) > TOLD else []
     lines = [f"{_time(item.at)}  {item.actor}: {sentence(item.event)}" for item in found[-TOLD:]]
     return Conflict(message, hint=stale.hint, details=(*more, *lines))
 

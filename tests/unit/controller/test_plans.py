@@ -93,7 +93,7 @@ def test_only_the_newest_of_many_events_are_told(tmp_path: Path) -> None:
             await site.deploy(one, plan=index)
         assert "since then bo: web scaled to 11" in str(caught.value)
         first, *rest = caught.value.details
-        assert first == "4 more before"
+        assert first == "and more before"
         assert [line[-1] for line in rest] == ["7", "8", "9", "0", "1"]
         with pytest.raises(Conflict) as caught:
             await site.deploy(one, plan=10_000)
