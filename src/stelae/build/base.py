@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stelae.build import debian
-from stelae.build.base_image import imported, make_registry_base
+from stelae.build.base_image import imported, keep_image, make_registry_base, restored
 from stelae.build.cache import Cache, Made
-from stelae.build.config import FILE_TIME, LayerFile, architecture
+from stelae.build.config import architecture
+from stelae.build.debian_base import make_debian_base
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.lock import StageLock
 from stelae.build.stale import check_same
-from stelae.domain.canonical import canonical
-from stelae.domain.digest import Digest, digest_of, parse_digest
+from stelae.build.wish import Wish
+from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import InvalidInput, Unreachable
 from stelae.domain.inputs import Input, InputKind
 from stelae.domain.recipe import Steps
 
 Progress = Callable[[str], None]
 
-
-class Wish(StrEnum):
-    """What is asked of a base: as locked (without a lock: as it was made before), or anew, for a new lock."""
-
-    LOCKED = "locked"
-    KEEP = "keep"
-    """What is locked and still asked for stays, the rest is resolved."""
-    NEWEST = "newest"
+__all__ = ["Wish", "make_base"]
 
 
 def make_base(
@@ -51,13 +41,14 @@ def make_base(
         return Made(cached=True)
     kind, _, rest = recipe.base.partition(":")
     if kind == "debian":
-        return _debian(cache, recipe, rest, locked, work, progress, wish)
+        packages = tuple(recipe.packages)
+        return make_debian_base(cache, rest, packages, inputs, locked, work, progress, wish=wish)
     if kind == "oci":
         _no_packages(recipe)
         held = locked.of(InputKind.IMAGE) if locked is not None and wish is Wish.LOCKED else None
         if "@sha256:" in rest:
             return make_registry_base(cache, inputs, rest, held, work, progress)
-        return _oci(cache, rest, held)
+        return _oci(cache, rest, inputs, held, work)
     raise InvalidInput(
         f"not a base: {recipe.base!r}",
         where="image.base",
@@ -70,43 +61,30 @@ def _no_packages(recipe: Steps) -> None:
         raise InvalidInput(f"packages need a debian: base, not {recipe.base}", where="image.packages")
 
 
-def _debian(
-    cache: Cache, recipe: Steps, suite: str, locked: StageLock | None, work: Path, progress: Progress, wish: Wish
-) -> Made:
-    packages = tuple(sorted(set(recipe.packages)))
-    debian.check(suite, packages)
-    key = {
-        "suite": suite, "packages": list(packages), "architecture": architecture(), "time": FILE_TIME,
-        "mmdebstrap": _tool("mmdebstrap"),
-    }  # fmt: skip
-    debs = locked.of(InputKind.DEB) if locked is not None else ()
+def _oci(cache: Cache, reference: str, inputs: Inputs, locked: Sequence[Input] | None, work: Path) -> Made:
+    """Return the image *reference* of a layout or archive; the locked one comes from the store of inputs, where it was
+    put when it was taken first, whatever lies at the path by now."""
 
-    def make() -> Made:
-        base = debian.bootstrap(suite, packages, work, progress)
-        if locked is not None and wish is Wish.LOCKED:
-            check_same(debs, base.packages)
-        progress("base: writing the layer")
-        digest, size = cache.layout.add_layer(base.tree, mtime=FILE_TIME)
-        made = Made(layers=(LayerFile(digest=digest, size=size),), facts={"inputs": plain(base.packages)})
-        # Found by the lock that was just resolved, too: to commit it makes nothing anew.
-        cache.store("debian", {**key, "locked": _digest(base.packages)}, made)
-        return made
+    def named(digest: Digest) -> Input:
+        name, _, tag = reference.partition(":")
+        return Input(kind=InputKind.IMAGE, name=name, version=tag or "-", digest=digest)
 
-    if wish is not Wish.LOCKED:
-        made = make()
-        cache.store("debian", {**key, "locked": ""}, made)
-        return made
-    return cache.once("debian", {**key, "locked": _digest(debs) if locked else ""}, make)
+    if locked and inputs.find(locked[0].digest) is not None:
+        held, folder = locked[0].digest, work / "base"
 
+        def make_again() -> Made:
+            if not restored(inputs, held, folder):
+                raise Unreachable(f"the store of inputs has not all of {held}", hint="build once without stelae.lock")
+            return imported(cache, folder, "", named)
 
-def _oci(cache: Cache, reference: str, locked: Sequence[Input] | None) -> Made:
-    path, tag = _reference(reference)
-    key = {"source": _content(path, tag), "tag": tag, "architecture": architecture()}
-
-    def item(digest: Digest) -> Input:
-        return Input(kind=InputKind.IMAGE, name=str(path), version=tag or "-", digest=digest)
-
-    made = cache.once("oci", key, lambda: imported(cache, path, tag, item))
+        made = cache.once("image", {"image": held, "architecture": architecture()}, make_again)
+    else:
+        path, tag = _reference(reference)
+        key = {"source": _content(path, tag), "tag": tag, "architecture": architecture()}
+        made = cache.once("oci", key, lambda: imported(cache, path, tag, named))
+        for item in told(made.facts):
+            keep_image(cache.layout, item.digest, inputs)
+    made = replace(made, facts={**made.facts, "inputs": plain(named(item.digest) for item in told(made.facts))})
     if locked is not None:
         check_same(locked, told(made.facts))
     return made
@@ -142,21 +120,3 @@ def _content(path: Path, tag: str) -> str:
             f"{len(found)} images of the layout fit {tag or 'no tag'!r}", where=str(path), hint=f"its tags: {shown}"
         )
     return parse_digest(str(found[0]))
-
-
-def _digest(debs: tuple[Input, ...]) -> str:
-    return digest_of(canonical(plain(debs)))
-
-
-def _tool(name: str) -> str:
-    """Return the digest of the program *name*: its version, whatever it says of itself."""
-    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
-    if path is None:
-        raise Unreachable(f"{name} is not installed", hint="stelae doctor says what is missing")
-    found = os.stat(path)  # noqa: PTH116 - follows the link that which gave
-    return _hashed(path, found.st_mtime_ns, found.st_size)
-
-
-@lru_cache(maxsize=8)
-def _hashed(path: str, _changed: int, _size: int) -> str:
-    return digest_of(Path(path).read_bytes())

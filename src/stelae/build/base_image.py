@@ -23,7 +23,7 @@ from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.domain.inputs import Input, InputKind
-from stelae.images.layout import INDEX, MANIFEST, Layout
+from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
 from stelae.system.command import Output, last_lines, run
 
 _NAME = re.compile(
@@ -99,7 +99,9 @@ def make_registry_base(
             inputs.demand(f"the image {wanted.name}@{wanted.digest}")
             progress(f"base: fetching {wanted.name}")
             _fetch(wanted, folder)
-            _keep(inputs, folder)
+            kept = Layout.open(folder)
+            (image,) = kept.images()
+            keep_image(kept, image.digest, inputs)
         made = imported(cache, folder, "", item)
         shutil.rmtree(folder)
         return made
@@ -137,11 +139,11 @@ def restored(inputs: Inputs, digest: Digest, folder: Path) -> bool:
     return True
 
 
-def _keep(inputs: Inputs, folder: Path) -> None:
-    """Keep the blobs of the one image of the layout *folder*, the manifest last: where it is, the others are."""
-    layout = Layout.open(folder)
-    (image,) = layout.images()
-    for blob in [*sorted(set(layout.blobs.all()) - {image.digest}), image.digest]:
+def keep_image(layout: Layout, digest: Digest, inputs: Inputs) -> None:
+    """Keep the blobs of an image of *layout*, the manifest last: where it is, the others are."""
+    if inputs.find(digest) is not None:
+        return
+    for blob in [*sorted({item.digest for item in descriptors(layout.manifest(digest))}), digest]:
         if inputs.find(blob) is None:
             inputs.keep(layout.blob_path(blob))
 

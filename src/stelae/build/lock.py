@@ -27,7 +27,7 @@ AGAIN = "run: stelae lock, and commit stelae.lock"
 _HEAD = "# What the base and the dependencies are. Written by `stelae lock`; commit it, do not edit it.\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_ARCHITECTURE = re.compile(r"[a-z0-9-]{1,32}")
+_DEB = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127} [A-Za-z0-9.+:~-]{1,128} [a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,10 +151,13 @@ def _input(kind: InputKind, key: str, value: object) -> Input:
     if kind is InputKind.NPM:
         return Input(kind=kind, name=words[2], version=version, digest=digest, file=key)
     if kind is InputKind.WHEEL:
+        if "/" in words[2]:
+            raise ValueError(f"not the name of a file: {words[2]!r}")
         return Input(kind=kind, name=key, version=version, digest=digest, file=words[2])
     if kind is InputKind.DEB:
-        if not _ARCHITECTURE.fullmatch(words[2]):
-            raise ValueError(f"not an architecture: {words[2]!r}")
+        # They become words of command lines and names of files.
+        if not _DEB.fullmatch(f"{key} {version} {words[2]}"):
+            raise ValueError(f"not a Debian package: {key!r} = {value!r}")
         return Input(kind=kind, name=key, version=version, digest=digest, architecture=words[2])
     return Input(kind=kind, name=key, version=version, digest=digest)
 

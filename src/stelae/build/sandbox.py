@@ -11,7 +11,7 @@ at /run/secrets.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,17 +27,22 @@ from stelae.images.materialise import materialise
 from stelae.images.tree import Kind, Tree
 from stelae.spec.units import format_duration, format_size
 
-_CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID")
+_CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP", "CAP_SETGID",
+                 "CAP_SETUID")  # fmt: skip
 _ENVIRONMENT = {
     "PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(FILE_TIME),
     "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
 # Options that the kernel's configuration may switch on would put our layers in a form that only overlayfs reads.
-_OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off"
+# A sandbox that a crash ends is thrown away, so nothing in it has to reach the disk (volatile).
+_OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off,volatile"
 _ROOT = "/tmp"  # noqa: S108 - see below
 _RUN = MIB  # bytes of the sandbox's own /run
-# Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder.
-_MOUNTED = 'umask 022; mount -t overlay -o "$1" overlay /tmp && cd / && shift && exec "$@"'
+# Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder. What
+# is shown lies in /run for the same reason, as 1, 2, and so on.
+_MOUNTED = """umask 022; options=$1; shift; n=0
+while [ "$1" != -- ]; do n=$((n + 1)); mount --bind "$1" "shown/$n" || exit; shift; done; shift
+mount --rbind shown /run && mount -t overlay -o "$options" overlay /tmp && cd / && exec "$@\""""
 # The first line says that the user namespace is there; the answer, that its users are.
 _MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
 
@@ -45,13 +50,17 @@ _MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What the commands of a sandbox may take and read: *group* is the parent of its control groups ("": none is
-    made), *names* are the secrets that it reads of *secrets*, and *where* is what errors name."""
+    made), *names* are the secrets that it reads of *secrets*, and *where* is what errors name. *settings* are further
+    environment variables; *shown* are folders of the host that it may read (of them what everybody may), by the path
+    below /run where it finds them."""
 
     limits: Limits = field(default_factory=Limits)
     group: str = ""
     names: tuple[str, ...] = ()
     secrets: Secrets = field(default_factory=lambda: Secrets({}))
     where: str = "image.run"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    shown: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Sandbox:
@@ -61,7 +70,7 @@ class Sandbox:
     def __init__(self, lowers: Sequence[Path], work: Path, rules: Rules = Rules()) -> None:
         self._work = work
         self._rules = rules
-        for name in ("upper", "overlay"):
+        for name in ("upper", "shown", *(f"shown/{n}" for n in range(1, len(rules.shown) + 1))):
             (work / name).mkdir()
             (work / name).chmod(0o755)
         os.chown(work / "upper", FIRST_USER, FIRST_USER)
@@ -70,13 +79,17 @@ class Sandbox:
             (work / f"l{number}").symlink_to(lower)
         self._options = (
             f"lowerdir={':'.join(f'l{number}' for number in reversed(range(len(lowers))))},"
-            f"upperdir=upper,workdir=overlay,{_OVERLAY}"
+            f"upperdir=upper,{_OVERLAY}"
         )
+        self._mounts = 0
 
     def run(self, line: str, workdir: str, progress: Callable[[str], None]) -> None:
         """Run the shell *line* in *workdir*; raises Failed with its last lines when it fails or goes beyond a limit,
         InvalidInput when a secret was not given, Unreachable when the sandbox's tools are not installed."""
         rules = self._rules
+        # A volatile overlay wants a new place to work in each time it is mounted.
+        self._mounts += 1
+        (self._work / f"overlay{self._mounts}").mkdir()
         watch = Watch(
             limits=rules.limits, upper=self._work / "upper", group=rules.group, clean=rules.secrets.mask,
             progress=progress,
@@ -106,14 +119,19 @@ class Sandbox:
         return Failed(f"it ended with status {ended.status}: {line}", where=where, details=lines)
 
     def _command(self, line: str, workdir: str, secrets: dict[str, int]) -> list[str]:
-        settings = [word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)]
+        variables = {**_ENVIRONMENT, **self._rules.settings}
+        settings = [word for name, value in variables.items() for word in ("--setenv", name, value)]
+        shown = self._rules.shown
         capabilities = [word for name in _CAPABILITIES for word in ("--cap-add", name)]
         memory = ["--size", str(self._rules.limits.memory), "--tmpfs", "/tmp", "--size", str(_RUN), "--tmpfs", "/run"]  # noqa: S108
         given = ["--dir", FOLDER] if secrets else []
         for name, descriptor in secrets.items():
             given += ["--perms", "0400", "--ro-bind-data", str(descriptor), f"{FOLDER}/{name}"]
+        for number, path in enumerate(shown, start=1):
+            given += ["--ro-bind", f"/run/{number}", path]
         return [
-            "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh", self._options,
+            "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh",
+            f"{self._options},workdir=overlay{self._mounts}", *map(str, shown.values()), "--",
             "unshare", "--user", "--keep-caps", "--", "sh", "-c", _MAPPED, "sh",
             "setpriv", "--reuid", "0", "--regid", "0", "--clear-groups", "--",
             "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ FIRST_USER = 0x7000_0000
 """What user and group 0 of a sandbox are on the host; far from the ranges of people, services and containers."""
 
 _BLOCK = 512
+_CAPABILITY = b"security.capability"
+_VERSION_2, _VERSION_3, _VERSION_MASK = 0x0200_0000, 0x0300_0000, 0xFF00_0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +100,20 @@ def _allowed(path: bytes) -> tuple[tuple[bytes, bytes], ...]:
 
 def _xattrs(path: bytes) -> dict[bytes, bytes]:
     names = os.listxattr(path, follow_symlinks=False)
-    return {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names}
+    found = {os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names}
+    if _CAPABILITY in found:
+        found[_CAPABILITY] = _of_any_root(found[_CAPABILITY])
+    return found
+
+
+def _of_any_root(data: bytes) -> bytes:
+    """Return a file's capabilities without the user namespace that they were given in, as an image holds them.
+
+    Source: linux/capability.h, ``vfs_ns_cap_data`` (version 3) and ``vfs_cap_data`` (version 2).
+    """
+    if len(data) != struct.calcsize("<6I"):
+        return data
+    magic, *sets, root = struct.unpack("<6I", data)
+    if magic & _VERSION_MASK != _VERSION_3 or root != FIRST_USER:
+        return data
+    return struct.pack("<5I", magic & ~_VERSION_MASK | _VERSION_2, *sets)

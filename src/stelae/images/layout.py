@@ -110,7 +110,7 @@ class Layout:
         not here or has another size.
         """
         document = _document(manifest, "manifest")
-        for item in _descriptors(document):
+        for item in descriptors(document):
             path = self.blob_path(item.digest)
             if not path.is_file() or path.stat().st_size != item.size:
                 raise InvalidInput(f"the manifest names {item.digest}, which is not in the store with that size")
@@ -137,7 +137,7 @@ class Layout:
         with transfer.copied(source, tag, self.folder) as folder:
             other = Layout.open(folder)
             (found,) = other.images()
-            layers = [item.digest for item in _descriptors(other.manifest(found.digest))[1:]]
+            layers = [item.digest for item in descriptors(other.manifest(found.digest))[1:]]
             diff_ids = other.layers(found.digest)
             if len(layers) != len(diff_ids):
                 raise InvalidInput("the config of the image names another number of layers", where=str(source))
@@ -180,7 +180,7 @@ class Layout:
 
     def config(self, digest: Digest) -> dict[str, Any]:
         """Return the config of the image whose manifest is *digest*; both are verified."""
-        named = _descriptors(self.manifest(digest))[0].digest
+        named = descriptors(self.manifest(digest))[0].digest
         return _document(self.blobs.read(named), named)
 
     def layers(self, digest: Digest) -> tuple[Digest, ...]:
@@ -190,13 +190,13 @@ class Layout:
 
     def blobs_of(self, digest: Digest) -> frozenset[Digest]:
         """Return every blob that belongs to the image *digest*: manifest, config, layers, and their tars."""
-        named = {item.digest for item in _descriptors(self.manifest(digest))}
+        named = {item.digest for item in descriptors(self.manifest(digest))}
         return frozenset({digest, *named, *self.layers(digest)})
 
     def size_of(self, digest: Digest) -> int:
         """Return the bytes of the image's manifest, config and layers as they are stored."""
         manifest = self.blobs.read(digest)
-        return len(manifest) + sum(item.size for item in _descriptors(_document(manifest, digest)))
+        return len(manifest) + sum(item.size for item in descriptors(_document(manifest, digest)))
 
     def _entries(self) -> list[dict[str, Any]]:
         try:
@@ -221,7 +221,7 @@ def _document(data: bytes, where: str) -> dict[str, Any]:
     return document
 
 
-def _descriptors(manifest: dict[str, Any]) -> list[Entry]:
+def descriptors(manifest: dict[str, Any]) -> list[Entry]:
     """Return the config and the layers that *manifest* names; raises InvalidInput when it is not a manifest."""
     try:
         if manifest["schemaVersion"] != 2:
@@ -237,7 +237,7 @@ def _descriptors(manifest: dict[str, Any]) -> list[Entry]:
 def is_manifest(data: bytes) -> bool:
     """Say whether *data* is the manifest of an image."""
     try:
-        _descriptors(_document(data, "blob"))
+        descriptors(_document(data, "blob"))
     except InvalidInput:
         return False
     return True

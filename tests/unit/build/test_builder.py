@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -264,9 +265,14 @@ def test_a_base_image_that_is_not_the_locked_one(repository: Repository, worksho
     repository.commit({**FILES, "stelae.toml": spec(base=base)})
     repository.commit({"stelae.lock": workshop.builder.lock(workshop.send(repository))})
     workshop.build(repository)
+    digest = workshop.build(repository).image.digest
     changed = Tree()
     changed.add(b"new", file(b"x"))
     oci_base(tmp_path / "base", changed)
+    # The locked image was kept when it was taken, and what lies at the path plays no part any more.
+    shutil.rmtree(workshop.cache / "steps")
+    assert workshop.build(repository).image.digest == digest
+    shutil.rmtree(workshop.folder / "inputs")
     with pytest.raises(Failed, match="stale"):
         workshop.build(repository)
 

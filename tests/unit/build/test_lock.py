@@ -72,7 +72,9 @@ def test_one_input_is_one_line() -> None:
         f'format = {FORMAT}\narchitecture = "amd64"\nbase = "scratch"\npackages = []\ndeb = 3\n',
         LOCK.text().replace("1:12.2", "\\ud800"), LOCK.text().replace("1:12.2", "\\u001b"),
         LOCK.text().replace("1:12.2", "1 2"), LOCK.text().replace("[stage.tools]", '[stage."../x"]'),
-        LOCK.text().replace('"idna"', '""'), LOCK.text().replace('base = "debian:bookworm"', ""),
+        LOCK.text().replace('"idna"', '""'), LOCK.text().replace('"python3" =', '"../x" ='),
+        LOCK.text().replace("idna-3.10-py3", "../idna-3.10-py3"), LOCK.text().replace("3.11.2-1+b1", "3.11';x"),
+        LOCK.text().replace('base = "debian:bookworm"', ""),
     ],
 )  # fmt: skip
 def test_damaged_locks(text: str) -> None:

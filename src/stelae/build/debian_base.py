@@ -1,0 +1,71 @@
+"""A Debian base as a step: its packages, by the lock or by the archive, and the layer that they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from stelae.build import debian
+from stelae.build.cache import Cache, Made
+from stelae.build.config import FILE_TIME, LayerFile, architecture
+from stelae.build.deb_store import Debs
+from stelae.build.debian_archive import MIRROR_VARIABLE
+from stelae.build.inputs import Inputs, plain, told
+from stelae.build.lock import StageLock
+from stelae.build.wish import Wish
+from stelae.domain.inputs import Input, InputKind
+
+Offered = tuple[tuple[Input, ...], str]
+"""Packages, and the date of the archive that has them."""
+
+
+def make_debian_base(
+    cache: Cache, suite: str, packages: tuple[str, ...], inputs: Inputs, locked: StageLock | None, work: Path,
+    progress: Callable[[str], None], *, wish: Wish,
+) -> Made:  # fmt: skip
+    """Return the base of *suite* with *packages*; *locked* is what the lock says of it. The facts hold ``inputs`` and
+    ``archive``. The layer is made of files in the store of inputs only, so an archive plays no part in its bytes.
+
+    Raises InvalidInput for a suite or a package that there is not, Unreachable when something is missing in the store
+    and the archive does not answer or the build is offline, Failed when the packages cannot be installed.
+    """
+    packages = tuple(sorted(set(packages)))
+    debian.check(suite, packages)
+    store = Debs(inputs, work, suite, progress)
+    if locked is not None and wish is Wish.LOCKED:
+        items, archive = locked.of(InputKind.DEB), locked.archive
+    else:
+        items, archive = _offered(cache, store, packages, locked, wish)
+    key = {
+        "debs": [[item.name, item.version, item.digest] for item in items], "architecture": architecture(),
+        "time": FILE_TIME,
+    }  # fmt: skip
+
+    def make() -> Made:
+        tree = debian.make(suite, store.files(items), work, progress)
+        progress("base: writing the layer")
+        digest, size = cache.layout.add_layer(tree, mtime=FILE_TIME)
+        return Made(layers=(LayerFile(digest=digest, size=size),))
+
+    made = cache.once("debian", key, make)
+    return replace(made, facts={"inputs": plain(items), "archive": archive})
+
+
+def _offered(cache: Cache, store: Debs, packages: tuple[str, ...], locked: StageLock | None, wish: Wish) -> Offered:
+    """Return what the archive offers; when nothing is locked and nothing new is wished, what it offered before."""
+    key = {
+        "suite": store.suite, "packages": list(packages), "architecture": architecture(),
+        "archive": os.environ.get(MIRROR_VARIABLE, ""),
+    }  # fmt: skip
+    known = cache.find("archive", key) if wish is Wish.LOCKED else None
+    if known is not None:
+        return told(known.facts), str(known.facts["archive"])
+    kept = locked.of(InputKind.DEB) if locked is not None and wish is Wish.KEEP else ()
+    offer = store.resolve(packages, kept)
+    if kept and set(offer.debs) <= set(kept) and locked is not None:
+        return offer.debs, locked.archive  # nothing is newer, so the date is not either
+    # A build without a lock, too, is made of what was resolved last.
+    cache.store("archive", key, Made(facts={"inputs": plain(offer.debs), "archive": offer.archive}))
+    return offer.debs, offer.archive
