@@ -43,7 +43,8 @@ def control(path: Path, *fields: str) -> str:
 
 def read(path: Path) -> Deb:
     """Return what the package at *path* says of itself; raises InvalidInput for another file."""
-    fields = dict(line.partition(": ")[::2] for line in control(path, *_FIELDS).splitlines() if line[:1] > " ")
+    text = control(path, *_FIELDS).replace("\n ", " ")  # a long field may go on in the next line
+    fields = dict(line.partition(": ")[::2] for line in text.splitlines())
     name = fields.get("Package", "")
     return Deb(
         path=path, name=name, version=fields.get("Version", ""), architecture=fields.get("Architecture", ""),
