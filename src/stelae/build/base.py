@@ -62,8 +62,8 @@ def _no_packages(recipe: Steps) -> None:
 
 
 def _oci(cache: Cache, reference: str, inputs: Inputs, locked: Sequence[Input] | None, work: Path) -> Made:
-    """Return the image *reference* of a layout or archive; the locked one comes from the store of inputs, where it was
-    put when it was taken first, whatever lies at the path by now."""
+    """Return the image *reference* of a layout or archive; the locked one comes from the store of inputs, where it
+    was put when it was taken first, whatever lies at the path by now."""
 
     def named(digest: Digest) -> Input:
         name, _, tag = reference.partition(":")
