@@ -129,7 +129,8 @@ def whole_again(machine: Machine, image: str) -> None:
     machine.until(
         "two instances, and no others", lambda: len(instances()) == 2 and all(i["ready"] for i in instances())
     )
-    assert machine.differences_soon(10) == []
+    found = machine.differences_soon(20)
+    assert not found, found
 
 
 def _one_history(machine: Machine, deployment: str) -> None:

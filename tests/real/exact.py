@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,16 +31,19 @@ def unlike(what: str, have: Counter[str], want: Counter[str]) -> list[str]:
     return found + [f"{what}: {name} is missing" for name in want if want[name] > have[name]]
 
 
-def all_of(installation: Installation, keys: set[str], images: set[str], controller: int | None) -> list[str]:
+def all_of(
+    installation: Installation, keys: set[str], images: set[str], controller: int | None, held: Collection[int] = ()
+) -> list[str]:
     """Compare the machine with the instances *keys* (``app/environment/instance``), whose images are *images*
-    (digests), and the process *controller* (None: none runs)."""
+    (digests), and the process *controller* (None: none runs). *held* are other controllers, which
+    the test keeps."""
     cids = Counter(map(key_to_cid, keys))
     return [
         *containers(installation, cids),
         *folders(installation, keys, cids),
         *mounts(installation, cids, images),
-        *processes(installation, cids, controller),
-        *ports(installation, controller),
+        *processes(installation, cids, {controller, *held}),
+        *ports(installation, int(controller is not None) + len(held)),
     ]
 
 
@@ -74,14 +77,14 @@ def mounts(installation: Installation, cids: Counter[str], images: set[str]) -> 
     return [*found, *(f"mounts: {p} is nobody's" for p in strange), *(f"mounts: no root of {d}" for d in lacking)]
 
 
-def processes(installation: Installation, cids: Counter[str], controller: int | None) -> list[str]:
+def processes(installation: Installation, cids: Counter[str], known: Collection[int | None]) -> list[str]:
     """Everything that was started with the installation's folders in its words, and what its control groups hold."""
     status = supervisor_status(layout_of(installation))
     proxy = {status.pid, *(worker.pid for worker in status.workers)} if status else set()
     folder = os.fsencode(installation.run.parent)
     found, monitors = [], Counter[str]()
     for pid, words in _commands():
-        if not any(folder in word for word in words) or pid in proxy or pid == controller or pid == os.getpid():
+        if not any(folder in word for word in words) or pid in proxy or pid in known or pid == os.getpid():
             continue
         name = Path(os.fsdecode(words[0])).name
         if name == "conmon" and b"--cid" in words:
@@ -109,8 +112,8 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def ports(installation: Installation, controller: int | None) -> list[str]:
-    """One listener on the proxy's port, and one on the controller's socket."""
+def ports(installation: Installation, controllers: int) -> list[str]:
+    """One listener on the proxy's port, and one on the socket of each controller."""
     port = f"{socket.inet_aton(installation.http_address)[::-1].hex().upper()}:{installation.http_port:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     listeners = Counter(fields[1] for fields in lines if fields[3] == _LISTENING and fields[1] == port)
@@ -119,4 +122,4 @@ def ports(installation: Installation, controller: int | None) -> list[str]:
         fields = line.split()
         have += fields[-1] == path and bool(int(fields[3], 16) & _UNIX_LISTENING)
     found = unlike("listeners", listeners, Counter([port]))
-    return found + unlike("sockets", Counter({path: have}), Counter({path: int(controller is not None)}))
+    return found + unlike("sockets", Counter({path: have}), Counter({path: controllers}))

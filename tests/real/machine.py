@@ -66,6 +66,9 @@ class Machine:
         )
         self.app = self.folder / "app"
         self.controller: subprocess.Popen[bytes] | None = None
+        self.held: set[int] = set()
+        """Other controllers that a test keeps beside the one that serves."""
+        self._spawned: list[subprocess.Popen[bytes]] = []
         self.log = self.folder / "controller.log"
         self.problems = ""
         self.checked = checked
@@ -103,6 +106,7 @@ class Machine:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "STELAE_CHECK_PROXY": "1" if self.checked else "", **environment},
             )  # fmt: skip
+        self._spawned.append(self.controller)
         return self.controller
 
     def answers(self) -> Machine:
@@ -268,7 +272,7 @@ class Machine:
         if slots != routed:
             found.append(f"proxy servers: {sorted(slots ^ routed)}")
         pid = self.controller.pid if self.controller is not None else None
-        return found + exact.all_of(self.installation, expected, images, pid)
+        return found + exact.all_of(self.installation, expected, images, pid, self.held)
 
     def _proxy_table(self) -> Table:
         file = layout_of(self.installation).state
@@ -289,9 +293,9 @@ class Machine:
 
     def close(self) -> None:
         """Take everything away, whatever state it is in."""
-        if self.controller is not None and self.controller.poll() is None:
-            self.controller.kill()
-            self.controller.wait(10)
+        for controller in self._spawned:  # also one that a test has stopped or replaced
+            controller.kill()
+            controller.wait(10)
         self.problems = self.log.read_text() if self.log.exists() else ""
         stop_supervisor(self.installation)
         teardown(self.installation)

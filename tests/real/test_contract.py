@@ -22,6 +22,7 @@ from stelae.domain.release import Release
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.platforms.instances import InstancePlatform
 from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.fence import Fence
 from stelae.platforms.local.inventory import list_all, teardown
 from stelae.platforms.local.proxy.launch import layout_of, stop_supervisor, supervisor_status
 from stelae.platforms.local.proxy.router import HaproxyRouter
@@ -88,7 +89,9 @@ class _Parts:
         self._engines.append(engine)
         router = HaproxyRouter(self.installation)
         await router.start()
-        return InstancePlatform(engine, router, Prober(now), now)
+        fence = Fence(self.installation.run / "fence", len(self._engines))
+        fence.raise_()
+        return InstancePlatform(engine, router, Prober(now), now, fence.held)
 
     async def close(self) -> None:
         for engine in self._engines:

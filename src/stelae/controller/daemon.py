@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -19,15 +20,18 @@ from stelae import __version__
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
-from stelae.controller.server import serve
+from stelae.controller.server import refuse_second, serve
 from stelae.controller.wiring import use_cases
+from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
+from stelae.ledger.lock import end_holder
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
 from stelae.platforms.instances import InstancePlatform
 from stelae.platforms.local.engine import LocalEngine
+from stelae.platforms.local.fence import Fence
 from stelae.platforms.local.proxy.checker import CheckedRouter
 from stelae.platforms.local.proxy.launch import stop_supervisor
 from stelae.platforms.local.proxy.router import HaproxyRouter
@@ -38,20 +42,31 @@ from stelae.system.installation import Installation
 
 log = structlog.get_logger(__name__)
 
+STILL_MINE = 1.0
+"""Seconds between two looks at whether another controller has taken over."""
 
-async def main(installation: Installation, *, ready: Callable[[], None] = lambda: None) -> None:
-    """Run the controller of *installation* until SIGTERM or SIGINT.
 
-    Raises Conflict when another controller runs, Failed when the ledger is not what it was.
+async def main(
+    installation: Installation, *, ready: Callable[[], None] = lambda: None, take_over: bool = False
+) -> None:
+    """Run the controller of *installation* until SIGTERM or SIGINT; with *take_over* end one that runs first, also
+    one that is paused.
+
+    Raises Conflict when another controller runs, or has taken over; Failed when the ledger is not what it was.
     """
     points.arm()
     for folder in (installation.state, installation.run, installation.cache):
         folder.mkdir(parents=True, exist_ok=True)
+    if take_over:
+        ended = await to_thread.run_sync(lambda: end_holder(installation.ledger.with_suffix(".lock")))
+        if ended is not None:
+            log.warning("controller.ended_another", process=ended)
     # The first thing that happens: a record that was altered is not acted on.
     ledger = await to_thread.run_sync(lambda: Ledger.open(installation.ledger, clock=now))
     await to_thread.run_sync(ledger.verify)
     record = Record(ledger, Projections(installation.cache / "projections", ledger))
     try:
+        refuse_second(installation.socket)
         await _run(installation, record, ready)
     finally:
         record.close()
@@ -66,8 +81,10 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     await engine.ensure_network()
     await router.start()
     checked = CheckedRouter(router) if os.environ.get("STELAE_CHECK_PROXY") else router
-    platform = InstancePlatform(engine, checked, Prober(now), now)
-    await record.append([ControllerStarted(version=__version__, boot=_boot())])
+    (started,) = await record.append([ControllerStarted(version=__version__, boot=_boot())])
+    fence = Fence(installation.run / "fence", started.index)
+    await to_thread.run_sync(fence.raise_)
+    platform = InstancePlatform(engine, checked, Prober(now), now, fence.held)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,14 +96,25 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         loops.start()
         serving = group.create_task(serve(service, installation, ready))
         log.info("controller.started", version=__version__, events=record.state.size)
-        await stop.wait()
+        await _until_the_end(stop, record)
         serving.cancel()
         loops.stop()
     await platform.close()
     await engine.close()
+    record.check_mine()
     if not any(env.instances or env.table for env in record.state.environments.values()):
         await _leave_nothing(installation, engine, roots)
     log.info("controller.stopped", events=record.state.size)
+
+
+async def _until_the_end(stop: asyncio.Event, record: Record) -> None:
+    """Return when *stop* is set, or soon after another controller has taken over, also when nothing is to be done."""
+    while not stop.is_set() and not record.replaced.is_set():
+        with suppress(StelaeError):
+            record.check_mine()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STILL_MINE):
+                await stop.wait()
 
 
 async def _leave_nothing(installation: Installation, engine: LocalEngine, roots: Roots) -> None:

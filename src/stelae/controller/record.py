@@ -18,6 +18,7 @@ from stelae.domain.errors import Failed
 from stelae.domain.event import Event, Recorded
 from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.ledger import state_codec
+from stelae.ledger.faults import Replaced
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Draft, Ledger
 
@@ -41,6 +42,8 @@ class Record:
         self._news = asyncio.Condition()
         self._turn = asyncio.Lock()
         self._closed = False
+        self.replaced = asyncio.Event()
+        """Set when another controller has taken over: nothing can be recorded any more."""
         self.state = self._load()
 
     def _load(self) -> InstallationState:
@@ -91,7 +94,11 @@ class Record:
             if not chosen:
                 return ()
             loop = asyncio.get_running_loop()
-            recorded = await loop.run_in_executor(self._writer, lambda: self.ledger.append(chosen, urgent=urgent))
+            try:
+                recorded = await loop.run_in_executor(self._writer, lambda: self.ledger.append(chosen, urgent=urgent))
+            except Replaced:
+                self.replaced.set()
+                raise
             self.state = fold.apply_all(self.state, recorded)
             for item in recorded:
                 for listener in self._listeners:
@@ -100,14 +107,23 @@ class Record:
             self._news.notify_all()
         return recorded
 
+    def check_mine(self) -> None:
+        """Raise Replaced when another controller has taken over, also when nothing is to be recorded."""
+        try:
+            self.ledger.check_mine()
+        except Replaced:
+            self.replaced.set()
+            raise
+
     async def changed(self, size: int) -> None:
         """Return as soon as more than *size* events are recorded."""
         async with self._news:
             await self._news.wait_for(lambda: self.state.size > size)
 
     def close(self) -> None:
-        """Keep the folded state for a quick start, and close the ledger."""
+        """Keep the folded state for a quick start (unless another controller does), and close the ledger."""
         self._closed = True
         self._writer.shutdown(wait=True)
-        self._projections.save(PROJECTION, self.state.size, state_codec.encode(self.state))
+        if not self.replaced.is_set():
+            self._projections.save(PROJECTION, self.state.size, state_codec.encode(self.state))
         self.ledger.close()

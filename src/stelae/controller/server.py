@@ -79,10 +79,9 @@ def listening(path: Path, group: str) -> Iterator[socket.socket]:
     Raises Conflict when somebody answers there; a file that a killed controller left is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if _answers(path):
-        raise Conflict(f"a controller already answers at {path}", hint="stop it: stelae controller stop")
+    refuse_second(path)
     path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener, bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), None
     try:
         # The umask makes the file private from its first moment; the group is let in when it owns it.
         before = os.umask(0o177)
@@ -95,10 +94,19 @@ def listening(path: Path, group: str) -> Iterator[socket.socket]:
             path.chmod(0o660)
         listener.listen(BACKLOG)
         listener.setblocking(False)
+        bound = path.stat().st_ino
         yield listener
     finally:
         listener.close()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == bound:  # not that of a controller that took over
+                path.unlink()
+
+
+def refuse_second(path: Path) -> None:
+    """Raise Conflict when a controller listens at *path*, whether or not it is awake."""
+    if _answers(path):
+        raise Conflict(f"a controller already answers at {path}", hint="stop it: stelae controller stop")
 
 
 def _answers(path: Path) -> bool:

@@ -159,6 +159,7 @@ class Storage:
             keep = self._keep()
 
             def collect() -> list[gc.Removed]:
+                self._record.check_mine()  # what another controller has deployed is not known here
                 if not dry_run:
                     self._roots.unmount_unused(keep)
                 return gc.collect(self._layout, self._layers, keep, dry_run=dry_run)

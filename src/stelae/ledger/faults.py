@@ -9,8 +9,19 @@ from stelae.domain.errors import Conflict, Failed, StelaeError
 
 BACKUP = "keep the files as they are for an inquiry, and restore the record from a backup"
 
+REPLACED = "another controller has taken over the record; this one may not record any more"
+
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+class Replaced(Conflict):
+    """Another controller writes the record now, and whoever gets this has to end."""
+
+
+def replaced(path: Path) -> Replaced:
+    """Return the error for whoever lost the right to write the record at *path*."""
+    return Replaced(REPLACED, where=str(path), hint="see which one it is: stelae status")
 
 
 def primary_code(error: sqlite3.Error) -> int:

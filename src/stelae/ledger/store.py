@@ -24,7 +24,7 @@ from stelae.domain.units import KIB, MIB, Instant
 from stelae.ledger import opening
 from stelae.ledger.check import check
 from stelae.ledger.codec import decode, encode
-from stelae.ledger.faults import damaged, disk_full, is_busy, is_full
+from stelae.ledger.faults import REPLACED, damaged, disk_full, is_busy, is_full, replaced
 from stelae.ledger.opening import Head
 from stelae.ledger.readers import Readers
 from stelae.system import points
@@ -109,9 +109,11 @@ class Ledger:
         The time is the clock's, or the last event's when the clock went back. On a full disk only *urgent*
         appends (outcomes, refusals, failures, rollback, abort) get through, with the reserve's space.
         Raises InvalidInput for what cannot be recorded, Failed for a full disk (nothing happened), Conflict when
-        another program holds the file (nothing happened), Failed for any other error (then restart).
+        another program holds the file (nothing happened), Replaced when another controller has taken over (nothing
+        happened), Failed for any other error (then restart).
         """
         with self._appending:
+            self.check_mine()
             self._usable()
             if not drafts:
                 return ()
@@ -176,6 +178,16 @@ class Ledger:
         with self._readers.lease() as connection:
             check(connection, self._path)
 
+    def check_mine(self) -> None:
+        """Raise Replaced when another controller has taken over the record."""
+        try:
+            lost = self._broken == REPLACED or (not self._closed and self._writer_lock.lost())
+        except OSError as error:
+            raise Failed(f"the record's lock cannot be read: {error.strerror}", where=str(self._path)) from error
+        if lost:
+            self._broken = REPLACED
+            raise replaced(self._path)
+
     def _usable(self) -> None:
         if self._closed:
             raise Failed("the record is closed", where=str(self._path), hint=RESTART)
@@ -231,7 +243,13 @@ class Ledger:
         execute("COMMIT")
 
     def _give_up_unless_nothing_happened(self, error: sqlite3.Error) -> None:
-        """Return when *error* means a full disk, raise Conflict when the file is held; else the ledger is broken."""
+        """Return when *error* means a full disk, raise Conflict when the file is held, Replaced when the head moved
+        because another controller writes; else the ledger is broken."""
+        with suppress(OSError):
+            if self._writer_lock.lost():
+                with suppress(sqlite3.Error):  # or the other one could not write
+                    self._connection.execute("ROLLBACK")
+                self.check_mine()
         if is_full(error) or is_busy(error):
             try:
                 if self._connection.in_transaction:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from stelae.core import converge
@@ -29,13 +30,20 @@ Key = tuple[EnvironmentId, InstanceId]
 
 
 class InstancePlatform:
-    """Implements ``Platform`` over *engine*, *router* and *prober*; *clock* gives the time of an observation."""
+    """Implements ``Platform`` over *engine*, *router* and *prober*; *clock* gives the time of an observation.
 
-    def __init__(self, engine: Engine, router: Router, prober: Prober, clock: Callable[[], Instant]) -> None:
+    Each act is done inside a *fence*, which raises Conflict when another controller has taken over.
+    """
+
+    def __init__(
+        self, engine: Engine, router: Router, prober: Prober, clock: Callable[[], Instant],
+        fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._router = router
         self._prober = prober
         self._clock = clock
+        self._fence = fence
         self._prepared: set[ReleaseId] = set()
 
     async def prepare(self, release: Release) -> None:
@@ -96,6 +104,10 @@ class InstancePlatform:
 
     async def apply(self, action: Action, env: EnvironmentState) -> None:
         """See ``Platform.apply``."""
+        with self._fence():
+            await self._apply(action, env)
+
+    async def _apply(self, action: Action, env: EnvironmentState) -> None:
         if action.verb is Verb.LAUNCH:
             await self._launch(action, env)
         elif action.verb is Verb.ROUTE:

@@ -153,4 +153,5 @@ class _Trap:
             self._left -= 1
             due = self._left == 0
         if due:
-            os.kill(os.getpid(), self._number)
+            # To this thread: one to the process may be taken by another thread, and this one goes on a little.
+            signal.pthread_kill(threading.get_ident(), self._number)

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from stelae.domain.action import Verb
+from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import Unreachable
+from stelae.domain.errors import Conflict, Unreachable
 from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
 from stelae.platforms.port import Platform
@@ -244,6 +244,29 @@ class PlatformContract:
             assert phases == {FIRST: Phase.READY, SECOND: Phase.READY}, f"after a restart: {phases}"
             await later.act(Verb.KILL, SECOND)
             await later.until(SECOND, Phase.EXITED)
+
+        self.run(body)
+
+    def test_a_controller_that_was_replaced_cannot_act(self) -> None:
+        """The fence: from the next controller on, every act of the one before is refused, and changes nothing."""
+
+        async def body(subject: Subject) -> None:
+            hand = subject.hand()
+            launch = await hand.launch(FIRST, subject.serving)
+            await hand.until(FIRST, Phase.READY)
+            later = hand.moved_to(await subject.another())
+            await later.until_complete()
+            for verb in Verb:
+                action = launch if verb is Verb.LAUNCH else Action(verb=verb, number=2, instance=FIRST)
+                try:
+                    await subject.platform.apply(action, hand.env)
+                except Conflict:
+                    continue
+                raise AssertionError(f"{verb} of a controller that was replaced was not refused")
+            await later.act(Verb.ROUTE, table={FIRST: 256})
+            seen = await later.until_complete()
+            assert dict(seen.table) == {FIRST: 256}, "a controller that was replaced changed the traffic"
+            assert seen.instances[FIRST].phase is Phase.READY, "a controller that was replaced ended an instance"
 
         self.run(body)
 

@@ -348,7 +348,7 @@ def test_no_service_manager_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_the_daemon_raises_in_a_group_is_said_plainly(
     stelae: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: Installation, *, ready: Callable[[], None]) -> None:
+    async def fail(_: Installation, *, ready: Callable[[], None], take_over: bool) -> None:
         raise BaseExceptionGroup("tasks", [ExceptionGroup("more", [Failed("the ledger is damaged", hint="stop")])])
 
     monkeypatch.setattr("stelae.controller.daemon.main", fail)

@@ -38,8 +38,9 @@ def _settings(function: _F) -> _F:
 
 @command.command("run", short_help="Run the controller in the foreground.")
 @_settings
+@click.option("--take-over", is_flag=True, help="End a controller that runs, also one that hangs or is paused.")
 @verb
-def run_command(**settings: Any) -> None:
+def run_command(take_over: bool, **settings: Any) -> None:
     """Run the controller in the foreground, until SIGTERM. Instances and traffic outlive it."""
     import anyio
 
@@ -48,7 +49,7 @@ def run_command(**settings: Any) -> None:
 
     installation, ready = installation_from(**settings), take_notifier()
     try:
-        anyio.run(lambda: daemon.main(installation, ready=ready))
+        anyio.run(lambda: daemon.main(installation, ready=ready, take_over=take_over))
     except BaseExceptionGroup as group:
         raise first_known(group) from group
 
