@@ -1,0 +1,135 @@
+"""A compiler in a stage, its static binary on scratch, deployed and served; equal anywhere, cut off early."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stelae.build.config import FORMAT, architecture
+from tests.real.machine import ROOT, Machine
+from tests.unit.build.repository import Repository
+from tests.unit.build.workshop import Workshop
+
+pytestmark = [pytest.mark.real, pytest.mark.network]
+
+KEPT = Path("/var/tmp/stelae-test-cache")
+
+SPEC = """
+[app]
+name = "tiny"
+
+[image]
+base = "scratch"
+files = []
+copy = [{ from = "build", path = "/app/serve" }]
+
+[image.stage.build]
+base = "debian:bookworm"
+packages = ["gcc", "libc6-dev"]
+files = ["*.c"]
+run = ["gcc -static -Os -s -o serve serve.c"]
+
+[process.web]
+command = ["/app/serve"]
+port = 8000
+
+[env.testing]
+processes = { web = 1 }
+"""
+
+SERVE = r"""
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+/* first */
+int main(void) {
+  const char *answer = "HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\ncarved";
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8000)};
+  int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(listener, (void *)&address, sizeof address) || listen(listener, 64)) return 1;
+  for (;;) {
+    char request[4096];
+    int peer = accept(listener, 0, 0);
+    if (peer < 0) continue;
+    if (read(peer, request, sizeof request) > 0) write(peer, answer, strlen(answer));
+    shutdown(peer, SHUT_WR);
+    while (read(peer, request, sizeof request) > 0) {}
+    close(peer);
+  }
+}
+"""
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A machine that keeps the stage's Debian for later test runs."""
+    sources = (ROOT / "src/stelae/build" / name for name in ("base.py", "debian.py"))
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    seed = KEPT / f"stages-{FORMAT}-{architecture()}-{key}"
+    with Machine(seed=False) as made:
+        made.installation.state.mkdir()
+        if seed.is_dir():
+            for part in seed.iterdir():
+                subprocess.run(["cp", "-al", part, made.installation.state / part.name], check=True)
+        made.app.mkdir()
+        made.write("stelae.toml", SPEC).write("serve.c", SERVE)
+        made.git("init", "-q", "-b", "main")
+        made.commit("A tiny server").start()
+        yield made
+        if not seed.exists():
+            partial = seed.with_name(f".{seed.name}.{os.getpid()}")
+            for part in (made.installation.images, made.installation.cache, made.installation.inputs):
+                shutil.copytree(part, partial / part.name, ignore=shutil.ignore_patterns("projections", "work"))
+            partial.rename(seed)
+
+
+def test_a_compiler_stays_out_of_the_image_and_its_program_serves(machine: Machine, tmp_path: Path) -> None:
+    machine.cli("env", "apply")
+    built = machine.json("build")
+    assert [layer["name"] for layer in built["layers"]] == ["system", "copy"]
+    assert sum(layer["size"] for layer in built["layers"]) < 2_000_000
+    machine.cli("deploy", "testing")
+    url = f"http://127.0.0.1:{machine.installation.http_port}/"
+    request = urllib.request.Request(url, headers={"Host": "tiny.testing.localhost"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.read() == b"carved"
+
+    # A comment: the stage runs again, gives the same program, and nothing above it is made again.
+    machine.edit("serve.c", "first", "second").commit("say it otherwise")
+    again = machine.cli("build", "--json")
+    found = machine.json("build")
+    assert found["image"] == built["image"]
+    assert built["image"] in again.stdout
+    assert all(layer["cached"] for layer in found["layers"])
+    assert found["seconds"] < 1
+
+    # What changes the program changes the image, and only the layer of what is copied.
+    machine.edit("serve.c", "carved", "hewn!!").commit("answer otherwise")
+    changed = machine.json("build")
+    assert [layer["name"] for layer in changed["layers"] if not layer["cached"]] == ["copy"]
+    assert changed["image"] != built["image"]
+
+    # Elsewhere, with nothing cached but the packages of Debian, the same digest comes out.
+    repository = Repository(tmp_path / "elsewhere")
+    repository.commit({"stelae.toml": SPEC, "serve.c": SERVE.replace("carved", "hewn!!")}, "Another history")
+    other = Workshop(tmp_path / "other")
+    steps = machine.installation.cache / "build" / "steps" / "debian"
+    shutil.copytree(steps, other.cache / "steps" / "debian")
+    for path in (machine.installation.images / "blobs" / "sha256").glob("?*"):
+        os.link(path, other.layout.folder / "blobs" / "sha256" / path.name)
+    before = os.umask(0o077)
+    try:
+        result = other.build(repository)
+    finally:
+        os.umask(before)
+    assert result.image.digest == changed["image"]
+    assert any(line.startswith("build: run: gcc") for line in other.lines)
