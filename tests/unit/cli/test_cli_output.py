@@ -269,6 +269,8 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert plain(stelae("env", "show")) == snapshot("""\
   guestbook production
     processes: {"web": 3}
+    strategy: {"kind": "rolling"}
+    bake: 10m
 """)
     assert document(stelae("env", "show", "production", "--json")) == ANSWERS["environments"]
     assert document(stelae("env", "show", "staging", "--json")) == {"environments": []}
