@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ AT_ONCE = 4
 
 _WORTH = 4  # wheels that are worth the start of one more pip
 _NO_NETWORK = (b"NewConnectionError", b"Connection broken", b"Temporary failure", b"Read timed out", b"ProxyError",
-               b"Max retries exceeded")  # fmt: skip
+               b"Max retries exceeded", b"connection error", b"Failed to connect")  # fmt: skip
+_REFUSED = re.compile(rb"(?i)\b40[13] (client )?error|error:? 40[13]\b")
 
 
 def download(
@@ -43,30 +45,40 @@ def _download(wanted: Sequence[Pinned], target: Target, work: Path, credentials:
     work.mkdir()
     lines = work / "requirements.txt"
     lines.write_text("".join(f"{pinned.line}\n" for pinned in wanted))
+    log = work / "pip.log"
     platforms = [word for name in target.platforms for word in ("--platform", name)]
     output = run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
+        [sys.executable, "-m", "pip", "download", "--quiet", "--log", log, "--disable-pip-version-check",
+         "--no-input",
          "--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation", "cp",
          "--python-version", f"3.{target.minor}", "--abi", f"cp3{target.minor}", "--abi", "abi3", "--abi", "none",
          *platforms, "--dest", work, "--requirement", lines],
         env={**pip_environment(credentials), "TMPDIR": str(work), "LC_ALL": "C.UTF-8"}, timeout=SECONDS, check=False,
     )  # fmt: skip
     if output.status != 0:
-        raise _problem(output)
+        raise _problem(output, _not_fetched(log))
 
 
-def _problem(output: Output) -> Failed | InvalidInput | Unreachable:
-    details = tuple(masked(line) for line in last_lines(output.stderr))
+def _not_fetched(log: Path) -> bytes:
+    """Return the lines of pip's log about indexes that did not answer or refused: it prints them nowhere else."""
+    if not log.exists():
+        return b""
+    with log.open("rb") as lines:
+        return b"".join(line.split(b" ", 1)[-1] for line in lines if b"Could not fetch URL" in line)
+
+
+def _problem(output: Output, not_fetched: bytes) -> Failed | InvalidInput | Unreachable:
+    details = tuple(masked(line) for line in (*last_lines(output.stderr), *last_lines(not_fetched)))
     if b"No space left on device" in output.stderr:
         return Failed("the disk is full", hint="stelae gc frees space; then build again")
     if b"DO NOT MATCH THE HASHES" in output.stderr:
         return InvalidInput("a package has another digest than its lock says", details=details)
-    if any(word in output.stderr for word in (b"401", b"403")) and b"Error" in output.stderr:
+    if _REFUSED.search(output.stderr + not_fetched):
         return Unreachable(
             "the package index refuses the credentials", details=details,
             hint="give a pip.conf or a netrc with the name and password of the index",
         )  # fmt: skip
-    if any(word in output.stderr for word in _NO_NETWORK):
+    if any(word in output.stderr + not_fetched for word in _NO_NETWORK):
         return Unreachable("the package index does not answer", details=details, hint="check pip's configuration")
     if b"No matching distribution" in output.stderr:
         return InvalidInput(

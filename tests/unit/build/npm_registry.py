@@ -85,6 +85,7 @@ def running() -> Iterator[Registry]:
                 return
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
             if self.path in registry.redirects:
                 self.send_header("Location", registry.redirects[self.path])
             self.end_headers()
