@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stelae.controller import plans, references
+from stelae.controller import extent, plans, references
 from stelae.controller.admission import Admission
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -137,6 +137,8 @@ class Deployments:
                     )
                 if not 0 <= count <= MOST:
                     raise InvalidInput(f"{name}={count}: a count is from 0 to {MOST}")
+            if any(count > env.wanted[name] for name, count in processes):
+                extent.check(env.id, {**env.wanted, **request["processes"]}, asking.config(env).routed_hosts)
             if env.stable is not None and any(count > env.wanted[name] for name, count in processes):
                 trust.admit(self._record.state, env.releases[env.stable].image)
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]

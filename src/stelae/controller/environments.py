@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from stelae.controller import extent
 from stelae.controller.record import Record
 from stelae.core import trust
+from stelae.core.fold import evolve
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput, Refused
@@ -53,6 +55,8 @@ class Environments:
                 )
                 if found:
                     event = ev.EnvironmentApplied(environment=environment)
+                    after = evolve(known or EnvironmentState(id=environment.id), event, 0)
+                    extent.check(environment.id, after.wanted, environment.routed_hosts)
                     made.append(Draft(event=event, actor=actor, environment=environment.id))
             return made
 
