@@ -72,7 +72,7 @@ def _traffic_is_there(env: EnvironmentState, step: Allocation, release: Release,
     process = entry(release)
     if process is None or not step.holding(release.id, process.name).serving:
         return True
-    if step.weights and step.weights.get(release.id, 0) == 0:
+    if step.weights.get(release.id) == 0:
         return True
     routed = [name for name in seen.table if _release_of(env, name) == release.id]
     if len(routed) < step.holding(release.id, process.name).serving:

@@ -50,6 +50,7 @@ def test_an_end_after_a_calm_minute_starts_anew_unless_it_is_of_the_same_moment(
     assert backoff.after(before, calm, 89 * SECOND).failures == 6
     old = replace(ONE, ready_at=-MINUTE)
     assert backoff.after(before, old, 9 * SECOND) == before
+    assert backoff.after(before, old, 10 * SECOND) == before
     assert backoff.after(before, old, 11 * SECOND).failures == 1
 
 

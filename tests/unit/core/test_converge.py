@@ -121,6 +121,21 @@ def test_what_does_not_end_is_killed_after_its_time_and_what_ended_is_removed() 
     assert steps(A, instance("b", exit=Exit(code=0, at=0)), old=1, table={"a": 256}) == ["remove b"]
 
 
+def test_what_was_to_end_and_still_works_is_killed_only_where_it_is_not_needed() -> None:
+    late = instance("a", process="worker", stopped_at=NOW - WORKER.stop)
+    assert steps(late, process="worker") == ["kill a"]
+    assert steps(late, process="worker", floor=1) == []
+    assert steps(late, process="worker", floor=1, seen={"a": Phase.UNREADY}) == ["kill a"]
+    unknown = instance("a", process="gone", stopped_at=0)
+    assert steps(unknown) == []
+
+
+def test_what_survived_a_kill_is_killed_again_when_its_time_has_come() -> None:
+    for more, acts in ((0, ["kill b"]), (1, [])):
+        again = instance("b", stopped_at=NOW - 20 * SECOND, killed_at=NOW - 10 * SECOND + more)
+        assert steps(A, again, old=1, table={"a": 256}) == acts
+
+
 @pytest.mark.parametrize("blind", [{"complete": False}, {"applied": 1}])
 def test_nothing_is_done_on_what_is_not_known(blind: dict[str, object]) -> None:
     assert steps(A, old=2, **blind) == []  # type: ignore[arg-type]

@@ -296,6 +296,27 @@ def test_a_revert_is_done_when_the_stable_release_has_the_traffic_alone() -> Non
         assert not reverted(none, back, seen(A, B, table=(A,)))
 
 
+def test_a_revert_waits_until_the_candidate_has_no_traffic_though_the_stable_release_takes_none() -> None:
+    job, back = release("job", WORKER), replace(ROLLOUT, phase=Phase.REVERTING)
+    worker = one(W, release=job.id, process="worker", ready_at=1)
+    env = state(
+        worker,
+        new(B, ready_at=1),
+        stable=job.id,
+        wanted={"worker": 1},
+        rollout=back,
+        releases={job.id: job, V2.id: V2},
+    )
+    assert not reverted(env, back, seen(W, B, table=(B,)))
+    assert reverted(env, back, seen(W, B, table=()))
+
+
+def test_traffic_for_what_is_not_in_the_record_is_of_no_release() -> None:
+    env = state(one(A, ready_at=1), wanted={"web": 1}, stable=V1.id, rollout=replace(ROLLOUT, candidate=V1.id))
+    assert step_passes(env, replace(ROLLOUT, candidate=V1.id), seen(A), AT)
+    assert not step_passes(env, replace(ROLLOUT, candidate=V1.id), seen(A, D), AT)
+
+
 # The target
 
 
@@ -429,6 +450,7 @@ def test_every_deadline_wakes() -> None:
         (one(A, launched_at=AT, process="gone"), None),
         (one(A, ready_at=1, drained_at=AT), AT + WEB.drain),
         (one(A, stopped_at=AT), AT + WEB.stop),
+        (one(A, ready_at=1, stopped_at=AT), AT + WEB.stop),
         (one(A, stopped_at=AT, exit=Exit(code=0, at=1)), None),
         (one(A, stopped_at=AT - WEB.stop, killed_at=AT), AT + WEB.stop),
         (one(A, stopped_at=AT - WEB.stop, killed_at=AT - 1), AT - 1 + WEB.stop - 1),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stelae.core import fold, request
+from stelae.core import backoff, fold, request
 from stelae.core.plan import Count, plan
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
@@ -18,7 +18,7 @@ from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release
-from stelae.domain.state import DeploymentKind, InstallationState, Outcome
+from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outcome
 from stelae.domain.units import SECOND
 from stelae.testing.things import Behaviour
 from stelae.testing.world import World
@@ -104,16 +104,24 @@ def test_nothing_changes_when_the_release_serves_already() -> None:
 def test_what_instances_do_at_the_moment_is_not_in_a_plan() -> None:
     made = deployed("rolling", web=2, worker=0)
     before = plan(made.env, V2, Strategy(), DeploymentKind.DEPLOY, made.now)
-    for thing in made.things.values():
-        thing.ended = Exit(code=1, at=made.now)
-    made.run(seconds=0.01)
-    assert made.env.backoff
+    for _ in range(6):
+        for thing in made.things.values():
+            thing.ended = thing.ended or Exit(code=1, at=made.now)
+        made.run(seconds=0.3)
+    assert any(pause.until > made.now for pause in made.env.backoff.values())
     after = plan(made.env, V2, Strategy(), DeploymentKind.DEPLOY, made.now)
-    assert (after.steps, after.counts) == (before.steps, before.counts)
-    alone = deployed("recreate", web=2, worker=0)
-    alone.request(V2)
-    [step] = plan(alone.env, V1, request.quick(alone.env), DeploymentKind.ROLLBACK, alone.now).steps
-    assert held(step) == {"v1 web": (2, 0)}
+    assert (after.steps, after.after, after.counts) == (before.steps, before.after, before.counts)
+
+
+def test_what_is_still_there_of_another_release_is_not_in_a_plan() -> None:
+    made = deployed("recreate", web=2, worker=0)
+    made.request(V2)
+    made.behaviours[V2.id] = Behaviour(ready_after=None)
+    made.run(seconds=25)
+    assert {thing.release for thing in made.things.values() if thing.ended is None} == {V2.id}
+    found = plan(made.env, V1, request.quick(made.env), DeploymentKind.ROLLBACK, made.now)
+    assert [held(step) for step in found.steps] == [{"v1 web": (2, 0)}]
+    assert found.counts == {"web": Count(now=2, then=2)}
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -208,6 +216,26 @@ ROUTINE = [
     ev.InstanceExited(instance=InstanceId("web-1"), exit=Exit(code=1, at=0)),
     ev.InstanceLost(instance=InstanceId("web-1")),
 ]
+
+
+def test_a_plan_during_a_rollout_begins_with_what_is_stable() -> None:
+    made = deployed("recreate", web=2, worker=0)
+    made.behave(V2, ready_after=None)
+    made.request(V2)
+    made.run(seconds=1)
+    assert made.env.allocation.holdings != ()
+    strategy = request.strategy(made.env, "rolling")
+    found = plan(made.env, release("v3"), strategy, DeploymentKind.DEPLOY, made.now)
+    assert found.counts == {"web": Count(now=2, then=2)}
+
+
+def test_back_off_is_not_in_a_plan() -> None:
+    made = deployed("rolling", web=2, worker=0)
+    pause = Backoff(failures=9, until=made.now + SECOND)
+    made.env = replace(made.env, backoff={backoff.key(V1.id, "web"): pause})
+    found = plan(made.env, V2, request.strategy(made.env, ""), DeploymentKind.DEPLOY, made.now)
+    assert found.counts == {"web": Count(now=2, then=2)}
+    assert held(found.steps[0]) == {"v1 web": (2, 0), "v2 web": (1, 0)}
 
 
 def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:

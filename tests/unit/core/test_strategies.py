@@ -46,6 +46,7 @@ def path(way: Move) -> list[str]:
         (move("recreate", web=3, worker=1), ["web 0/0, worker 0/0", "web 0/3, worker 0/1"]),
         (move("rolling", web=4), ["web 4/1", "web 3/2", "web 2/3", "web 1/4"]),
         (move("rolling", web=4, batch=100), ["web 4/4"]),
+        (move("rolling", web=101, batch=100), ["web 101/101"]),
         (move("rolling", web=3, batch=50), ["web 3/2", "web 1/3"]),
         (move("rolling", web=1), ["web 1/1"]),
         (move("rolling", web=4, batch=50, keep=True), ["web 4/2", "web 2+2/4"]),
