@@ -6,7 +6,6 @@ Source: OCI image specification 1.1, config.md and manifest.md.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from stelae.domain.image import APP_LABEL, PROCESSES_LABEL
 from stelae.domain.process import Process
 from stelae.images.layout import CONFIG, LAYER, MANIFEST
 from stelae.images.processes import encode_processes
+from stelae.system.architecture import architecture as architecture
 
 FORMAT = 2
 """The builder's format: it changes when, and only when, the bytes of an image of unchanged content change."""
@@ -26,14 +26,6 @@ FILE_TIME = 1_704_067_200
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": PATH, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
 """What each image sets, where its base sets nothing else."""
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def architecture() -> str:
-    """Return this machine's architecture as OCI and Debian both call it (``amd64``, ``arm64``)."""
-    machine = platform.machine()
-    return _ARCHITECTURES.get(machine, machine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

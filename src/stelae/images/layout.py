@@ -23,6 +23,7 @@ from stelae.images import disk, transfer
 from stelae.images.blobs import MAX_DOCUMENT, Blobs, corrupted
 from stelae.images.decompress import plain_tar
 from stelae.images.layer_tar import write_layer
+from stelae.images.narrow import REF_NAME, narrowed
 from stelae.images.processes import decode_processes, encode_processes
 from stelae.images.tree import Tree
 from stelae.system.files import write_atomic
@@ -33,7 +34,9 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
-REF_NAME = "org.opencontainers.image.ref.name"
+
+MAX_LAYERS = 500
+"""The most layers of an image from elsewhere: what overlayfs can lay over each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,9 @@ class Layout:
         for item in descriptors(document):
             path = self.blob_path(item.digest)
             if not path.is_file() or path.stat().st_size != item.size:
-                raise InvalidInput(f"the manifest names {item.digest}, which is not in the store with that size")
+                raise InvalidInput(
+                    f"the manifest names {item.digest}, which is not in the store with that size", where="manifest"
+                )
         with self.locked():
             digest = self.blobs.add(manifest)
             entries = [entry for entry in self._entries() if entry["digest"] != digest]
@@ -134,21 +139,27 @@ class Layout:
         image. *tag* chooses among several. Raises InvalidInput when *source* is neither, Failed when it cannot
         be read or a layer is not what its config says.
         """
-        with transfer.copied(source, tag, self.folder) as folder:
-            other = Layout.open(folder)
-            (found,) = other.images()
-            layers = [item.digest for item in descriptors(other.manifest(found.digest))[1:]]
-            diff_ids = other.layers(found.digest)
-            if len(layers) != len(diff_ids):
-                raise InvalidInput("the config of the image names another number of layers", where=str(source))
+        with transfer.opened(source, tag, self.folder) as (folder, wanted):
+            other = Layout(folder)
+            found = narrowed(other._entries(), wanted, other.manifest, str(source))
+            layers = [item.digest for item in descriptors(other.manifest(found))[1:]]
+            diff_ids = other.layers(found)
+            if len(layers) != len(diff_ids) or len(layers) > MAX_LAYERS:
+                raise InvalidInput(
+                    f"the image has {len(layers)} layers, and {len(diff_ids)} in its config", where=str(source),
+                    hint=f"at most {MAX_LAYERS}, and as many in both",
+                )  # fmt: skip
+            for digest in layers:
+                if not other.blob_path(digest).is_file():
+                    raise InvalidInput(f"the image lacks its layer {digest}", where=str(source))
             with self.locked(shared=True):
-                for digest in sorted(other.blobs_of(found.digest) & set(other.blobs.all()) - {found.digest}):
+                for digest in sorted(other.blobs_of(found) & set(other.blobs.all()) - {found}):
                     if self.blobs.add(other.blob_path(digest)) != digest:
                         raise corrupted(digest)
                 for layer, diff_id in zip(layers, diff_ids, strict=True):
                     if layer != diff_id and self.blobs.write(plain_tar(other.blob_path(layer))) != diff_id:
                         raise corrupted(diff_id)
-            return self.put_image(other.blobs.read(found.digest), name=name)
+            return self.put_image(other.blobs.read(found), name=name)
 
     def remove(self, digest: Digest) -> bool:
         """Take an image out of the index and say whether it was there. Garbage collection takes its blobs."""
@@ -202,8 +213,10 @@ class Layout:
         try:
             entries = _document(self._index.read_bytes(), str(self._index))["manifests"]
         except (FileNotFoundError, KeyError) as error:
-            raise Failed("the index of the image store is missing or broken", where=str(self._index)) from error
-        return list(entries)
+            raise Failed("the index of the images is missing or broken", where=str(self._index)) from error
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise InvalidInput("not a list of images", where=str(self._index))
+        return entries
 
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         write_atomic(self._index, canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
@@ -216,7 +229,7 @@ def _document(data: bytes, where: str) -> dict[str, Any]:
         document = json.loads(data)
         if not isinstance(document, dict):
             raise ValueError("not an object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"not an OCI document: {error}", where=where) from error
     return document
 
@@ -230,7 +243,9 @@ def descriptors(manifest: dict[str, Any]) -> list[Entry]:
         return [Entry(digest=parse_digest(str(item["digest"])), size=int(item["size"]), name="") for item in items]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
-            f"not an OCI image manifest: {error!r}", hint="an index of images has to be narrowed to one"
+            f"not an OCI image manifest: {error!r}",
+            where="manifest",
+            hint="an index of images has to be narrowed to one",
         ) from error
 
 

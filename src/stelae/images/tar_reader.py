@@ -25,7 +25,6 @@ from stelae.images.tree import (
     Node,
     Tree,
     allowed_xattr,
-    check_path,
     show,
 )
 
@@ -34,7 +33,6 @@ XATTR = b"SCHILY.xattr."
 
 _BLOCK = 512
 _MAX_EXTENSION = 4 * MAX_XATTRS
-_MOST_NAMES = 10_000
 _ZERO = bytes(_BLOCK)
 _KINDS = {
     b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"1": Kind.LINK, b"2": Kind.SYMLINK, b"5": Kind.DIRECTORY,
@@ -68,21 +66,6 @@ def read_layer(path: Path, *, limits: Limits = DEFAULT_LIMITS, skip_devices: boo
             if not (skip_devices and entry.type in _SPECIAL):
                 _add(tree, entry, path)
     return tree
-
-
-def archive_names(path: Path) -> dict[bytes, bool]:
-    """Return the names in the uncompressed tar at *path*, an archive of an image, and whether each is a plain file
-    or folder. Raises InvalidInput for what is not a tar, holds too many entries or a path that leads out of it."""
-    names: dict[bytes, bool] = {}
-    with path.open("rb") as file:
-        for entry in _entries(file, path.stat().st_size):
-            name = _plain(entry.path)
-            if name:
-                check_path(name)
-                names[name] = _KINDS.get(entry.type) in (Kind.FILE, Kind.DIRECTORY)
-            if len(names) > _MOST_NAMES:
-                raise InvalidInput(f"an archive of an image with more than {_MOST_NAMES} entries", where=show(name))
-    return names
 
 
 def leaves(path: Path) -> Iterator[tuple[bytes, Slice | None]]:
