@@ -57,9 +57,9 @@ class Plan:
 
 def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant) -> Plan:
     """Return what a request to move *env* to *release* would do; a rollout that is under way is superseded."""
-    asked = _asked(env, release, strategy, kind, now)
+    asked = _asked(env, release, strategy, kind)
     done = evolve(asked, ev.RolloutEnded(deployment=_DEPLOYMENT, outcome=Outcome.SUCCEEDED), now)
-    before, after = _held(replace(env, rollout=None, warm={}), now), _held(done, now)
+    before, after = _held(replace(env, rollout=None)), _held(done)
     previous = env.releases[env.stable] if env.stable else None
     return Plan(
         environment=env.id,
@@ -72,33 +72,31 @@ def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: Depl
             name: Count(now=_serving(before, name), then=_serving(after, name)) for name in _names((before, after))
         },
         settings=_differences(previous.settings if previous else {}, release.settings),
-        steps=tuple(_path(asked, now)),
+        steps=tuple(_path(asked)),
         after=after,
         warm=done.warm,
         nothing=env.stable == release.id and env.rollout is None and not env.down,
     )
 
 
-def _asked(
-    env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant
-) -> EnvironmentState:
+def _asked(env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind) -> EnvironmentState:
     """The environment once the request is recorded; it takes the place of a rollout that is under way."""
     requested = ev.DeploymentRequested(
         deployment=_DEPLOYMENT, deployment_kind=kind, release=release, strategy=strategy
     )
-    return evolve(env, requested, now)
+    return evolve(env, requested, 0)
 
 
-def _path(asked: EnvironmentState, now: Instant) -> Iterable[Allocation]:
+def _path(asked: EnvironmentState) -> Iterable[Allocation]:
     rollout = asked.rollout
     assert rollout is not None
     for step in range(strategies.steps(move(asked, rollout))):
-        yield _held(replace(asked, rollout=replace(rollout, step=step)), now)
+        yield _held(replace(asked, rollout=replace(rollout, step=step)))
 
 
-def _held(env: EnvironmentState, now: Instant) -> Allocation:
-    """What *env* should hold, whatever its instances do at the moment."""
-    return replace(target(replace(env, instances={}, backoff={}), now), generation=0)
+def _held(env: EnvironmentState) -> Allocation:
+    """What *env* should hold, whatever its instances do at the moment: so the time does not matter either."""
+    return replace(target(replace(env, instances={}, backoff={}), 0), generation=0)
 
 
 def _serving(held: Allocation, process: str) -> int:
@@ -106,7 +104,7 @@ def _serving(held: Allocation, process: str) -> int:
 
 
 def _names(allocations: Iterable[Allocation]) -> list[str]:
-    return sorted({item.process for held in allocations for item in held.holdings})
+    return sorted({item.process for held in allocations for item in held.holdings if item.serving})
 
 
 def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outc
 from stelae.domain.units import SECOND
 from stelae.testing.things import Behaviour
 from stelae.testing.world import World
-from tests.unit.core.fixtures import deployed, environment, release, world
+from tests.unit.core.fixtures import WORKER, deployed, environment, release, world
 from tests.unit.core.test_random import _behaviour, _happen
 
 V1, V2 = release("v1"), release("v2")
@@ -122,6 +122,21 @@ def test_what_is_still_there_of_another_release_is_not_in_a_plan() -> None:
     found = plan(made.env, V1, request.quick(made.env), DeploymentKind.ROLLBACK, made.now)
     assert [held(step) for step in found.steps] == [{"v1 web": (2, 0)}]
     assert found.counts == {"web": Count(now=2, then=2)}
+
+
+def test_the_counts_are_those_of_the_stable_release() -> None:
+    made = deployed("blue-green", web=2, worker=0, bake=600)
+    made.request(V2)
+    made.run(seconds=0.01)
+    assert made.env.rollout is not None
+    assert sum(item.serving for item in made.env.allocation.holdings) == 4, "both are there, side by side"
+    found = plan(made.env, release("v3"), Strategy(), DeploymentKind.DEPLOY, made.now)
+    assert found.counts == {"web": Count(now=2, then=2)}
+    made.run()
+    alone = release("v3", WORKER)
+    made.record(ev.EnvironmentApplied(environment=environment(web=0, worker=1, bake=600)))
+    found = plan(made.env, alone, Strategy(), DeploymentKind.DEPLOY, made.now)
+    assert found.counts == {"worker": Count(now=1, then=1)}
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
