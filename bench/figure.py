@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a table: *samples* in milliseconds. ``goal`` is the most that the median should be.
+    """One line of a table: *samples* in milliseconds, or in *unit*. ``goal`` is the most that the median should be.
 
     ``quoted`` samples were not measured in this run: they are the issue's, of another tool on a like machine.
     """
@@ -18,10 +18,11 @@ class Row:
     samples: Sequence[float]
     goal: float | None = None
     quoted: bool = False
+    unit: str = "ms"
 
     @property
     def median(self) -> float:
-        """The middle of the samples, in milliseconds."""
+        """The middle of the samples."""
         return statistics.median(self.samples)
 
     @property
@@ -32,32 +33,40 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A table: the ratios are to the row at index *base*."""
+    """A table: the ratios are to the row at index *base*; without *ratios* there are none."""
 
     title: str
     text: str
     rows: Sequence[Row]
     base: int = 0
+    ratios: bool = True
 
     def markdown(self) -> str:
         """Return the section as Markdown."""
         lines = [
             f"## {self.title}", "", self.text, "",
-            "| | median | fastest to slowest | ratio | goal | reached |",
-            "|---|--:|--:|--:|--:|---|",
+            "| | median | fastest to slowest | ratio | goal | reached |" if self.ratios else "| | | goal | reached |",
+            "|---|--:|--:|--:|--:|---|" if self.ratios else "|---|--:|--:|---|",
         ]  # fmt: skip
         unit = self.rows[self.base].median
-        lines += [_line(row, row.median / unit) for row in self.rows]
+        lines += [_line(row, row.median / unit if self.ratios else None) for row in self.rows]
         return "\n".join(lines) + "\n"
 
 
-def _line(row: Row, ratio: float) -> str:
+def _line(row: Row, ratio: float | None) -> str:
+    goal = "" if row.goal is None else f"≤ {_in_unit(row, row.goal)}"
+    verdict = "" if row.goal is None else "yes" if row.reached else "**no**"
+    middle = f"| {row.name} | {_in_unit(row, row.median)} |"
+    if ratio is None:
+        return f"{middle} {goal} | {verdict} |"
     spread = "quoted, not measured here"
     if not row.quoted:
         spread = f"{shown(min(row.samples))} to {shown(max(row.samples))} ({len(row.samples)} runs)"
-    goal = "" if row.goal is None else f"≤ {shown(row.goal)}"
-    verdict = "" if row.goal is None else "yes" if row.reached else "**no**"
-    return f"| {row.name} | {shown(row.median)} | {spread} | {ratio:.2f} | {goal} | {verdict} |"
+    return f"{middle} {spread} | {ratio:.2f} | {goal} | {verdict} |"
+
+
+def _in_unit(row: Row, value: float) -> str:
+    return shown(value) if row.unit == "ms" else f"{value:.3g} {row.unit}"
 
 
 def shown(milliseconds: float) -> str:

@@ -11,12 +11,13 @@ import statistics
 import sys
 import tempfile
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the fixtures of the tests on real parts are used here too
 
-from bench import app, launch, ledger, machine  # noqa: E402
+from bench import app, launch, ledger, machine, scale  # noqa: E402
 from bench.dockerd import docker_daemon  # noqa: E402
 from bench.figure import Row, Section, shown  # noqa: E402
 from bench.phases import phases  # noqa: E402
@@ -65,13 +66,17 @@ def measure(rounds: int) -> str:
                 launches = launch.measure(rounds, docker)
                 say("other tools")
                 others = Rivals(docker, base, folder).measure(rounds) if docker is not None else {}
+            simulated, real = scale.at_rest(say)
         say("ledger")
         record = ledger.measure(folder)
+        decided = scale.decisions(say)
     sections = [
-        _launch(launches), _deploy(ours, others), _rollback(ours), _build(ours, others), _command_line(ours)
+        _launch(launches), _deploy(ours, others), _rollback(ours), _build(ours, others), _command_line(ours),
+        scale.rest_section(simulated, real), scale.section(decided),
     ]  # fmt: skip
     head = _head(runtime, before, sections)
-    return "\n".join([head, *(section.markdown() for section in sections), _phases(spent), _ledger(record)])
+    tables = [section.markdown() for section in sections]
+    return "\n".join([head, *tables, scale.growth(decided), _phases(spent), _ledger(record)])
 
 
 def say(text: str) -> None:
@@ -90,6 +95,7 @@ def _head(runtime: str, before: float, sections: list[Section]) -> str:
         "Medians of several runs; the ratio is to the first line of a table.", "",
         verdict, "",
         *(f"- {line}" for line in machine.description(runtime)),
+        f"- {datetime.now(UTC):%d %B %Y}",
         f"- load average {before:.1f} when it began, {machine.load():.1f} when it ended", "",
     ]  # fmt: skip
     return "\n".join(lines)
