@@ -16,15 +16,16 @@ from stelae.domain.errors import InvalidInput
 Entries = Mapping[str, Mapping[str, Any]]
 
 
-def unfit(entries: Entries, cpu: str, libc: str, where: str) -> set[str]:
-    """Return the places that are left out on Linux with *cpu* and *libc* (npm's words).
+def unfit(entries: Entries, cpu: str, libc: str, where: str, *, dev: bool = False) -> set[str]:
+    """Return the places that are left out on Linux with *cpu* and *libc* (npm's words); with *dev*, of
+    development dependencies too.
 
     Raises InvalidInput when one of them is not optional.
     """
     failed = [
         place
         for place, entry in entries.items()
-        if place and not entry.get("dev") and not _fits(entry, cpu, libc, f"{where}: {place}")
+        if place and (dev or not entry.get("dev")) and not _fits(entry, cpu, libc, f"{where}: {place}")
     ]
     for place in failed:
         if not (entries[place].get("optional") or entries[place].get("devOptional")):

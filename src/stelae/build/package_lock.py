@@ -1,8 +1,9 @@
 """``package-lock.json`` and ``npm-shrinkwrap.json`` of version 2 and 3: what belongs where in ``node_modules``.
 
 Each entry of ``packages`` names a place, a version and the SHA-512 of the tarball; so nothing is resolved here, only
-chosen: development dependencies are left out, and optional ones that are not for the image's machine, with all that
-only they need. Source: npm's documentation, "package-lock.json"; the choice is that of npm's own Arborist.
+chosen: development dependencies are left out (in a stage they are not), and optional ones that are not for the
+image's machine, with all that only they need. Source: npm's documentation, "package-lock.json"; the choice is that of
+npm's own Arborist.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Plan:
     links: tuple[Link, ...]
 
 
-def read(where: str, data: bytes, platform: Platform) -> Plan:
-    """Return what the lock *where* says for *platform*.
+def read(where: str, data: bytes, platform: Platform, *, dev: bool = False) -> Plan:
+    """Return what the lock *where* says for *platform*; with *dev* that holds development dependencies too.
 
     Raises InvalidInput, naming the entry, for another version of the format, a package that comes from git, a folder
     or a file, one without a SHA-512, one that is not for *platform* and is needed, and what is damaged.
@@ -89,10 +90,10 @@ def read(where: str, data: bytes, platform: Platform) -> Plan:
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"not JSON: {str(error)[:200]}", where=where) from error
     entries = _entries(document, where)
-    gone = unfit(entries, platform.cpu, platform.libc, where)
+    gone = unfit(entries, platform.cpu, platform.libc, where, dev=dev)
     packages, links = [], []
     for place, entry in sorted(entries.items()):
-        if place and place not in gone and not entry.get("dev") and not entry.get("extraneous"):
+        if place and place not in gone and (dev or not entry.get("dev")) and not entry.get("extraneous"):
             at = f"{where}: {_shown(place)}"
             if entry.get("link"):
                 links.append(_link(place, entry, entries, at))

@@ -116,6 +116,7 @@ class Stages:
             made["node"] = make_node(
                 bench.cache, bench.roots, bench.inputs, self._pin(steps.node), base, steps.workdir,
                 self._inputs(locked, InputKind.NPM), bench.work, bench.progress, credentials=credentials,
+                dev=name != IMAGE,
             )  # fmt: skip
             _say(bench, "node", made["node"])
         self._resolved[name] = made

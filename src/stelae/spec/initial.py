@@ -122,10 +122,18 @@ def _node_image(files: Mapping[str, bytes]) -> Iterator[str]:
         yield "# Stelae reads package-lock.json. Make one, and name it here:"
         yield "#   npm install --package-lock-only"
         yield '# node = "package-lock.json"'
-    if node_repository.builds(files):
-        yield "# The package has a build script. What it makes is copied from a stage:"
-        yield '# copy = [{ from = "build", path = "/app/dist" }]'
+    line, made = node_repository.build(files) if locked else ("", "")
+    if line:
+        yield f'copy = [{{ from = "build", path = "/app/{made}" }}]  # what the build script makes'
     yield 'user = "app"'
+    if line:
+        yield ""
+        yield "# Nothing but what is copied from here is in the image: development dependencies stay out."
+        yield "[image.stage.build]"
+        yield f'base = "debian:{suite}"'
+        yield 'packages = ["nodejs"]'
+        yield f"node = {_quoted(locked)}"
+        yield f"run = [{_quoted(line)}]"
 
 
 def _how_to_lock(plain: str) -> Iterator[str]:

@@ -24,6 +24,8 @@ _PORT = re.compile(r"(?:\bPORT\s*(?:\|\||\?\?)\s*|\.listen\s*\(\s*|\bport\s*[:=]
 _HEALTH = re.compile(r"""["'`](/(?:healthz|health|livez|readyz|ping))["'`]""")
 _SETTINGS = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*=[^\s$|&;<>`*?()]*\s+)+", re.ASCII)
 _LONGEST_LINE = 4096
+_MAKES = (("next", ".next"), ("nuxt", ".output"), ("react-scripts", "build"), ("svelte-kit", "build"))
+"""What tools make another folder than ``dist``."""
 
 
 def is_node(files: Files) -> bool:
@@ -57,9 +59,14 @@ def node_major(files: Files) -> int:
     return min(found, default=0)
 
 
-def builds(files: Files) -> bool:
-    """True when the package has to be built before it runs."""
-    return bool(_script(files, "build"))
+def build(files: Files) -> tuple[str, str]:
+    """Return the shell line that builds the package, and the folder that it most likely makes; two ``""`` when it is
+    not built, or needs npm, which an image does not have."""
+    line = _script(files, "build")
+    if not line or re.search(r"\b(npm|npx|yarn|pnpm|bun)\b", line):
+        return "", ""
+    made = next((folder for tool, folder in _MAKES if re.search(rf"\b{tool}\b", line)), "dist")
+    return f"PATH=/app/node_modules/.bin:$PATH; {line}", made
 
 
 def programs(files: Files) -> list[Program]:

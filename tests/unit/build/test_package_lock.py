@@ -47,6 +47,14 @@ def test_development_dependencies_are_left_out() -> None:
     assert places(packages) == ["a", "c", "d"]
 
 
+def test_a_stage_has_development_dependencies_but_not_those_of_another_machine() -> None:
+    foreign = {"node_modules/w": entry(dev=True, optional=True, os=["win32"])}
+    packages = lock({"node_modules/a": entry(), "node_modules/b": entry(dev=True), **foreign})
+    assert [package.name for package in read("l", packages, GLIBC, dev=True).packages] == ["a", "b"]
+    with pytest.raises(InvalidInput, match="not for linux"):
+        read("l", lock({"node_modules/w": entry(dev=True, os=["win32"])}), GLIBC, dev=True)
+
+
 @pytest.mark.parametrize(
     ("limits", "platform", "fits"),
     [

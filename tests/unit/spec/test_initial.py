@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stelae.domain.errors import InvalidInput
 from stelae.domain.process import Probe
+from stelae.domain.recipe import Copy
 from stelae.spec.document import parse
 from stelae.spec.initial import detect
 
@@ -154,13 +155,27 @@ def test_a_node_application_with_a_lock() -> None:
 def test_a_node_application_without_a_lock_gets_a_hint() -> None:
     text = detect(node({"scripts": {"build": "vite build"}, "engines": {"node": "22"}}), "x")
     assert "npm install --package-lock-only" in text
-    assert "copied from a stage" in text
+    assert "image.stage" not in text
     assert "asks for Node 22" in text
     spec = parse(text)
     assert spec.recipe.base == "debian:trixie"
     assert spec.processes[0].command == ("node", "lib/main.js")
     assert spec.processes[0].port == 3000
     assert parse(text.replace('# node = "p', 'node = "p')).recipe.node == "package-lock.json"
+
+
+@pytest.mark.parametrize(
+    ("line", "made"), [("tsc -p .", "dist"), ("next build", ".next"), ("npm run all", ""), ("a \u0000", ""), ("", "")]
+)
+def test_a_node_application_that_is_built(line: str, made: str) -> None:
+    files = node({"scripts": {"start": "node dist/x.js", "build": line}}, {"npm-shrinkwrap.json": b"{}"})
+    recipe = parse(detect(files, "x")).recipe
+    if not made:
+        assert recipe.stages == ()
+        return
+    (stage,) = recipe.stages
+    assert recipe.copy == (Copy(stage="build", path=f"/app/{made}", to=f"/app/{made}"),)
+    assert (stage.node, stage.run) == ("npm-shrinkwrap.json", (f"PATH=/app/node_modules/.bin:$PATH; {line}",))
 
 
 @pytest.mark.parametrize(
