@@ -127,14 +127,19 @@ def section(found: Decisions) -> Section:
             samples=[step.decide for step in found.steps],
             goal=DECIDE,
         ),
-        Row(name="a whole pass, the slowest of the same", samples=[step.whole for step in found.steps], goal=DECIDE),
+        Row(
+            name="a whole pass, the slowest of a replacement in tenths",
+            samples=[step.whole for step in found.steps],
+            goal=DECIDE,
+        ),
         Row(
             name="decide, the slowest when half are replaced at once",
             samples=[cost.decide_at_once for cost in costs],
             goal=DECIDE,
         ),
         Row(
-            name="a whole pass, the slowest of the same: 10,000 events", samples=[cost.pass_at_once for cost in costs]
+            name="a whole pass, the slowest of the same kind: 10,000 events",
+            samples=[cost.pass_at_once for cost in costs],
         ),
         Row(name="a full collection of garbage", samples=[cost.collection for cost in costs]),
     ]
