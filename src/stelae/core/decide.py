@@ -56,8 +56,7 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
             env = evolve(env, event, now)
         wanted = target(env, now)
         if wanted.generation != env.allocation.generation:
-            events.append(ev.AllocationSet(allocation=wanted))
-            env = evolve(env, events[-1], now)
+            events.append(ev.AllocationSet(allocation=wanted))  # no deadline depends on it
     elif env.rollout is not None:
         events += _overdue(env.rollout, now)
     return Decision(events=tuple(events), wake=timers.next_wake(env, now))

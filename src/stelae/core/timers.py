@@ -53,8 +53,8 @@ def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
             yield kill_again_at(instance.stopped_at, instance.killed_at)
     if instance.drained_at is not None:
         yield instance.drained_at + process.drain
-    if rollout is not None and moving:
-        yield (instance.ready_at or 0) + rollout.strategy.min_healthy
+    if rollout is not None and moving and instance.ready_at is not None:
+        yield instance.ready_at + rollout.strategy.min_healthy
     if instance.unready_at is not None:
         yield instance.unready_at + backoff.hold(instance.flaps)
     limit = given_up_at(env, instance)

@@ -86,6 +86,11 @@ def test_what_is_not_there_is_lost_only_when_all_is_known() -> None:
     assert decide(env, replace(seen(), applied=5), AT).events == ()
 
 
+def test_what_is_over_hides_nothing_of_the_others() -> None:
+    env = state(one(A, exit=Exit(code=1, at=1)), one(B, failed="no"), one(C))
+    assert decide(env, seen(C, complete=False), AT).events == (ev.InstanceReady(instance=C),)
+
+
 # A platform that does not answer
 
 
@@ -272,6 +277,15 @@ def test_a_release_without_a_port_needs_no_traffic() -> None:
     assert step_passes(env, moving, seen(W, table=()), AT)
 
 
+def test_each_instance_counts_once() -> None:
+    job = release("job", WORKER)
+    moving = replace(ROLLOUT, candidate=job.id, stable=None)
+    workers = [one(name, release=job.id, process="worker", ready_at=1, launched_at=200) for name in (A, B)]
+    env = state(*workers[:1], stable=None, wanted={"worker": 2}, rollout=moving, releases={job.id: job})
+    assert not step_passes(env, moving, seen(table=()), AT)
+    assert step_passes(replace(env, instances={A: workers[0], B: workers[1]}), moving, seen(table=()), AT)
+
+
 def test_the_end_of_a_rolling_path_wants_all_of_the_traffic() -> None:
     env = state(one(A, ready_at=1), new(B, ready_at=1), wanted={"web": 1}, rollout=ROLLOUT, stable=V2.id)
     assert step_passes(env, ROLLOUT, seen(A, B, table=(B,)), AT)
@@ -390,6 +404,7 @@ def test_with_recreate_the_stable_release_waits_until_nothing_of_another_runs(
 def test_what_hangs_is_condemned_unless_the_rollout_judges_it() -> None:
     limit = WEB.health.start
     env = state(one(A))
+    assert target(state(one(B, ready_at=1), one(A), one(C)), limit).condemned == {A, C}
     assert target(env, limit - 1).condemned == frozenset()
     assert target(env, limit).condemned == {A}
     for other in (one(A, ready_at=1), one(A, stopped_at=1), one(A, exit=Exit(code=0, at=1)), one(A, failed="no")):
@@ -420,6 +435,8 @@ def test_in_back_off_nothing_is_launched_and_nothing_that_runs_is_taken_away() -
     warm = {backoff.key(V2.id, "web"): Backoff(failures=2, until=AT + 1)}
     env = state(new(A, ready_at=1), warm={V2.id: AT + 9}, backoff=warm)
     assert holdings(env)["v2", "web"] == (0, 1)
+    moving = state(one(A, ready_at=1), config=environment(bake=9), rollout=replace(ROLLOUT, step=1), backoff=pause)
+    assert holdings(moving)["v1", "web"] == (1, 0)
     ended = state(one(A, exit=Exit(code=1, at=1)), one(B, stopped_at=4), one(W, process="worker"), backoff=pause)
     assert holdings(ended)["v1", "web"] == (0, 0)
 
@@ -467,6 +484,7 @@ def test_what_has_to_stay_ready_wakes_when_it_has() -> None:
     soak = replace(ROLLOUT, step_at=AT, strategy=replace(ROLLOUT.strategy, min_healthy=7))
     assert wakes(state(new(B, ready_at=AT), rollout=soak)) == AT + 7
     assert wakes(state(one(A, ready_at=AT), rollout=soak)) == AT + soak.strategy.progress
+    assert wakes(state(one(A, ready_at=AT, drained_at=AT), rollout=soak)) == AT + WEB.drain
     back = replace(soak, phase=Phase.REVERTING)
     assert wakes(state(new(B, ready_at=AT), rollout=back)) == AT + soak.strategy.progress
     assert wakes(state(new(B, ready_at=AT))) is None

@@ -62,7 +62,7 @@ def test_an_image_that_cannot_run_there() -> None:
     with pytest.raises(InvalidInput) as caught:
         request.release_of(env(), image("shop", WEB))
     assert str(caught.value) == f"image {name} has no process 'worker', which shop/test runs"
-    assert "stelae env apply" in caught.value.hint
+    assert caught.value.hint == ("take it out of the environment (stelae env apply), or deploy an image that has it")
 
 
 def state(*, versioned: bool = True, verified: tuple[Digest, ...] = ()) -> InstallationState:

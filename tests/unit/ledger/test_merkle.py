@@ -226,6 +226,14 @@ def test_mangled_consistency_proofs_fail(store: Store) -> None:
         assert not merkle.verify_consistency(size, roots[0], size, roots[1], [])
 
 
+def test_a_copy_of_an_edge_grows_alone(store: Store) -> None:
+    edge = merkle.Frontier(3, store.read(merkle.frontier_indexes(3)))
+    copy = edge.copy()
+    copy.append(store.leaves[3])
+    assert (edge.size, edge.root()) == (3, merkle.root_at(3, store.read))
+    assert (copy.size, copy.root()) == (4, merkle.root_at(4, store.read))
+
+
 def test_no_tree_begins_with_a_larger_one(store: Store) -> None:
     for old in range(1, 40):
         for size in range(old):
