@@ -35,7 +35,7 @@ class Bench:
         """Return the same with a folder of its own for the stage *name*, which its lines begin with."""
         work = self.work / f"stage-{name}"
         work.mkdir()
-        return replace(self, work=work, progress=lambda text: self.progress(f"{name}: {text}" if name else text))
+        return replace(self, work=work, progress=lambda text: self.progress(f"{name}: {text}"))
 
     def written(self, tree: Tree) -> tuple[LayerFile, ...]:
         """Store *tree* as a layer; an empty one is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from stelae.build import lock as locks
 from stelae.build.config import architecture
@@ -50,7 +51,7 @@ def opened(mirror: Mirror, request: BuildRequest, *, checked: bool = True) -> It
         if text is None:
             place = f"{path}/{SPEC_NAME}" if path else SPEC_NAME
             raise InvalidInput(f"commit {request.commit[:7]} has no {place}", hint="stelae init writes one")
-        spec = parse_spec(text)
+        spec = _parsed(text)
         pins = _pins(reader, tree, spec)
         stages = {name: _wanted(steps, pins) for name, steps in _tables(spec).items()}
         wanted = locks.Lock(architecture=architecture(), stages=stages)
@@ -64,6 +65,12 @@ def opened(mirror: Mirror, request: BuildRequest, *, checked: bool = True) -> It
 def place(name: str) -> str:
     """Return where the table of the stage *name* is in the spec."""
     return "image" if name == IMAGE else f"image.stage.{name}"
+
+
+@lru_cache(maxsize=16)
+def _parsed(text: str) -> AppSpec:
+    # The same text again and again: of builds of one app that changed elsewhere, or nowhere.
+    return parse_spec(text)
 
 
 def _tables(spec: AppSpec) -> dict[str, Steps]:

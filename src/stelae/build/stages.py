@@ -64,7 +64,7 @@ class Stages:
         """Return the lock of all stages, whose dependencies are made where they are not yet."""
         stages = {}
         for name, wanted in self._source.wanted.stages.items():
-            made = self._resolved.get(name) or self._dependencies(name, self._bench.apart(name))
+            made = self._resolved.get(name) or self._dependencies(name, self._apart(name))
             inputs = tuple(sorted({item for step in made.values() for item in told(step.facts)}))
             stages[name] = replace(wanted, inputs=inputs, archive=made["base"].facts.get("archive", ""))
         return replace(self._source.wanted, stages=stages)
@@ -76,7 +76,7 @@ class Stages:
 
     def _put_together(self, name: str, steps: Steps) -> Built:
         copies = [(copy, self._stage(copy.stage).layers) for copy in steps.copy]
-        bench = self._bench.apart(name)
+        bench = self._apart(name)
         recipe = self._source.spec.recipe
         made = dict(self._dependencies(name, bench))
         mounts = {item.path for process in self._source.spec.processes for item in process.tmpfs}
@@ -121,6 +121,9 @@ class Stages:
             _say(bench, "node", made["node"])
         self._resolved[name] = made
         return made
+
+    def _apart(self, name: str) -> Bench:
+        return self._bench.apart(name) if name != IMAGE else self._bench
 
     def _pin(self, path: str) -> tuple[str, bytes]:
         return path, self._source.pins[path]
