@@ -289,10 +289,12 @@ def test_signing_again_adds_and_takes_nothing_away(store: Store) -> None:
 
 def test_garbage_collection_keeps_what_speaks_of_an_image_and_takes_it_with_the_image(store: Store) -> None:
     files = files_of(store)
-    gc.collect(store.layout, store.layout.folder, {store.image}, min_age=-1)
+    layers = store.layout.folder.parent / "layers"
+    layers.mkdir()
+    gc.collect(store.layout, layers, {store.image}, min_age=-1)
     assert all(path.exists() for path in files)
     assert met(store.proof()) == {"signature", "provenance", "sbom"}
-    gc.collect(store.layout, store.layout.folder, set(), min_age=-1)
+    gc.collect(store.layout, layers, set(), min_age=-1)
     assert not any(path.exists() for path in files)
 
 
