@@ -110,7 +110,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
 async def _until_the_end(stop: asyncio.Event, record: Record) -> None:
     """Return when *stop* is set, or soon after another controller has taken over, also when nothing is to be done."""
     while not stop.is_set() and not record.replaced.is_set():
-        with suppress(StelaeError):
+        with suppress(StelaeError, OSError):
             record.check_mine()
         with suppress(TimeoutError):
             async with asyncio.timeout(STILL_MINE):

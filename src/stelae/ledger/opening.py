@@ -45,9 +45,9 @@ class Opened:
 def open_for_writing(path: Path, reserve_size: int) -> Opened:
     """Open the record at *path*, made when there is none; raises Conflict and Failed (see ``Ledger.open``)."""
     path = path.absolute()
-    if not path.parent.is_dir():
-        raise Failed(f"the folder {path.parent} is missing", where=str(path))
     try:
+        if not path.parent.is_dir():
+            raise Failed(f"the folder {path.parent} is missing", where=str(path))
         lock = WriterLock(path.with_suffix(".lock"))
         try:
             return _open_locked(path, lock, reserve_size)

@@ -113,21 +113,28 @@ class Ledger:
         happened), Failed for any other error (then restart).
         """
         with self._appending:
-            self.check_mine()
-            self._usable()
-            if not drafts:
-                return ()
-            recorded = self._stamped(drafts)
-            leaves = [encode(item) for item in recorded]
-            if not urgent and not self._reserve.restore():
+            try:
+                return self._append(drafts, urgent)
+            except OSError as error:  # of the lock or the reserve; SQLite's own are not of this kind
+                where, why = error.filename or self._path, error.strerror
+                raise Failed(f"nothing was recorded: {why}", where=str(where), hint="check the disk") from error
+
+    def _append(self, drafts: Sequence[Draft], urgent: bool) -> tuple[Recorded, ...]:
+        self.check_mine()
+        self._usable()
+        if not drafts:
+            return ()
+        recorded = self._stamped(drafts)
+        leaves = [encode(item) for item in recorded]
+        if not urgent and not self._reserve.restore():
+            raise disk_full(self._path)
+        if self._commits >= _COPY_COMMITS or self._bytes >= _COPY_BYTES:
+            self._copy_log()
+        while not self._written(recorded, leaves):
+            if not urgent or not self._reserve.release():
                 raise disk_full(self._path)
-            if self._commits >= _COPY_COMMITS or self._bytes >= _COPY_BYTES:
-                self._copy_log()
-            while not self._written(recorded, leaves):
-                if not urgent or not self._reserve.release():
-                    raise disk_full(self._path)
-                self._copy_log()
-            return recorded
+            self._copy_log()
+        return recorded
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Recorded]:
         """Yield the events from index *start* to before *end* (all of them now, by default), in order.
@@ -179,12 +186,8 @@ class Ledger:
             check(connection, self._path)
 
     def check_mine(self) -> None:
-        """Raise Replaced when another controller has taken over the record."""
-        try:
-            lost = self._broken == REPLACED or (not self._closed and self._writer_lock.lost())
-        except OSError as error:
-            raise Failed(f"the record's lock cannot be read: {error.strerror}", where=str(self._path)) from error
-        if lost:
+        """Raise Replaced when another controller has taken over the record; OSError when that cannot be told."""
+        if self._broken == REPLACED or (not self._closed and self._writer_lock.lost()):
             self._broken = REPLACED
             raise replaced(self._path)
 
