@@ -52,6 +52,8 @@ def test_an_image_is_refused_when_it_was_revoked_or_all_of_its_keys_were() -> No
     assert trust.revocation(both, IMAGE) == (
         f"image {short(IMAGE)} is signed only by the key k-two345, which was revoked by ana: stolen"
     )
+    alone = after(signed[0], ev.Revoked(name=ONE, reason="lost"))
+    assert "signed only by the key k-one345, which was revoked by ana: lost" in trust.revocation(alone, IMAGE)
     taken = after(*signed, ev.Revoked(name=IMAGE, reason="bad"))
     assert trust.revocation(taken, IMAGE) == f"image {short(IMAGE)} was revoked by ana: bad"
     assert (trust.banned(both), trust.banned(taken), trust.banned(after(*signed))) == ({IMAGE}, {IMAGE}, frozenset())
