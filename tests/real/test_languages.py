@@ -73,7 +73,7 @@ def test_an_app_of_two_languages(debian: Workshop, tmp_path: Path) -> None:
     repository.commit({"stelae.toml": text, "check.js": CHECK_JS})
     result = debian.build(repository)
     assert [layer.name for layer in result.layers] == ["base", "python", "node", "system", "files", "run"]
-    programs = [content.read(tree[b"app/node_modules/esbuild/bin/esbuild"].content)[:4] for tree in
+    programs = [content.read(tree.resolve(b"app/node_modules/esbuild/bin/esbuild").content)[:4] for tree in
                 (read_layer(debian.layout.blob_path(Digest(result.layers[at].digest))) for at in (2, 5))]  # fmt: skip
     assert programs == [b"#!/u", b"\x7fELF"]
     assert run(debian, result.image.digest, tmp_path, "node", "check.js") == "let x = 1;\n"
