@@ -43,7 +43,8 @@ def steps(
         Holding(release=NEW.id, process=process, serving=new),
     ]
     target = Allocation(
-        holdings=tuple(held for held in holdings if held.total), floor={process: floor} if floor else {}, hosts=("h",),
+        holdings=tuple(held for held in holdings if held.total), hosts=("h",),
+        floor={process: floor} if floor else {},
         condemned=frozenset(InstanceId(name) for name in more.get("condemned", ())),  # type: ignore[attr-defined]
     )  # fmt: skip
     views = {

@@ -105,6 +105,7 @@ def test_a_deployment_that_is_asked_for() -> None:
         )},
     )  # fmt: skip
     assert evolve(before, event, AT).rollout.actor == ""  # type: ignore[union-attr]
+    assert evolve_all(before, [event], AT).rollout.actor == ""  # type: ignore[union-attr]
 
 
 def test_a_candidate_that_is_the_stable_release_begins_without_a_past_too() -> None:
