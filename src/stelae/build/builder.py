@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from stelae.build import lock_changes
 from stelae.build.base import Wish
 from stelae.build.bench import Bench, Progress
 from stelae.build.cache import Cache
 from stelae.build.config import config_bytes, manifest_bytes
 from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
-from stelae.build.request import BuildRequest, BuildResult, BuiltLayer
+from stelae.build.request import BuildRequest, BuildResult, BuiltLayer, LockResult
 from stelae.build.roots import Roots
 from stelae.build.secrets import Secrets
 from stelae.build.source import Source, opened
@@ -31,7 +32,7 @@ from stelae.domain.image import Image
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
 
-__all__ = ["BuildRequest", "BuildResult", "Builder", "BuiltLayer"]
+__all__ = ["BuildRequest", "BuildResult", "Builder", "BuiltLayer", "LockResult"]
 
 
 class Builder:
@@ -72,15 +73,21 @@ class Builder:
             inputs=lock.inputs, seconds=time.monotonic() - start,
         )  # fmt: skip
 
-    def lock(self, request: BuildRequest, progress: Progress = lambda _: None, *, upgrade: bool = False) -> str:
-        """Return the text of a new ``stelae.lock`` for *request*. What is locked and still asked for stays, unless
-        *upgrade* asks for the newest of everything. Raises as ``build``."""
+    def lock(
+        self, request: BuildRequest, progress: Progress = lambda _: None, *, upgrade: bool = False
+    ) -> LockResult:  # fmt: skip
+        """Return a new ``stelae.lock`` for *request*. What is locked and still asked for stays, unless *upgrade* asks
+        for the newest of everything. Raises as ``build``."""
         wish = Wish.NEWEST if upgrade else Wish.KEEP
         with (
             opened(self._mirror, request, checked=False) as source,
             self._bench(request, source, progress) as bench,
         ):
-            return Stages(source, bench, wish).lock().text()
+            new = Stages(source, bench, wish).lock()
+            return LockResult(
+                text=new.text(), changes=lock_changes.inputs(source.lock, new),
+                archives=lock_changes.archives(source.lock, new),
+            )  # fmt: skip
 
     @contextmanager
     def _bench(self, request: BuildRequest, source: Source, progress: Progress) -> Iterator[Bench]:
@@ -89,7 +96,7 @@ class Builder:
             secrets = stack.enter_context(Secrets(request.secrets))
             secrets.check(name for steps in source.tables.values() for name in steps.secrets)
             self._work.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(self._work)
+            remove_abandoned(self._work)
             work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._work))
             stack.callback(shutil.rmtree, work, ignore_errors=True)
             bench = Bench(
@@ -125,7 +132,7 @@ def _report(built: Built) -> tuple[BuiltLayer, ...]:
     )
 
 
-def _remove_abandoned(folder: Path) -> None:
+def remove_abandoned(folder: Path) -> None:
     """Remove the work folders of processes that are no more."""
     for place in folder.iterdir():
         owner = place.name.partition("-")[0]

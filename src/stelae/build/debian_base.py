@@ -62,7 +62,9 @@ def _offered(cache: Cache, store: Debs, packages: tuple[str, ...], locked: Stage
     known = cache.find("archive", key) if wish is Wish.LOCKED else None
     if known is not None:
         return told(known.facts), str(known.facts["archive"])
-    kept = locked.of(InputKind.DEB) if locked is not None and wish is Wish.KEEP else ()
+    kept: tuple[Input, ...] = ()
+    if locked is not None and wish is Wish.KEEP and locked.base == f"debian:{store.suite}":
+        kept = tuple(item for item in locked.of(InputKind.DEB) if item.architecture in (architecture(), "all"))
     offer = store.resolve(packages, kept)
     if kept and set(offer.debs) <= set(kept) and locked is not None:
         return offer.debs, locked.archive  # nothing is newer, so the date is not either

@@ -26,6 +26,7 @@ AGAIN = "run: stelae lock, and commit stelae.lock"
 
 _HEAD = "# What the base and the dependencies are. Written by `stelae lock`; commit it, do not edit it.\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DATE = re.compile(r"([0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z)?")
 _STAGE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _DEB = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127} [A-Za-z0-9.+:~-]{1,128} [a-z0-9-]{1,32}")
 
@@ -132,11 +133,14 @@ def _stage(name: str, value: object) -> StageLock:
     if name and not _STAGE.fullmatch(name):
         raise ValueError(f"not the name of a stage: {name!r}")
     inputs = [_input(kind, key, line) for kind in InputKind for key, line in _table(table.pop(kind, {})).items()]
+    archive = _text(table.pop("archive", ""))
+    if not _DATE.fullmatch(archive):
+        raise ValueError(f"not a date: {archive!r}")
     files = sorted((path, _digest(digest)) for path, digest in _table(table.pop("files", {})).items())
     return StageLock(
         base=_text(table.pop("base")),
         packages=tuple(_text(word) for word in _list(table.pop("packages"))),
-        archive=_text(table.pop("archive", "")),
+        archive=archive,
         files=tuple(files),
         inputs=tuple(sorted(inputs)),
         **table,

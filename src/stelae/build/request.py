@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stelae.build.lock_changes import ArchiveChange, InputChange
 from stelae.domain.image import Image
 from stelae.domain.inputs import Input
 
@@ -47,3 +48,12 @@ class BuildResult:
     seconds: float
     locked: bool = False
     inputs: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockResult:
+    """The text of a new lock, and what it changes."""
+
+    text: str
+    changes: tuple[InputChange, ...]
+    archives: tuple[ArchiveChange, ...]

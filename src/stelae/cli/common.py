@@ -63,6 +63,15 @@ def environment_name(given: str, app: str) -> str:
     return f"{app or spec_here()[0]}/{given}"
 
 
+def reference(text: str) -> str:
+    """Return *text* as the controller knows it: the name of an environment of stelae.toml here gets its app."""
+    try:
+        app, environments, _ = spec_here()
+    except InvalidInput:
+        return text
+    return f"{app}/{text}" if text in environments else text
+
+
 def spec_here() -> tuple[str, list[str], str]:
     """Return the app, the names of the environments in their order, and the text of stelae.toml in this folder."""
     import tomllib

@@ -47,21 +47,39 @@ def send(client: Client, source: client_git.Checkout) -> None:
 
 
 def build(
-    client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, secrets: Mapping[str, str] | None = None
-) -> Json:
+    client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, offline: bool = False,
+    secrets: Mapping[str, str] | None = None,
+) -> Json:  # fmt: skip
     """Build the source at *ref*, with *secrets* by name in base64, and return the controller's answer with
-    ``commit`` and ``subject``."""
+    ``commit`` and ``subject``. With *offline* the controller fetches nothing."""
     with checkout(folder, ref, dirty=dirty) as source, goes_on("the build was stopped and nothing was deployed"):
         screen.line(f'  building {short_commit(source.commit)} "{source.subject}"')
         send(client, source)
         request = {
             "repository": source.repository, "commit": source.commit, "path": source.path,
             "subject": source.subject[:1000], "versioned": source.versioned,
+            **({"offline": True} if offline else {}),
             **({"secrets": dict(secrets)} if secrets else {}),
         }  # fmt: skip
         result = client.follow("POST", "/v1/builds", request, lambda p: screen.status("  " + str(p.get("text", ""))))
         screen.line(f"  {_image_line(result)}")
+        if not result["locked"]:
+            screen.line("  nothing is locked: the next build elsewhere may take newer packages; see stelae lock")
         return {**result, "commit": source.commit, "subject": source.subject, "versioned": source.versioned}
+
+
+def build_twice(
+    client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, offline: bool, secrets: Mapping[str, str]
+) -> Json:
+    """Have the source at *ref* built twice in clean places, and return how the results differ."""
+    with checkout(folder, ref, dirty=dirty) as source, goes_on("nothing was changed"):
+        screen.line(f'  building {short_commit(source.commit)} "{source.subject}" twice')
+        send(client, source)
+        request = {
+            "repository": source.repository, "commit": source.commit, "path": source.path, "offline": offline,
+            "secrets": dict(secrets),
+        }  # fmt: skip
+        return client.follow("POST", "/v1/checks", request, lambda p: screen.status("  " + str(p.get("text", ""))))
 
 
 def _image_line(result: Json) -> str:

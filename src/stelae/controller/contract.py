@@ -31,15 +31,31 @@ class Service(Protocol):
         """Take a git pack into the mirror: ``{"objects": n}``. The file is deleted by the caller."""
 
     def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Build ``{"repository", "commit", "path", "subject", "versioned",
-        "secrets": {name: content in base64}}``; the secrets are kept nowhere.
+        """Build ``{"repository", "commit", "path", "subject", "versioned", "offline",
+        "secrets": {name: content in base64}}``; the secrets are kept nowhere. ``offline``: nothing is fetched.
 
-        Progress ``{"text"}``; result ``{"image", "app", "created",
+        Progress ``{"text"}``; result ``{"image", "app", "created", "locked": false when nothing pins what it took,
         "layers": [{"digest", "size", "cached", "name"}], "seconds"}``.
         """
 
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Pin what ``{"repository", "commit", "path"}`` needs; progress ``{"text"}``, result ``{"lock": text}``."""
+        """Pin what ``{"repository", "commit", "path", "upgrade", "secrets"}`` needs: what the commit's lock has
+        stays, unless ``upgrade``. Progress ``{"text"}``; result ``{"lock": text, "changes": [{"stage", "kind",
+        "name", "old", "new"}], "archives": [{"stage", "old", "new", "days"}]}``: versions and the dates of the
+        Debian archives, ``""`` where there is none."""
+
+    def reproduce(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Build ``{"ref": image, release, environment or commit, "offline", "secrets"}`` again, in a clean place,
+        from the commit and the lock that the record names, and compare.
+
+        Progress ``{"text"}``; result ``{"image", "made": digest, "equal", "known": whether there is an image to
+        compare files with, "layers": those that differ, {"name", "old", "new", "count", "paths": the first,
+        [{"path", "how": [phrase]}]}, "config": [field], "seconds", "commit", "repository"}``.
+        """
+
+    def check(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Build ``{"repository", "commit", "path", "offline", "secrets"}`` twice in clean places and compare,
+        recording nothing; answers as ``reproduce``."""
 
     async def apply(self, actor: str, request: Json) -> Json:
         """``{"spec": text, "dry_run", "environment": name or ""}`` to

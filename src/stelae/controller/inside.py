@@ -43,7 +43,7 @@ class Inside:
 
     async def proof(self, ref: str) -> Json:
         """See ``Service.proof``."""
-        image = self._image(ref)
+        image = self.image(ref)
         found = await self._admission.proof(image.digest)
         state = self._record.state
         packages: list[Json] = []
@@ -63,7 +63,7 @@ class Inside:
 
     async def document(self, ref: str, kind: str) -> Json:
         """See ``Service.document``."""
-        image = self._image(ref)
+        image = self.image(ref)
         proof = await self._admission.proof(image.digest)
         found = proof.of(DOCUMENTS[kind])
         if found is None or proof.problems:
@@ -96,7 +96,8 @@ class Inside:
             "settings": _settings(one_settings, other_settings),
         }
 
-    def _image(self, ref: str) -> Image:
+    def image(self, ref: str) -> Image:
+        """Return the image that *ref* means; raises InvalidInput."""
         return self._resolve(ref)[0]
 
     def _resolve(self, ref: str) -> tuple[Image, Release | None]:

@@ -111,6 +111,7 @@ class Build(Message, frozen=True):
     path: Path = ""
     subject: Text = ""
     versioned: bool = True
+    offline: bool = False
     secrets: Secrets = {}
 
 
@@ -120,6 +121,25 @@ class Lock(Message, frozen=True):
     repository: Repository
     commit: Commit
     path: Path = ""
+    upgrade: bool = False
+    secrets: Secrets = {}
+
+
+class Reproduce(Message, frozen=True):
+    """POST /v1/reproductions"""
+
+    ref: Ref
+    offline: bool = False
+    secrets: Secrets = {}
+
+
+class Check(Message, frozen=True):
+    """POST /v1/checks"""
+
+    repository: Repository
+    commit: Commit
+    path: Path = ""
+    offline: bool = False
     secrets: Secrets = {}
 
 

@@ -122,6 +122,15 @@ _SOURCES = (
         "lock", "POST", "/v1/locks", m.Lock, shapes.Text, shapes.Locked, "Pin what a commit needs.",
         lambda s, actor, asked: s.lock(actor, asked.plain()),
     ),
+    _stream(
+        "reproduce", "POST", "/v1/reproductions", m.Reproduce, shapes.Text, shapes.Reproduced,
+        "Build an image of the record again, and compare.",
+        lambda s, actor, asked: s.reproduce(actor, asked.plain()),
+    ),
+    _stream(
+        "check", "POST", "/v1/checks", m.Check, shapes.Text, shapes.Reproduced, "Build a commit twice, and compare.",
+        lambda s, actor, asked: s.check(actor, asked.plain()),
+    ),
 )  # fmt: skip
 
 _ENVIRONMENTS = (

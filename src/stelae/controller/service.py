@@ -17,6 +17,7 @@ from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
+from stelae.controller.reproductions import Reproductions
 from stelae.controller.storage import Storage
 
 
@@ -25,7 +26,8 @@ class ControllerService:
 
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
-        plans: Plans, storage: Storage, proofs: Proofs, inside: Inside, http_port: int,
+        plans: Plans, storage: Storage, proofs: Proofs, inside: Inside,
+        reproductions: Reproductions, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -47,6 +49,8 @@ class ControllerService:
         self.state = queries.state
         self.logs = queries.logs
         self.build = storage.build
+        self.reproduce = reproductions.reproduce
+        self.check = reproductions.check
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke

@@ -88,12 +88,66 @@ class Built(TypedDict):
     created: bool
     layers: list[BuiltLayer]
     seconds: float
+    locked: bool
+
+
+class InputChange(TypedDict):
+    """An input of a stage that is another one; a version is empty where it is not there."""
+
+    stage: str
+    kind: str
+    name: str
+    old: str
+    new: str
+
+
+class ArchiveChange(TypedDict):
+    """The dates (ISO 8601) of the Debian archive that a stage was and is resolved from, and the days between."""
+
+    stage: str
+    old: str
+    new: str
+    days: int
+
+
+class ChangedPath(TypedDict):
+    """A path that came out otherwise, and how: a phrase for each property."""
+
+    path: str
+    how: list[str]
+
+
+class ChangedLayer(TypedDict):
+    """A layer that came out otherwise, how many paths differ, and the first of them."""
+
+    name: str
+    old: OptionalDigest
+    new: OptionalDigest
+    count: Count
+    paths: list[ChangedPath]
+
+
+class Reproduced(TypedDict):
+    """What building again gave: ``equal`` when ``made`` is ``image``. ``known`` is false when there is no image left
+    to compare files with; ``config`` are the fields of the image's config that differ."""
+
+    image: Digest
+    made: Digest
+    equal: bool
+    known: bool
+    layers: list[ChangedLayer]
+    config: list[str]
+    seconds: float
+    commit: str
+    repository: str
 
 
 class Locked(TypedDict):
-    """The text of stelae.lock."""
+    """The text of stelae.lock, and what it changes."""
 
     lock: str
+    changes: list[InputChange]
+    archives: list[ArchiveChange]
 
 
 class Change(TypedDict):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from stelae.attest.provenance import Build
 from stelae.build.builder import Builder, BuildRequest, BuildResult
 from stelae.build.config import FORMAT, architecture
 from stelae.build.mirror import Mirror
+from stelae.build.request import LockResult
+from stelae.controller.background import Background, Tell
 from stelae.controller.proofs import Proofs
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -29,7 +32,6 @@ from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 
 Json = dict[str, Any]
-Tell = Callable[[str], None]
 
 UNDEPLOYED = 7 * 24 * HOUR
 """How long an image that was never deployed is kept after it was built last."""
@@ -57,7 +59,7 @@ class Storage:
         self._layers = layers
         self._clock = clock
         self._space = space
-        self._running: set[asyncio.Task[Json]] = set()
+        self._background = Background()
 
     async def missing(self, repository: str, objects: list[str]) -> Json:
         """See ``Service.missing``."""
@@ -74,8 +76,9 @@ class Storage:
             subject=request["subject"], versioned=request["versioned"],
         )  # fmt: skip
         asked = BuildRequest(
-            repository=source.repository, commit=source.commit, path=source.path, secrets=_secrets(request)
-        )
+            repository=source.repository, commit=source.commit, path=source.path,
+            offline=request.get("offline", False), secrets=secrets_of(request),
+        )  # fmt: skip
 
         async def work(tell: Tell) -> Json:
             try:
@@ -90,7 +93,7 @@ class Storage:
                 raise
             return _result(result)
 
-        async for item in self._streamed(work):
+        async for item in self._background.streamed(work):
             yield item
 
     async def _built(self, actor: str, source: Source, result: BuildResult) -> None:
@@ -118,39 +121,16 @@ class Storage:
         """See ``Service.lock``."""
         asked = BuildRequest(
             repository=request["repository"], commit=request["commit"], path=request["path"],
-            secrets=_secrets(request),
+            secrets=secrets_of(request),
         )  # fmt: skip
 
         async def work(tell: Tell) -> Json:
             async with self._space.used():
-                return {"lock": await to_thread.run_sync(self._builder.lock, asked, tell)}
+                made = partial(self._builder.lock, asked, tell, upgrade=request.get("upgrade", False))
+                return _locked(await to_thread.run_sync(made))
 
-        async for item in self._streamed(work):
+        async for item in self._background.streamed(work):
             yield item
-
-    async def _streamed(self, work: Callable[[Tell], Awaitable[Json]]) -> AsyncIterator[Json]:
-        """Do *work* and yield the lines that it tells meanwhile as progress, then what it returns as the result."""
-        loop = asyncio.get_running_loop()
-        lines: asyncio.Queue[str | None] = asyncio.Queue()
-
-        async def run() -> Json:
-            try:
-                return await work(lambda text: _put(loop, lines, text))
-            finally:
-                lines.put_nowait(None)
-
-        # The work goes on when its client leaves: half a build is worth less than a whole one.
-        running = asyncio.create_task(run())
-        self._running.add(running)
-        running.add_done_callback(self._ended)
-        while (line := await lines.get()) is not None:
-            yield {"progress": {"text": line}}
-        yield {"result": await asyncio.shield(running)}
-
-    def _ended(self, task: asyncio.Task[Json]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody may be there any more to be told; it is in the record
 
     async def gc(self, dry_run: bool) -> Json:
         """See ``Service.gc``. What an environment can return to is a root, so a rollback never needs what is gone;
@@ -177,7 +157,7 @@ class Storage:
         return {digest for digest in keep if self._layout.has(digest)}
 
 
-def _secrets(request: Json) -> dict[str, bytes]:
+def secrets_of(request: Json) -> dict[str, bytes]:
     """Return the values of secrets, which are in base64; raises InvalidInput that shows none."""
     try:
         return {name: base64.b64decode(text, validate=True) for name, text in request.get("secrets", {}).items()}
@@ -188,6 +168,7 @@ def _secrets(request: Json) -> dict[str, bytes]:
 def _result(built: BuildResult) -> Json:
     return {
         "image": built.image.digest, "app": built.image.app, "created": built.created, "seconds": built.seconds,
+        "locked": built.locked or not built.inputs,
         "layers": [
             {"name": item.name, "digest": item.digest, "size": item.size, "cached": item.cached}
             for item in built.layers
@@ -195,6 +176,9 @@ def _result(built: BuildResult) -> Json:
     }  # fmt: skip
 
 
-def _put(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str | None], text: str) -> None:
-    """Put *text* into *lines* from another thread."""
-    loop.call_soon_threadsafe(lines.put_nowait, text)
+def _locked(made: LockResult) -> Json:
+    return {
+        "lock": made.text,
+        "changes": [asdict(change) for change in made.changes],
+        "archives": [asdict(change) for change in made.archives],
+    }

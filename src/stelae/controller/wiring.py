@@ -7,7 +7,9 @@ from collections.abc import Callable
 from stelae.attest.contents import Inspector
 from stelae.attest.keys import Keys
 from stelae.build.builder import Builder
+from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
+from stelae.build.reproduce import Reproducer
 from stelae.controller.admission import Admission
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
@@ -16,6 +18,7 @@ from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
+from stelae.controller.reproductions import Reproductions
 from stelae.controller.service import ControllerService
 from stelae.controller.space import Space
 from stelae.controller.storage import Storage
@@ -33,11 +36,13 @@ def use_cases(
     """Return the use cases of *installation*'s controller; what builds run is put below the control group *group*."""
     mirror = Mirror(installation.sources)
     builder = Builder(layout, mirror, installation.cache / "build", installation.inputs, group=group)
+    reproducer = Reproducer(layout, mirror, installation.cache / "again", installation.inputs, group=group)
     space = Space()
     environments = Environments(record)
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
+    inside = Inside(record, layout, inspector, admission)
     return ControllerService(
         record=record,
         deployments=Deployments(record, platform, space, admission),
@@ -46,6 +51,7 @@ def use_cases(
         plans=Plans(record, environments, clock, admission),
         storage=Storage(record, mirror, builder, layout, roots, installation.layers, clock, space, proofs),
         proofs=proofs,
-        inside=Inside(record, layout, inspector, admission),
+        inside=inside,
+        reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),
         http_port=installation.http_port,
     )

@@ -102,6 +102,11 @@ def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
 
 _DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
 
+_REPRODUCED = {
+    "image": IMAGE, "made": IMAGE, "equal": True, "known": True, "layers": [], "config": [], "seconds": 12.5,
+    "commit": COMMIT, "repository": "guestbook",
+}  # fmt: skip
+
 ANSWERS: dict[str, Any] = {
     "ping": {"version": "0.1.0", "pid": 1, "size": 204, "root": "ab" * 32, "http_port": 8080},
     "missing": {"missing": []},
@@ -118,10 +123,24 @@ ANSWERS: dict[str, Any] = {
                     {"digest": NEXT_IMAGE, "size": 212_000, "cached": False, "name": "app"},
                 ],
                 "seconds": 0.31,
+                "locked": True,
             }
         },
     ],
-    "lock": [{"progress": {"text": "resolving packages"}}, {"result": {"lock": "version = 1\n"}}],
+    "lock": [
+        {"progress": {"text": "resolving packages"}},
+        {
+            "result": {
+                "lock": "version = 1\n",
+                "changes": [{"stage": "", "kind": "deb", "name": "libc6", "old": "2.36-9", "new": "2.36-10"}],
+                "archives": [
+                    {"stage": "", "old": "2026-10-01T00:00:00Z", "new": "2026-11-21T02:10:46Z", "days": 51}
+                ],
+            }
+        },
+    ],
+    "reproduce": [{"progress": {"text": "base: 98.0 MB"}}, {"result": _REPRODUCED}],
+    "check": [{"progress": {"text": "first: base: 98.0 MB"}}, {"result": _REPRODUCED}],
     "apply": {
         "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
         "applied": ["guestbook/production"],
@@ -313,6 +332,14 @@ class FakeService:
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """Answer as set."""
         return self._lines("lock", actor, request)
+
+    def reproduce(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("reproduce", actor, request)
+
+    def check(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("check", actor, request)
 
     async def apply(self, actor: str, request: Json) -> Json:
         """Answer as set."""

@@ -249,7 +249,7 @@ def test_a_working_directory_that_is_a_file_of_the_base(
 
 def test_a_lock_of_another_recipe_is_refused(repository: Repository, workshop: Workshop) -> None:
     repository.commit({**FILES, "stelae.toml": spec()})
-    text = workshop.builder.lock(workshop.send(repository))
+    text = workshop.builder.lock(workshop.send(repository)).text
     repository.commit({"stelae.lock": text})
     assert workshop.build(repository).created
     repository.commit({"stelae.lock": text.replace('"scratch"', '"debian:bookworm"')})
@@ -263,7 +263,7 @@ def test_a_lock_of_another_recipe_is_refused(repository: Repository, workshop: W
 def test_a_base_image_that_is_not_the_locked_one(repository: Repository, workshop: Workshop, tmp_path: Path) -> None:
     base = oci_base(tmp_path / "base", Tree())
     repository.commit({**FILES, "stelae.toml": spec(base=base)})
-    repository.commit({"stelae.lock": workshop.builder.lock(workshop.send(repository))})
+    repository.commit({"stelae.lock": workshop.builder.lock(workshop.send(repository)).text})
     workshop.build(repository)
     digest = workshop.build(repository).image.digest
     changed = Tree()

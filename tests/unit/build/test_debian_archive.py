@@ -169,6 +169,14 @@ def test_a_new_lock_of_the_same_recipe_is_the_same(archive: Archive) -> None:
     assert archive.base(locked, Wish.KEEP).facts["archive"] == FIRST
 
 
+def test_what_is_locked_of_another_suite_or_machine_is_not_kept(archive: Archive) -> None:
+    locked = archive.lock(archive.base())
+    archive.base(replace(locked, base="debian:trixie"), Wish.KEEP)
+    foreign = replace(deb("bash"), architecture="s390x")
+    archive.base(replace(locked, inputs=(foreign,)), Wish.KEEP)
+    assert [kept for _, kept in archive.resolved[1:]] == [[], []]
+
+
 def test_another_digest_of_the_same_version_is_noticed(tmp_path: Path) -> None:
     inputs = Inputs(tmp_path / "inputs")
     wrong = tmp_path / "wrong.deb"

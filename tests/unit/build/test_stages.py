@@ -120,7 +120,7 @@ def test_files_and_exclude_go_together(repository: Repository, workshop: Worksho
 def test_the_lock_names_each_stage(repository: Repository, workshop: Workshop, tmp_path: Path) -> None:
     base = oci_base(tmp_path / "base", Tree())
     repository.commit({"serve": "x", "out/data": "y", "stelae.toml": staged(base)})
-    text = workshop.builder.lock(workshop.send(repository))
+    text = workshop.builder.lock(workshop.send(repository)).text
     assert "[stage.build]" in text
     assert str(tmp_path / "base") in text.partition("[stage.build]")[2]
     repository.commit({"stelae.lock": text})

@@ -279,11 +279,68 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
 def test_lock(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert plain(stelae("lock")) == snapshot("""\
   resolving packages
+  the base was as of 2026-10-01; the archive is 51 days newer
+  deb    libc6 2.36-9 -> 2.36-10
   stelae.lock written; commit it
 """)
     assert (folder / "stelae.lock").read_text() == "version = 1\n"
+    assert asked(service, "lock")[1]["upgrade"] is False
     assert document(stelae("lock", "--json"))["changed"] is False
     assert plain(stelae("lock")).endswith("stelae.lock is up to date\n")
+    (folder / "stelae.lock").write_text("version = 0\n")
+    assert plain(stelae("lock", "--upgrade", "--dry-run")).endswith("stelae.lock would change\n")
+    assert (folder / "stelae.lock").read_text() == "version = 0\n"
+    assert asked(service, "lock")[1]["upgrade"] is True
+
+
+def test_a_build_of_what_nothing_locks_says_so(stelae: Stelae, service: FakeService, folder: Path) -> None:
+    assert "nothing is locked" not in plain(stelae("build"))
+    service.answers["build"][-1]["result"]["locked"] = False
+    assert "nothing is locked" in plain(stelae("build", "--offline"))
+    assert asked(service, "build")[1]["offline"] is True
+
+
+def test_building_again(stelae: Stelae, service: FakeService, folder: Path) -> None:
+    assert plain(stelae("reproduce", "production", "--offline")) == snapshot("""\
+    base: 98.0 MB
+  the same image 9b1d02c4aa37 again from 3f9c1e2   12 s
+""")
+    assert asked(service, "reproduce")[1] == {"ref": "guestbook/production", "offline": True, "secrets": {}}
+    answer = service.answers["reproduce"][-1]["result"]
+    assert document(stelae("reproduce", "production", "--json")) == answer
+    answer |= {
+        "equal": False, "made": NEXT_IMAGE, "config": ["config.Env"],
+        "layers": [
+            {
+                "name": "run", "old": IMAGE, "new": NEXT_IMAGE, "count": 3,
+                "paths": [{"path": "app/a\x1b[2J", "how": ["mode 0644, now 0755", "content from byte 5"]}],
+            },
+            {"name": "layer 6", "old": "", "new": IMAGE, "count": 0, "paths": []},
+        ],
+    }  # fmt: skip
+    ran = stelae("reproduce", IMAGE)
+    assert (ran.code, ran.out) == snapshot(
+        (
+            1,
+            """\
+    base: 98.0 MB
+  another image from 3f9c1e2: 51e8c07d91f2, it was 9b1d02c4aa37   12 s
+  layer      run: 9b1d02c4aa37 -> 51e8c07d91f2
+    app/a\\x1b[2J  mode 0644, now 0755, content from byte 5
+    and 2 more
+  layer      layer 6: none -> 9b1d02c4aa37
+    the same files, written in another form
+  config     config.Env differs
+""",
+        )
+    )
+    answer |= {"known": False, "layers": [], "config": []}
+    assert "not in the store any more" in stelae("reproduce", IMAGE).out
+    service.answers["check"][-1]["result"] = answer
+    ran = stelae("build", "--check")
+    assert ran.code == 1
+    assert "building" in ran.out
+    assert set(asked(service, "check")[1]) == {"repository", "commit", "path", "offline", "secrets"}
 
 
 def test_gc(stelae: Stelae, service: FakeService) -> None:

@@ -14,15 +14,27 @@ from stelae.domain.errors import InvalidInput
 @click.command("build", short_help="Build an image from a commit and print its digest.")
 @click.option("--ref", default="", metavar="REF", help="The commit, branch or tag to build (default: HEAD).")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is; the image is marked as unversioned.")
+@click.option("--offline", is_flag=True, help="Fetch nothing: everything comes from the store of inputs.")
+@click.option("--check", is_flag=True, help="Build twice in clean places and show what differs.")
 @secret_option
 @verb
-def command(ref: str, dirty: bool, secrets: tuple[str, ...]) -> None:
-    """Build an image from a commit of the repository in this folder and print its digest."""
-    from stelae.cli.source import build
+def command(ref: str, dirty: bool, offline: bool, check: bool, secrets: tuple[str, ...]) -> int:
+    """Build an image from a commit of the repository in this folder and print its digest.
+
+    With --check nothing is stored: two builds are compared, and the exit code is 1 when they differ.
+    """
+    from stelae.cli.source import build, build_twice
 
     if ref and dirty:
         raise InvalidInput("--ref names a commit and --dirty builds the working tree: give one of them")
     out = screen()
-    result = build(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, secrets=read(secrets))
+    given = read(secrets)
+    if check:
+        from stelae.cli.reproduced import shown
+
+        answer = build_twice(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=given)
+        return shown(out, answer)
+    result = build(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=given)
     out.line(str(result["image"]))
     out.result(result)
+    return 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import click
 
-from stelae.cli.common import client, screen, spec_here, verb
+from stelae.cli.common import client, reference, screen, verb
 from stelae.cli.screen import Screen
 from stelae.cli.words import short_digest, size
 from stelae.controller.client import Json
-from stelae.domain.errors import InvalidInput
 
 FIRST = 20
 """How many changed files are printed, unless all are asked for."""
@@ -25,7 +24,7 @@ def command(old: str, new: str, everything: bool) -> None:
     Each is an image, a release, an environment (what it runs now) or a commit that was built.
     """
     out = screen()
-    answer = client().get("/v1/diffs", old=_ref(old), new=_ref(new))
+    answer = client().get("/v1/diffs", old=reference(old), new=reference(new))
     out.result(answer)
     out.line(f"  {short_digest(answer['old'])} -> {short_digest(answer['new'])}")
     if answer["old"] == answer["new"]:
@@ -36,15 +35,6 @@ def command(old: str, new: str, everything: bool) -> None:
     for name in ("processes", "settings"):
         for item in answer[name]:
             out.line(f"  {name.ljust(9)}  {item['name']} {item['change']}")
-
-
-def _ref(text: str) -> str:
-    """Return *text* as the controller knows it: the name of an environment of stelae.toml here gets its app."""
-    try:
-        app, environments, _ = spec_here()
-    except InvalidInput:
-        return text
-    return f"{app}/{text}" if text in environments else text
 
 
 def _packages(out: Screen, changes: list[Json]) -> None:

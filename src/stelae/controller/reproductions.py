@@ -1,0 +1,128 @@
+"""Use cases that build again: an image of the record, to see that it comes out as it did, or a commit twice."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.build.config import FORMAT
+from stelae.build.inputs import Inputs
+from stelae.build.reproduce import Report, Reproducer
+from stelae.build.request import BuildRequest
+from stelae.controller.background import Background, Tell
+from stelae.controller.record import Record
+from stelae.controller.space import Space
+from stelae.controller.storage import secrets_of
+from stelae.domain import event as ev
+from stelae.domain.digest import parse_digest, short
+from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.image import Image
+from stelae.images.compare import PathChange
+
+Json = dict[str, Any]
+
+PATHS = 20
+"""How many paths of a layer are told one by one."""
+
+_BACK = 500
+
+
+class Reproductions:
+    """Builds again what the record names; *find* gives the image that a reference means."""
+
+    def __init__(
+        self, record: Record, reproducer: Reproducer, inputs: Inputs, space: Space, find: Callable[[str], Image]
+    ) -> None:
+        self._record = record
+        self._reproducer = reproducer
+        self._inputs = inputs
+        self._space = space
+        self._find = find
+        self._background = Background()
+
+    async def reproduce(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """See ``Service.reproduce``."""
+        image = self._find(request["ref"]).digest
+
+        async def work(tell: Tell) -> Json:
+            built = await to_thread.run_sync(self._built, image, request["ref"])
+            asked = BuildRequest(
+                repository=built.source.repository, commit=built.source.commit, path=built.source.path,
+                offline=request["offline"], lock=self._lock(built), secrets=secrets_of(request),
+            )  # fmt: skip
+            async with self._space.used():
+                report = await to_thread.run_sync(self._reproducer.reproduce, image, asked, tell)
+            return {**_plain(report), "commit": asked.commit, "repository": asked.repository}
+
+        async for item in self._background.streamed(work):
+            yield item
+
+    async def check(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """See ``Service.check``."""
+        asked = BuildRequest(
+            repository=request["repository"], commit=request["commit"], path=request["path"],
+            offline=request["offline"], secrets=secrets_of(request),
+        )  # fmt: skip
+
+        async def work(tell: Tell) -> Json:
+            async with self._space.used():
+                report = await to_thread.run_sync(self._reproducer.check, asked, tell)
+            return {**_plain(report), "commit": asked.commit, "repository": asked.repository}
+
+        async for item in self._background.streamed(work):
+            yield item
+
+    def _built(self, image: str, ref: str) -> ev.ImageBuilt:
+        """Return the newest event that says how *image* was built: of the commit *ref*, when it is one."""
+        ledger = self._record.ledger
+        end = ledger.index_at(self._record.state.images[parse_digest(image)].last_built_at)
+        other: ev.ImageBuilt | None = None
+        while end > 0:
+            start = max(end - _BACK, 0)
+            for recorded in reversed(list(ledger.read(start, end))):
+                event = recorded.event
+                if isinstance(event, ev.ImageBuilt) and event.image.digest == image:
+                    if event.source.commit.startswith(ref) or not self._names_a_commit(image, ref):
+                        return event
+                    other = other or event
+            end = start
+        if other is None:
+            raise Failed(f"the record does not say how {image} was built")
+        return other
+
+    def _names_a_commit(self, image: str, ref: str) -> bool:
+        sources = self._record.state.images[parse_digest(image)].sources
+        return any(source.commit.startswith(ref) for source in sources)
+
+    def _lock(self, built: ev.ImageBuilt) -> str:
+        if built.format != FORMAT:
+            raise InvalidInput(
+                f"it was built by format {built.format}, and this Stelae builds format {FORMAT}",
+                hint="the version of Stelae that built it can build it again",
+            )
+        path = self._inputs.find(parse_digest(built.lock)) if built.lock else None
+        if path is None:
+            raise Failed(
+                f"the lock that {short(built.image.digest)} was built with is not in the store of inputs any more"
+            )
+        return path.read_text()
+
+
+def _plain(report: Report) -> Json:
+    return {
+        "image": report.wanted, "made": report.made, "equal": report.equal, "known": report.known,
+        "config": list(report.config), "seconds": report.seconds,
+        "layers": [
+            {
+                "name": layer.name, "old": layer.old, "new": layer.new, "count": len(layer.paths),
+                "paths": [_path(item) for item in layer.paths[:PATHS]],
+            }
+            for layer in report.layers
+        ],
+    }  # fmt: skip
+
+
+def _path(item: PathChange) -> Json:
+    return {"path": item.path, "how": list(item.how)}
