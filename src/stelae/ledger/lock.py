@@ -53,7 +53,8 @@ class WriterLock:
 
     def release(self) -> None:
         """Give the lock up."""
-        os.close(self._descriptor)
+        with suppress(OSError):  # whatever the disk says, the descriptor is closed, and nothing was to be written
+            os.close(self._descriptor)
 
 
 def end_holder(path: Path, *, patience: float = 10.0) -> int | None:
