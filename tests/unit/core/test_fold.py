@@ -304,6 +304,15 @@ def test_what_drains_goes_on_draining_from_when_it_began() -> None:
     assert found.instances == {A: one(A), B: one(B, drained_at=2)}
 
 
+def test_of_two_tables_that_are_under_way_the_one_that_is_set_last_counts() -> None:
+    first = act(Verb.ROUTE, InstanceId(""), table={A: 256})
+    second = replace(first, number=9, table={B: 256})
+    begun = after(state(one(A), one(B)), ev.ActionIntended(action=first), ev.ActionIntended(action=second))
+    between = after(begun, ev.ActionDone(number=8))
+    assert between.instances == {A: one(A), B: one(B, drained_at=AT)}
+    assert after(between, ev.ActionDone(number=9)).instances == {A: one(A, drained_at=AT), B: one(B)}
+
+
 def test_a_table_that_had_to_be_set_again_waits_before_it_is_set_a_third_time() -> None:
     before = state(one(A), table={A: 256}, hosts=("h",))
     same = act(Verb.ROUTE, InstanceId(""), table={A: 256}, hosts=("h",))
