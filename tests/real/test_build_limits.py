@@ -106,6 +106,17 @@ def test_what_lies_in_tmp_counts_as_memory(repository: Repository, workshop: Wor
     assert time.monotonic() - start < 60
 
 
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm", "/run"])
+def test_file_systems_in_memory_have_a_size(
+    repository: Repository, workshop: Workshop, base: str, folder: str
+) -> None:
+    text = limited(f"cat /dev/zero > {folder}/filled", 'memory = "16MiB"', base)
+    repository.commit({"stelae.toml": text})
+    with pytest.raises(Failed, match="it filled /tmp or /run, which are memory") as caught:
+        workshop.build(repository)
+    assert "image.limits.memory" in caught.value.hint
+
+
 def test_without_a_controller_each_process_is_limited(repository: Repository, workshop: Workshop, base: str) -> None:
     repository.commit({"stelae.toml": limited(EAT, 'memory = "64MiB"', base)})
     with pytest.raises(Failed, match="it needed more than 64MiB of memory") as caught:

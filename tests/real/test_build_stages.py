@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from stelae.build.config import FORMAT, architecture
+from stelae.images import content
 from tests.real.machine import ROOT, Machine
 from tests.unit.build.repository import Repository
-from tests.unit.build.workshop import Workshop
+from tests.unit.build.workshop import Workshop, spec
 
 pytestmark = [pytest.mark.real, pytest.mark.network]
 
@@ -133,3 +134,43 @@ def test_a_compiler_stays_out_of_the_image_and_its_program_serves(machine: Machi
         os.umask(before)
     assert result.image.digest == changed["image"]
     assert any(line.startswith("build: run: gcc") for line in other.lines)
+
+
+COMPILED = """
+copy = [{ from = "assets", path = "/app/dist", to = "/app/public" }]
+files = ["index.html"]
+
+[image.stage.assets]
+base = "debian:bookworm"
+packages = ["nodejs", "python3"]
+node = "package-lock.json"
+files = ["*.ts"]
+run = ["node_modules/.bin/tsc --outDir dist main.ts"]
+"""
+
+
+def test_what_node_compiles_in_a_stage_comes_without_its_compiler(tmp_path: Path) -> None:
+    sources = [(ROOT / "src/stelae/build" / name).read_bytes() for name in ("base.py", "debian.py")]
+    key = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
+    workshop = Workshop(KEPT / f"languages-{FORMAT}-{architecture()}-{key}")
+    lock = ROOT / "tests" / "fixtures" / "languages" / "node" / "package-lock.json"
+    repository = Repository(tmp_path / "source")
+    main = "const greeting: string = 'carved';\nconsole.log(greeting);\n"
+    text = spec(COMPILED)
+    repository.commit({"stelae.toml": text, "index.html": "x", "main.ts": main, lock.name: lock.read_text()})
+    result = workshop.build(repository)
+    tree = workshop.tree(result.image.digest)
+    assert {path for path in tree if path.startswith(b"app/")} == {
+        b"app/index.html", b"app/public", b"app/public/main.js"
+    }  # fmt: skip
+    assert (
+        content.read(tree[b"app/public/main.js"].content)
+        == main.replace(": string", "").replace("const", "var").encode()
+    )
+    assert "typescript" in {item.name for item in result.inputs}
+    repository.commit({"stelae.lock": result.lock})
+    assert workshop.build(repository).image.digest == result.image.digest
+    repository.commit({"index.html": "another"})
+    again = workshop.build(repository)
+    assert [layer.name for layer in again.layers if not layer.cached] == ["files"]
+    assert "assets: run: " in "".join(line for line in workshop.lines if "(cached)" in line)

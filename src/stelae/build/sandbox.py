@@ -11,6 +11,7 @@ at /run/secrets.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ _ENVIRONMENT = {
 _OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off,volatile"
 _ROOT = "/tmp"  # noqa: S108 - see below
 _RUN = MIB  # bytes of the sandbox's own /run
+_ROOM = 16 * MIB  # a disk with that much left is not full
 # Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder. What
 # is shown lies in /run for the same reason, as 1, 2, and so on.
 _MOUNTED = """umask 022; options=$1; shift; n=0
@@ -78,8 +80,7 @@ class Sandbox:
         for number, lower in enumerate(lowers):
             (work / f"l{number}").symlink_to(lower)
         self._options = (
-            f"lowerdir={':'.join(f'l{number}' for number in reversed(range(len(lowers))))},"
-            f"upperdir=upper,{_OVERLAY}"
+            f"lowerdir={':'.join(f'l{number}' for number in reversed(range(len(lowers))))},upperdir=upper,{_OVERLAY}"
         )
         self._mounts = 0
 
@@ -113,6 +114,11 @@ class Sandbox:
             hint = f"that is image.limits.{ended.beyond}"
             return Failed(f"{said}: {line}", where=where, details=lines, hint=hint)
         if any("No space left on device" in text for text in lines):
+            if shutil.disk_usage(self._work).free > _ROOM:
+                hint = f"they hold image.limits.memory and {format_size(_RUN)}; large files belong on the disk"
+                return Failed(
+                    f"it filled /tmp or /run, which are memory: {line}", where=where, details=lines, hint=hint
+                )
             return Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)
         if ended.status == 127 and any(text.startswith(("sh: ", "unshare: ")) for text in lines):
             return Unreachable("bwrap is not installed", hint="stelae doctor says what is missing", details=lines)
@@ -123,7 +129,11 @@ class Sandbox:
         settings = [word for name, value in variables.items() for word in ("--setenv", name, value)]
         shown = self._rules.shown
         capabilities = [word for name in _CAPABILITIES for word in ("--cap-add", name)]
-        memory = ["--size", str(self._rules.limits.memory), "--tmpfs", "/tmp", "--size", str(_RUN), "--tmpfs", "/run"]  # noqa: S108
+        size = str(self._rules.limits.memory)
+        memory = [
+            "--perms", "1777", "--size", size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev",  # noqa: S108
+            "--perms", "1777", "--size", size, "--tmpfs", "/tmp", "--size", str(_RUN), "--tmpfs", "/run",  # noqa: S108
+        ]  # fmt: skip
         given = ["--dir", FOLDER] if secrets else []
         for name, descriptor in secrets.items():
             given += ["--perms", "0400", "--ro-bind-data", str(descriptor), f"{FOLDER}/{name}"]
