@@ -31,15 +31,14 @@ _AGAIN = "run: stelae lock, and commit stelae.lock"
 
 def make_node(
     cache: Cache, roots: Roots, inputs: Inputs, lock: tuple[str, bytes], base: tuple[LayerFile, ...], workdir: str,
-    locked: Sequence[Input] | None, work: Path, progress: Progress, *, credentials: Mapping[str, Path] | None = None,
-    dev: bool = False,
+    locked: Sequence[Input] | None, work: Path, progress: Progress,
+    *, credentials: Mapping[str, Path] | None = None, dev: bool = False,
 ) -> Made:  # fmt: skip
     """Return the layer of the ``node_modules`` that *lock* (the file's path in the source and its bytes) describes.
 
     They lie beside the lock in *workdir*; it belongs below the layers that give *workdir* an owner. *locked* are the
     packages of the commit's ``stelae.lock``, None without one. The facts hold ``inputs`` and ``scripts`` (the places
-    of packages whose install scripts were not run). *credentials* are read by downloads only. With *dev* development
-    dependencies are there too.
+    of packages whose install scripts were not run). *credentials* are for downloads; *dev* adds what is for development.
 
     Raises InvalidInput for a lock or a tarball that cannot be used, Failed when *locked* are others than the lock
     needs, Unreachable when the registry does not answer or the build is offline.

@@ -199,7 +199,7 @@ def test_a_base_from_an_oci_layout(repository: Repository, workshop: Workshop, t
         ("oci:relative/path", "expected .*oci:/PATH"),
         ("oci:/nonexistent/base", "no such"),
         ("oci:{here}", "not an OCI layout"),
-        ("oci:{here}/file", "archive"),
+        ("oci:{here}/file", "not a tar"),
         ("oci:{layout}:v2", "fit 'v2'"),
     ],
 )
