@@ -38,7 +38,7 @@ def make_node(
 
     They lie beside the lock in *workdir*; it belongs below the layers that give *workdir* an owner. *locked* are the
     packages of the commit's ``stelae.lock``, None without one. The facts hold ``inputs`` and ``scripts`` (the places
-    of packages whose install scripts were not run). *credentials* are for downloads; *dev* adds what is for development.
+    of packages whose install scripts were not run). *credentials* are for downloads; *dev* adds development's.
 
     Raises InvalidInput for a lock or a tarball that cannot be used, Failed when *locked* are others than the lock
     needs, Unreachable when the registry does not answer or the build is offline.
