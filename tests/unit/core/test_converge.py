@@ -44,7 +44,7 @@ def steps(
     ]
     target = Allocation(
         holdings=tuple(held for held in holdings if held.total), hosts=("h",),
-        floor={process: floor} if floor else {},
+        floor={process: floor} if floor else {}, weights=more.get("weights", {}),  # type: ignore[arg-type]
         condemned=frozenset(InstanceId(name) for name in more.get("condemned", ())),  # type: ignore[attr-defined]
     )  # fmt: skip
     views = {
@@ -120,6 +120,30 @@ def test_what_does_not_end_is_killed_after_its_time_and_what_ended_is_removed() 
     again = instance("b", stopped_at=NOW - WEB.stop - SECOND, killed_at=NOW - SECOND)
     assert steps(A, again, old=1, table={"a": 256}) == []
     assert steps(A, instance("b", exit=Exit(code=0, at=0)), old=1, table={"a": 256}) == ["remove b"]
+
+
+def test_shares_of_the_traffic_follow_the_weights_of_the_releases() -> None:
+    other = instance("d", "new")
+    table = {"a": 256, "b": 256, "c": 256, "d": 256}
+
+    def shares(old: int, new: int) -> list[str]:
+        return steps(A, B, C, old=2, new=1, table={"a": 1}, weights={OLD.id: old, NEW.id: new})
+
+    assert shares(5_000, 5_000) == ["route {'a': 128, 'b': 128, 'c': 256}"]
+    assert shares(10_000, 0) == ["route {'a': 256, 'b': 256}"]
+    assert steps(A, B, C, old=2, new=1, table={"a": 1}, weights={NEW.id: 10_000}) == ["route {'c': 256}"]
+    assert steps(A, C, other, old=1, new=2, table={"a": 1}) == ["route {'a': 256, 'c': 256, 'd': 256}"]
+    assert steps(A, B, C, other, old=2, new=2, table=table) == []
+    crowd = [instance(f"i{number:02}") for number in range(40)]
+    [route] = steps(*crowd, C, old=40, new=1, table={"c": 9}, weights={OLD.id: 9_999, NEW.id: 1})
+    assert route.endswith("'i39': 256, 'c': 1}")
+
+
+def test_what_is_ready_is_kept_before_what_is_not() -> None:
+    first, second = instance("a", process="worker"), instance("b", process="worker")
+    assert steps(first, second, old=1, process="worker", seen={"a": Phase.STARTING}) == ["stop a"]
+    assert steps(first, second, old=1, process="worker", seen={"b": Phase.STARTING}) == ["stop b"]
+    assert steps(first, second, old=1, process="worker") == ["stop b"]
 
 
 def test_what_was_to_end_and_still_works_is_killed_only_where_it_is_not_needed() -> None:
