@@ -25,6 +25,9 @@ from stelae.system.files import write_atomic
 FORM = 1
 """Changes when the same layers are to be read in another way."""
 
+MOST = 200
+"""How many stacks of layers are remembered, the newest ones: each is some ten kilobytes, and a build may add one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
@@ -93,6 +96,9 @@ class Inspector:
 
     def _save(self, layers: Sequence[Digest], seen: _Seen) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        known = sorted(self._folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        for path in known[: max(0, len(known) - MOST + 1)]:
+            path.unlink(missing_ok=True)
         write_atomic(self._place(layers), msgspec.json.encode(seen), durable=False)
 
 

@@ -77,6 +77,15 @@ def test_a_second_look_reads_no_layer(layout: Layout, monkeypatch: pytest.Monkey
     assert len(read) == 1, "only the layer that is new"
 
 
+def test_what_is_remembered_has_an_end(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stelae.attest.contents.MOST", 3)
+    for number in range(6):
+        assert names(inside(layout, {b"number": str(number).encode()}, samples.ABOVE)) == {
+            ("npm", "@scope/thing", "1.2.3"), ("pypi", "flask-login", "3.1.0"),
+        }  # fmt: skip
+    assert len(list((layout.folder.parent / "contents").iterdir())) == 3
+
+
 def test_what_is_kept_may_be_deleted_or_damaged(layout: Layout) -> None:
     digest = packaged(layout, "shop")
     folder = layout.folder.parent / "c"

@@ -27,7 +27,6 @@ from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused
 from stelae.domain.state import Phase
 from stelae.images import referrers
 from stelae.images.layout import Layout, image_of
-from stelae.images.roots import Roots
 from tests.unit.attest import samples
 from tests.unit.controller.site import TEST, Json, Site, on_site, spec
 from tests.unit.core.fixtures import WEB, WORKER
@@ -63,11 +62,9 @@ class Trusting:
         self.proofs = Proofs(site.record, self.layout, inspector, self.keys)
         self.inside = Inside(site.record, self.layout, inspector, self.admission)
         self.builder = Fixed(self.layout)
-        roots = Roots(self.layout, folder / "layers", folder / "mounts")
         self.storage = Storage(
-            site.record, cast(Mirror, None), cast(Builder, self.builder), self.layout, roots, folder / "layers",
-            site.clock, site.space, self.proofs,
-        )  # fmt: skip
+            site.record, cast(Mirror, None), cast(Builder, self.builder), site.clock, site.space, self.proofs
+        )
         site.deployments = Deployments(site.record, site.platform, site.space, self.admission)
         site.plans = Plans(site.record, site.environments, site.clock, self.admission)
 
@@ -144,6 +141,9 @@ def test_a_build_that_cannot_be_signed_fails_and_says_so(tmp_path: Path) -> None
         with pytest.raises(Failed, match="signing key"):
             await made.build("v2")
         assert "signing key" in made.site.events(ev.BuildFailed)[0].reason
+        (tmp_path / "keys" / "signing").unlink()
+        image = await made.build("v2")
+        assert made.site.events(ev.ImageAttested)[-1].image == image, "the next build signs what was not signed"
 
     trusting(tmp_path, body)
 
@@ -358,6 +358,46 @@ def test_nothing_that_is_not_there_is_revoked_and_a_reason_is_needed(tmp_path: P
         with pytest.raises(InvalidInput, match="why"):
             await made.proofs.revoke("ana", image, "  ")
         assert made.site.events(ev.Revoked) == []
+
+    trusting(tmp_path, body)
+
+
+def test_a_difference_is_told_of_images_releases_environments_and_commits(tmp_path: Path) -> None:
+    async def body(made: Trusting) -> None:
+        one, two, _ = await three(made)
+        first = made.site.env().stables[0]
+        await made.site.apply(spec(test='processes = { web = 2 }\nsettings = { TOKEN = "hunter2", LEVEL = "1" }'))
+        await made.site.stable(two)
+        found = await made.inside.diff(first, TEST)
+        assert (found["old"], found["new"]) == (one, two)
+        assert found["settings"] == [{"name": "LEVEL", "change": "added"}, {"name": "TOKEN", "change": "added"}]
+        assert "hunter2" not in str(found), "a setting is told by its name"
+        assert [item["path"] for item in found["files"]] == ["name"]
+        assert [(item["old"], item["new"]) for item in found["layers"]] == [
+            (True, True),
+            (True, False),
+            (False, True),
+        ]
+        same = await made.inside.diff("0" * 7, one[7:20])
+        assert (same["files"], same["packages"], same["settings"], same["processes"]) == ([], [], [], [])
+        for ref in ("shop/none", "r-none", "ffff", "sha256:ffff"):
+            with pytest.raises(InvalidInput):
+                await made.inside.diff(ref, one)
+
+    trusting(tmp_path, body)
+
+
+def test_what_is_inside_is_counted_and_named(tmp_path: Path) -> None:
+    async def body(made: Trusting) -> None:
+        image = await made.build("v1")
+        proof = await made.inside.proof(image[7:17])
+        assert proof["trusted"]
+        assert proof["counts"] == {"deb": 2, "npm": 1, "pypi": 1}
+        assert {item["purl"] for item in proof["packages"]} >= {"pkg:npm/%40scope/thing@1.2.3"}
+        assert proof["built"]["commit"] == COMMIT
+        assert proof["built"]["inputs"] == len(samples.INPUTS)
+        document = await made.inside.document(image, "sbom")
+        assert document["document"]["metadata"]["component"]["version"] == image
 
     trusting(tmp_path, body)
 
