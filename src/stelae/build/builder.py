@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from stelae.build import lock_changes
@@ -27,8 +28,9 @@ from stelae.build.secrets import Secrets
 from stelae.build.source import Source, opened
 from stelae.build.stages import Built, Stages
 from stelae.domain.digest import Digest, digest_of, hex_of
-from stelae.domain.errors import StelaeError
+from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.image import Image
+from stelae.domain.process import Process
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
 
@@ -62,8 +64,8 @@ class Builder:
             stages = Stages(source, bench)
             built = stages.image()
             config = config_bytes(
-                app=source.spec.app, processes=source.spec.processes, layers=built.layers, user=built.user,
-                workdir=source.spec.recipe.workdir, environment=built.made["base"].facts.get("env", ()),
+                app=source.spec.app, processes=_processes(source, built), layers=built.layers, user=built.user,
+                workdir=built.workdir, environment=built.environment,
             )  # fmt: skip
             lock = stages.lock()
             _keep(bench.inputs, lock.text())
@@ -92,7 +94,7 @@ class Builder:
     @contextmanager
     def _bench(self, request: BuildRequest, source: Source, progress: Progress) -> Iterator[Bench]:
         """Give a place to work that is gone afterwards, with all that was written there; a full disk is Failed."""
-        with room_on(self._work), ExitStack() as stack:
+        with self._layout.in_use(), room_on(self._work), ExitStack() as stack:
             secrets = stack.enter_context(Secrets(request.secrets))
             secrets.check(name for steps in source.tables.values() for name in steps.secrets)
             self._work.mkdir(parents=True, exist_ok=True)
@@ -116,6 +118,19 @@ class Builder:
             self._layout.add_blob(config)
             self._layout.put_image(manifest, name=f"{app}-{hex_of(digest)[:12]}")
         return image_of(self._layout, digest), not known
+
+
+def _processes(source: Source, built: Built) -> tuple[Process, ...]:
+    """Return the processes, with the command of the Dockerfile where the spec gives none."""
+    for process in source.spec.processes:
+        if not process.command and not built.command:
+            raise InvalidInput(
+                "the Dockerfile has neither ENTRYPOINT nor CMD", where=f"process.{process.name}.command",
+                hint='say what it runs: command = ["..."]',
+            )  # fmt: skip
+    return tuple(
+        process if process.command else replace(process, command=built.command) for process in source.spec.processes
+    )
 
 
 def _keep(inputs: Inputs, text: str) -> Digest:

@@ -54,17 +54,19 @@ class Cache:
 
     def find(self, step: str, inputs: Mapping[str, Any]) -> Made | None:
         """Return the entry, None when there is none or the image store lacks one of its layers."""
+        path = self._path(step, inputs)
         try:
-            entry = json.loads(self._path(step, inputs).read_bytes())
+            entry = json.loads(path.read_bytes())
+            os.utime(path)  # used now: garbage collection keeps it, and its layers
             layers = tuple(LayerFile(digest=Digest(item["digest"]), size=item["size"]) for item in entry["layers"])
             facts = entry["facts"]
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None  # no entry, or one that a crash or a hand has damaged: made again
         for layer in layers:
-            path = self.layout.blob_path(layer.digest)
+            blob = self.layout.blob_path(layer.digest)
             try:
-                os.utime(path)  # used now: garbage collection lets it be while this build goes on
-                if path.stat().st_size != layer.size:
+                os.utime(blob)  # so that an image can be made of it while it is young
+                if blob.stat().st_size != layer.size:
                     return None
             except FileNotFoundError:
                 return None

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stelae.build.config import LayerFile
@@ -17,6 +19,9 @@ from stelae.domain.digest import Digest, hex_of
 from stelae.images.layer_tar import read_layer
 from stelae.images.layout import Layout
 from stelae.images.tree import Tree
+
+MAKING = ".making-"
+"""How the names of unfinished folders begin; a crash may leave them, garbage collection takes them."""
 
 
 class Roots:
@@ -43,14 +48,15 @@ class Roots:
 
     def _kept(self, layer: Digest) -> Path:
         place = self._folder / hex_of(layer)
-        if place.exists():
+        with suppress(FileNotFoundError):
+            os.utime(place)  # used now: garbage collection lets it be
             return place
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / ".lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if not place.exists():
                 self._layout.verify_blob(layer)
-                making = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
+                making = Path(tempfile.mkdtemp(prefix=MAKING, dir=self._folder))
                 try:
                     lay_out(self.layer(layer), making / "layer").replace(place)
                 finally:

@@ -149,7 +149,7 @@ class Service(Protocol):
         """Serve again what ``down`` stopped: ``{"started": [...]}``; ``""`` for every app."""
 
     async def gc(self, actor: str, dry_run: bool) -> Json:
-        """``{"removed": [{"what", "name", "bytes"}], "bytes"}``."""
+        """``{"removed": [{"what", "name", "bytes", "reason"}], "bytes", "left": [path that is not the store's]}``."""
 
     async def verify_ledger(self) -> Json:
         """``{"size", "root"}``; raises Failed that names the first bad index."""

@@ -8,6 +8,7 @@ are recorded too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from stelae.controller import extent, plans, references
@@ -16,6 +17,7 @@ from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core import request as asking
 from stelae.core import trust
+from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
 from stelae.domain.environment import Strategy
@@ -93,9 +95,11 @@ class Deployments:
             fresh()
             release = plans.way_back(self._record.state, env, request["to"])
             await self._admission.admit(env, release)
-            done = await self._request(
-                env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request, fresh
-            )
+            # What cannot be collected need not wait for a collection to end.
+            async with nullcontext() if release.image in lasting_roots(env) else self._space.used():
+                done = await self._request(
+                    env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request, fresh
+                )
             return {**done, "note": "" if request["to"] else plans.passed_over(self._record.state, env, release)}
         except StelaeError as refusal:
             raise await self._refused(env, actor, "rollback", refusal) from refusal.__cause__

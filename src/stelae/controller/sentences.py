@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
 from stelae.domain.digest import Digest, short
@@ -52,6 +54,11 @@ def _of_people(event: Event) -> str:
         case ev.Revoked():
             what = f"key {event.name[:8]}" if event.name.startswith("k-") else f"image {short(Digest(event.name))}"
             return f"{what} revoked: {event.reason}"
+        case ev.StorageCleaning():
+            return f"removing {_counted(event.counts, event.bytes)} that nothing needs"
+        case ev.StorageCleaned():
+            done = f"removed {_counted(event.counts, event.bytes)}"
+            return f"{done}; then cleaning the disk failed: {event.problem}" if event.problem else done
         case ev.EnvironmentApplied():
             return "environment applied"
         case ev.EnvironmentStopped():
@@ -67,6 +74,12 @@ def _of_people(event: Event) -> str:
         case ev.RequestRefused():
             return f"{event.request} refused: {event.reason}"
     return ""
+
+
+def _counted(counts: Mapping[str, int], size: int) -> str:
+    """Return ``2 images, 14 blobs, 31.2 MB``."""
+    words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(counts.items())]
+    return ", ".join([*words, f"{size / 1e6:.1f} MB"])
 
 
 def _of_rollouts(event: Event) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from anyio import to_thread
 
 from stelae import __version__
+from stelae.controller.cleaner import Cleaner
 from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
@@ -26,7 +27,7 @@ class ControllerService:
 
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
-        plans: Plans, storage: Storage, proofs: Proofs, inside: Inside,
+        plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
         reproductions: Reproductions, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
@@ -49,6 +50,8 @@ class ControllerService:
         self.state = queries.state
         self.logs = queries.logs
         self.build = storage.build
+        self.gc = cleaner.gc
+        self.keep_clean = cleaner.keep_clean
         self.reproduce = reproductions.reproduce
         self.check = reproductions.check
         self.keys = proofs.keys
@@ -77,10 +80,6 @@ class ControllerService:
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""
         return self._storage.lock(request)
-
-    async def gc(self, actor: str, dry_run: bool) -> Json:
-        """See ``Service.gc``."""
-        return await self._storage.gc(dry_run)
 
     async def verify_ledger(self) -> Json:
         """See ``Service.verify_ledger``."""

@@ -519,18 +519,21 @@ class Started(TypedDict):
 
 
 class RemovedThing(TypedDict):
-    """Something that nothing needed."""
+    """Something that nothing needed: an image, blob, layer, input, cache entry, or what a crash left; and why."""
 
     what: str
     name: str
     bytes: Size
+    reason: str
 
 
 class Removed(TypedDict):
-    """What was removed (in a dry run: would be), and how large it was."""
+    """What was removed (in a dry run: would be), and how large it was; ``left`` are files and folders among it that
+    are not Stelae's."""
 
     removed: list[RemovedThing]
     bytes: Size
+    left: list[str]
 
 
 class End(TypedDict):

@@ -1,10 +1,9 @@
-"""Use cases on what is stored: sources that arrive, builds, locks, garbage collection."""
+"""Use cases on what is stored: sources that arrive, builds, locks."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,20 +20,13 @@ from stelae.controller.background import Background, Tell
 from stelae.controller.proofs import Proofs
 from stelae.controller.record import Record
 from stelae.controller.space import Space
-from stelae.core.retention import image_roots
 from stelae.domain import event as ev
-from stelae.domain.digest import Digest, digest_of
+from stelae.domain.digest import digest_of
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.image import Source
 from stelae.domain.units import HOUR, SECOND, Instant
-from stelae.images import gc
-from stelae.images.layout import Layout
-from stelae.images.roots import Roots
 
 Json = dict[str, Any]
-
-UNDEPLOYED = 7 * 24 * HOUR
-"""How long an image that was never deployed is kept after it was built last."""
 
 NO_NEWS = HOUR
 """A build that gives again what this short a time ago was built from the same source is not recorded."""
@@ -47,16 +39,13 @@ class Storage:
     """Sources, images and their space on the disk."""
 
     def __init__(
-        self, record: Record, mirror: Mirror, builder: Builder, layout: Layout, roots: Roots, layers: Path,
-        clock: Callable[[], Instant], space: Space, proofs: Proofs | None = None,
+        self, record: Record, mirror: Mirror, builder: Builder, clock: Callable[[], Instant], space: Space,
+        proofs: Proofs | None = None,
     ) -> None:  # fmt: skip
         self._proofs = proofs
         self._record = record
         self._mirror = mirror
         self._builder = builder
-        self._layout = layout
-        self._roots = roots
-        self._layers = layers
         self._clock = clock
         self._space = space
         self._background = Background()
@@ -131,30 +120,6 @@ class Storage:
 
         async for item in self._background.streamed(work):
             yield item
-
-    async def gc(self, dry_run: bool) -> Json:
-        """See ``Service.gc``. What an environment can return to is a root, so a rollback never needs what is gone;
-        what is being built or prepared for a deployment is waited for."""
-        async with nullcontext() if dry_run else self._space.cleaned():
-            keep = self._keep()
-
-            def collect() -> list[gc.Removed]:
-                self._record.check_mine()  # what another controller has deployed is not known here
-                if not dry_run:
-                    self._roots.unmount_unused(keep)
-                return gc.collect(self._layout, self._layers, keep, dry_run=dry_run)
-
-            removed = await to_thread.run_sync(collect)
-        return {
-            "removed": [{"what": item.what, "name": item.name, "bytes": item.size} for item in removed],
-            "bytes": sum(item.size for item in removed),
-        }
-
-    def _keep(self) -> set[Digest]:
-        state, now = self._record.state, self._clock()
-        keep = {digest for env in state.environments.values() for digest in image_roots(env, now)}
-        keep.update(digest for digest, built in state.images.items() if now - built.last_built_at <= UNDEPLOYED)
-        return {digest for digest in keep if self._layout.has(digest)}
 
 
 def secrets_of(request: Json) -> dict[str, bytes]:

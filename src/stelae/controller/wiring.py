@@ -11,6 +11,7 @@ from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
 from stelae.controller.admission import Admission
+from stelae.controller.cleaner import Cleaner
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
@@ -49,7 +50,8 @@ def use_cases(
         environments=environments,
         queries=Queries(record, platform),
         plans=Plans(record, environments, clock, admission),
-        storage=Storage(record, mirror, builder, layout, roots, installation.layers, clock, space, proofs),
+        storage=Storage(record, mirror, builder, clock, space, proofs),
+        cleaner=Cleaner(record, installation, layout, roots, space, clock),
         proofs=proofs,
         inside=inside,
         reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),

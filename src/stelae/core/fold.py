@@ -26,6 +26,7 @@ from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import (
     Backoff,
     BuiltImage,
+    Cleaning,
     Deployment,
     DeploymentKind,
     EnvironmentState,
@@ -84,6 +85,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
         state = _built(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
         state = _trusted(state, event, recorded)
+    if isinstance(event, ev.StorageCleaned):
+        state = replace(state, cleaned=Cleaning(at=recorded.at, bytes=event.bytes, problem=event.problem))
     if isinstance(event, ev.DeploymentRequested):
         requests = _with(state.requests, recorded.key, event.deployment) if recorded.key else state.requests
         state = replace(state, deployments=state.deployments + 1, requests=requests)
@@ -118,6 +121,8 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = BuiltImage(image=event.image, sources=(), actor=recorded.actor, built_at=recorded.at)
     if event.source not in known.sources:
         known = replace(known, sources=(*known.sources, event.source))
+    if event.lock and event.lock not in known.locks:
+        known = replace(known, locks=(*known.locks, event.lock))
     known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stelae.domain.digest import Digest
-from stelae.domain.state import EnvironmentState, Outcome
+from stelae.domain.state import Deployment, EnvironmentState, Outcome
 from stelae.domain.units import HOUR, Duration, Instant
 
 KEEP_COUNT = 10
@@ -15,6 +15,12 @@ KEEP_AGE: Duration = 30 * 24 * HOUR
 
 def image_roots(env: EnvironmentState, now: Instant) -> frozenset[Digest]:
     """Return the images that *env* runs, is moving to, or can return to."""
+    young = {done.release for done in _succeeded(env) if now - done.requested_at <= KEEP_AGE}
+    return lasting_roots(env) | {env.releases[name].image for name in young}
+
+
+def lasting_roots(env: EnvironmentState) -> frozenset[Digest]:
+    """Return those of ``image_roots`` that stay, however old they become, as long as nothing new is deployed."""
     keep = {instance.release for instance in env.instances.values()}
     keep.update(env.warm)
     keep.update(env.stables[-KEEP_COUNT:])
@@ -22,8 +28,12 @@ def image_roots(env: EnvironmentState, now: Instant) -> frozenset[Digest]:
         keep.add(env.stable)
     if env.rollout:
         keep.add(env.rollout.candidate)
-    succeeded = [done for done in env.deployments.values() if done.outcome is Outcome.SUCCEEDED]
-    newest = dict.fromkeys(done.release for done in sorted(succeeded, key=lambda d: d.requested_at, reverse=True))
+    newest = dict.fromkeys(
+        done.release for done in sorted(_succeeded(env), key=lambda d: d.requested_at, reverse=True)
+    )
     keep.update(list(newest)[:KEEP_COUNT])
-    keep.update(done.release for done in succeeded if now - done.requested_at <= KEEP_AGE)
     return frozenset(env.releases[name].image for name in keep)
+
+
+def _succeeded(env: EnvironmentState) -> list[Deployment]:
+    return [done for done in env.deployments.values() if done.outcome is Outcome.SUCCEEDED]

@@ -122,6 +122,29 @@ class BuildFailed(Event):
 
 @_known
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageCleaning(Event):
+    """What nothing needs is about to be removed from the disk: ``counts`` of things by their kind, their size in
+    ``bytes``, and the digests of the images among them (of very many, some entries follow each other)."""
+
+    kind: ClassVar[str] = "storage.cleaning"
+    images: tuple[Digest, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageCleaned(Event):
+    """What was removed from the disk; ``problem`` says why that was not all, or nothing."""
+
+    kind: ClassVar[str] = "storage.cleaned"
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    problem: str = ""
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentApplied(Event):
     """An environment was made what a spec says."""
 

@@ -150,13 +150,24 @@ class EnvironmentState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """An image in the record: from which sources it was built, by whom and when first, and when last."""
+    """An image in the record: from which sources it was built, by whom and when first, and when last. ``locks`` are
+    the digests of the locks that it was built with, oldest first."""
 
     image: Image
     sources: tuple[Source, ...]
     actor: str
     built_at: Instant
     last_built_at: Instant = 0
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaning:
+    """When the disk was cleaned last, how many bytes were freed, and what went wrong, if anything."""
+
+    at: Instant
+    bytes: int
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +176,7 @@ class InstallationState:
 
     ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
+    ``cleaned`` is how cleaning the disk went last.
     """
 
     size: int = 0
@@ -175,3 +187,4 @@ class InstallationState:
     keys: Mapping[str, TrustedKey] = field(default_factory=dict)
     attested: Mapping[Digest, tuple[Attested, ...]] = field(default_factory=dict)
     revoked: Mapping[str, Revocation] = field(default_factory=dict)
+    cleaned: Cleaning | None = None

@@ -1,83 +1,73 @@
 """Garbage collection of the image store: what no root reaches, and what a crash left unfinished.
 
-Roots are digests of images (manifests) and of single blobs, as the record knows them. Only names that the
-store itself makes are ever removed. Nothing younger than ``min_age`` goes, because a build adds blobs first
-and names the image last; and nothing that is mounted.
+Roots are digests of images (manifests) and of single blobs, as the record and the builder's cache know them. Only
+names that the store itself makes are ever removed. Nothing younger than ``min_age`` goes, because a build adds blobs
+first and names the image last; and nothing that is mounted.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from stelae.domain.digest import Digest
 from stelae.domain.errors import StelaeError
-from stelae.domain.units import HOUR, Duration
+from stelae.domain.units import HOUR, Duration, Instant
 from stelae.images import referrers
 from stelae.images.blobs import ADDING, MAX_DOCUMENT
 from stelae.images.disk import locked
 from stelae.images.erofs import MAKING, layer_path, record_path
 from stelae.images.layout import Layout, is_manifest
 from stelae.images.loop import backing_file
+from stelae.images.rubbish import Found, Removed, Rubbish, What, is_old, leftovers, owned, thing
 from stelae.images.transfer import IMPORT
 from stelae.system.clock import now
 from stelae.system.mount import mounts_below
 
-_LAYER_NAME = re.compile(r"([0-9a-f]{64})\.erofs")
+_HEX = "[0-9a-f]{64}"
+_NEEDLESS = "no environment can return to it, and nothing was built of it lately"
 
 
-class What(StrEnum):
-    """What was removed."""
-
-    IMAGE = "image"  # its name in the index; its blobs are listed by themselves
-    BLOB = "blob"
-    LAYER = "layer"
-    LEFTOVER = "leftover"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed:
-    """One thing that was removed: ``name`` is a digest, or the path of a leftover; ``size`` in bytes."""
-
-    what: What
-    name: str
-    size: int
+@contextmanager
+def alone(layout: Layout, layers: Path) -> Iterator[None]:
+    """Nothing is added to the store inside, and nothing is mounted."""
+    with layout.locked(), locked(layers):
+        yield
 
 
 def collect(
     layout: Layout, layers: Path, roots: Collection[Digest], *, dry_run: bool = False, min_age: Duration = HOUR
 ) -> list[Removed]:
-    """Remove what *roots* do not reach and return it; with *dry_run* only return it.
+    """Remove what *roots* do not reach and return it; with *dry_run* only return it. See ``find``."""
+    with alone(layout, layers):
+        found = find(layout, layers, roots, min_age=min_age)
+        for item in () if dry_run else found.rubbish:
+            item.remove()
+    return [item.removed for item in found.rubbish]
 
-    *min_age* is in microseconds. Raises Failed, and removes nothing, when the manifest or the config of a root
-    cannot be read: what it needs would be unknown.
+
+def find(layout: Layout, layers: Path, roots: Collection[Digest], *, min_age: Duration = HOUR) -> Found:
+    """Return what *roots* do not reach; the caller is ``alone`` in the store until it is removed.
+
+    *min_age* is in microseconds. Raises Failed when the manifest or the config of a root cannot be read: what it
+    needs would be unknown. It is to be removed in this order: a crash in the middle leaves files without a name,
+    never a name without its files.
     """
     before = now() - min_age
-    with layout.locked(), locked(layers):
-        kept = _reached(layout, roots)
-        found = [
-            *_images(layout, kept, before),
-            *_blobs(layout, kept, before),
-            *_layers(layers, kept, before),
-            *_leftovers(layout, layers, before),
-        ]
-        if not dry_run:
-            # In this order: a crash in the middle leaves files without a name, never a name without its files.
-            for _, remove in found:
-                remove()
-    return [removed for removed, _ in found]
+    kept = reached(layout, roots)
+    found = Found(list(_images(layout, kept, before)))
+    found.add(_signatures(layout, before))
+    found.add(_blobs(layout, kept, before))
+    found.add(_layers(layers, kept, before))
+    for folder, prefix in ((layout.blobs.folder, ADDING), (layout.folder, IMPORT), (layers, MAKING)):
+        found.rubbish += leftovers(folder, prefix, before)
+    return found
 
 
-_Found = Iterator[tuple[Removed, Callable[[], object]]]
-
-
-def _reached(layout: Layout, roots: Collection[Digest]) -> frozenset[Digest]:
+def reached(layout: Layout, roots: Collection[Digest]) -> frozenset[Digest]:
+    """Return all blobs that *roots* are and need; raises as ``find``."""
     kept: set[Digest] = set(roots)
     named = {entry.digest for entry in layout.images()}
     for root in roots:
@@ -89,11 +79,12 @@ def _reached(layout: Layout, roots: Collection[Digest]) -> frozenset[Digest]:
     return frozenset(kept)
 
 
-def _images(layout: Layout, kept: frozenset[Digest], before: int) -> _Found:
+def _images(layout: Layout, kept: frozenset[Digest], before: Instant) -> Iterator[Rubbish]:
     for entry in layout.images():
         path = layout.blob_path(entry.digest)
-        if entry.digest not in kept and (not path.exists() or _is_old(path, before)):
-            yield Removed(what=What.IMAGE, name=entry.digest, size=0), partial(_forget, layout, entry.digest)
+        if entry.digest not in kept and (not path.exists() or is_old(path, before)):
+            removed = Removed(what=What.IMAGE, name=entry.digest, size=0, reason=_NEEDLESS)
+            yield Rubbish(removed, partial(_forget, layout, entry.digest))
 
 
 def _forget(layout: Layout, image: Digest) -> None:
@@ -102,20 +93,34 @@ def _forget(layout: Layout, image: Digest) -> None:
     layout.forget(image)
 
 
-def _blobs(layout: Layout, kept: frozenset[Digest], before: int) -> _Found:
-    young = _young(layout, kept, before)
-    for digest in layout.blobs.all():
-        path = layout.blob_path(digest)
-        if digest not in kept and digest not in young and _is_old(path, before):
-            yield Removed(what=What.BLOB, name=digest, size=path.stat().st_size), path.unlink
+def _signatures(layout: Layout, before: Instant) -> Found:
+    """Return the lists of what speaks of images that are not here, which a crash can leave."""
+    found, named = Found(), {entry.digest for entry in layout.images()}
+    for path, ours in owned(referrers.folder(layout), files=rf"{_HEX}\.json"):
+        if not ours:
+            found.foreign.append(path)
+        elif Digest(f"sha256:{path.stem}") not in named and is_old(path, before):
+            found.rubbish.append(thing(path, What.LEFTOVER, "the image that it speaks of is not here"))
+    return found
 
 
-def _young(layout: Layout, kept: frozenset[Digest], before: int) -> frozenset[Digest]:
+def _blobs(layout: Layout, kept: frozenset[Digest], before: Instant) -> Found:
+    found, young = Found(), _young(layout, kept, before)
+    for path, ours in owned(layout.blobs.folder, files=_HEX):
+        digest = Digest(f"sha256:{path.name}")
+        if not ours:
+            found.foreign.append(path)
+        elif digest not in kept and digest not in young and is_old(path, before):
+            found.rubbish.append(thing(path, What.BLOB, "no image has it", name=digest))
+    return found
+
+
+def _young(layout: Layout, kept: frozenset[Digest], before: Instant) -> frozenset[Digest]:
     """Return the blobs of images that are too young to go, however old the blobs are."""
     young: set[Digest] = set()
     for entry in layout.images():
         path = layout.blob_path(entry.digest)
-        if entry.digest not in kept and path.exists() and not _is_old(path, before):
+        if entry.digest not in kept and path.exists() and not is_old(path, before):
             # An image that nobody needs and that cannot be read must not stop the collection.
             with suppress(StelaeError):
                 young |= layout.blobs_of(entry.digest)
@@ -123,36 +128,25 @@ def _young(layout: Layout, kept: frozenset[Digest], before: int) -> frozenset[Di
     return frozenset(young)
 
 
-def _layers(layers: Path, kept: frozenset[Digest], before: int) -> _Found:
-    mounted = _mounted_files()
-    for path in sorted(layers.iterdir()):
-        match = _LAYER_NAME.fullmatch(path.name)
-        if match is None or path in mounted or path.resolve() in mounted:
-            continue
-        digest = Digest(f"sha256:{match[1]}")
-        if digest not in kept and _is_old(path, before):
-            removed = Removed(what=What.LAYER, name=digest, size=path.stat().st_size)
-            yield removed, partial(_remove_layer, layers, digest)
+def _layers(layers: Path, kept: frozenset[Digest], before: Instant) -> Found:
+    found, mounted = Found(), _mounted_files()
+    for path, ours in owned(layers, files=rf"{_HEX}\.erofs(\.sha256)?"):
+        digest = Digest(f"sha256:{path.name[:64]}")
+        if not ours:
+            found.foreign.append(path)
+        elif path.suffix == ".sha256":
+            if not layer_path(layers, digest).exists() and is_old(path, before):
+                found.rubbish.append(thing(path, What.LEFTOVER, "its layer is gone"))
+        elif path not in mounted and path.resolve() not in mounted and digest not in kept and is_old(path, before):
+            removed = Removed(what=What.LAYER, name=digest, size=path.stat().st_size, reason="no image has it")
+            found.rubbish.append(Rubbish(removed, partial(_remove_layer, layers, digest)))
+    return found
 
 
 def _remove_layer(layers: Path, digest: Digest) -> None:
     # The record first: without it the file counts as not made.
     record_path(layers, digest).unlink(missing_ok=True)
     layer_path(layers, digest).unlink(missing_ok=True)
-
-
-def _leftovers(layout: Layout, layers: Path, before: int) -> _Found:
-    for folder, prefix in ((layout.blobs.folder, ADDING), (layout.folder, IMPORT), (layers, MAKING)):
-        for path in sorted(folder.glob(f"{prefix}*")):
-            if _is_old(path, before):
-                files = [path] if path.is_file() else [item for item in path.rglob("*") if item.is_file()]
-                size = sum(item.lstat().st_size for item in files)
-                remove = partial(shutil.rmtree, path) if path.is_dir() else path.unlink
-                yield Removed(what=What.LEFTOVER, name=str(path), size=size), remove
-
-
-def _is_old(path: Path, before: int) -> bool:
-    return path.lstat().st_mtime_ns // 1000 < before
 
 
 def _mounted_files() -> frozenset[Path]:

@@ -35,6 +35,11 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
+PATIENCE = 10.0
+"""Seconds for which garbage collection waits for other processes that build."""
+
+_USING = ".using"
+
 MAX_LAYERS = 500
 """The most layers of an image from elsewhere: what overlayfs can lay over each other."""
 
@@ -80,6 +85,14 @@ class Layout:
     def locked(self, *, shared: bool = False) -> AbstractContextManager[None]:
         """Hold the store against other processes and threads: alone, or *shared* with others that only add."""
         return disk.locked(self.folder, shared=shared)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Nothing of the store, nor of what builds keep beside it, is collected inside, by whatever process."""
+        return disk.locked(self.folder, shared=True, name=_USING)
+
+    def unused(self, patience: float = PATIENCE) -> AbstractContextManager[None]:
+        """Nothing is ``in_use`` inside; raises Conflict when something is for *patience* seconds."""
+        return disk.locked_within(self.folder, _USING, patience, "another process builds or fetches an image")
 
     def blob_path(self, digest: Digest) -> Path:
         """Return where the blob is or would be; raises InvalidInput when *digest* is not a digest."""

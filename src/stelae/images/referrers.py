@@ -152,8 +152,13 @@ def _descriptor(item: Referrer) -> dict[str, Any]:
     return entry
 
 
+def folder(layout: Layout) -> Path:
+    """Return the folder of the lists of referrers, ``HEX.json`` for each image that has some."""
+    return layout.folder / "referrers" / "sha256"
+
+
 def _place(layout: Layout, subject: Digest) -> Path:
-    return layout.folder / "referrers" / "sha256" / f"{hex_of(parse_digest(subject))}.json"
+    return folder(layout) / f"{hex_of(parse_digest(subject))}.json"
 
 
 def _entries(layout: Layout, subject: Digest) -> list[dict[str, Any]]:

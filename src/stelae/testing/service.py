@@ -271,7 +271,10 @@ ANSWERS: dict[str, Any] = {
     ],
     "down": {"stopped": ["guestbook/production"]},
     "start": {"started": ["guestbook/production"]},
-    "gc": {"removed": [{"what": "layer", "name": IMAGE, "bytes": 41_000_000}], "bytes": 41_000_000},
+    "gc": {
+        "removed": [{"what": "layer", "name": IMAGE, "bytes": 41_000_000, "reason": "no image has it"}],
+        "bytes": 41_000_000, "left": [],
+    },
     "verify_ledger": {"size": 204, "root": "ab" * 32},
 }
 

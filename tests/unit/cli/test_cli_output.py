@@ -345,12 +345,21 @@ def test_building_again(stelae: Stelae, service: FakeService, folder: Path) -> N
 
 def test_gc(stelae: Stelae, service: FakeService) -> None:
     assert plain(stelae("gc")) == snapshot("""\
-  1 thing removed, 41 MB
-    layer  sha256:9b1d02c4aa370000000000000000000000000000000000000000000000000000  41 MB
+  layer: 1, 41 MB
+  41 MB freed
 """)
-    assert "would be removed" in plain(stelae("gc", "--dry-run"))
+    assert plain(stelae("gc", "--dry-run")) == snapshot("""\
+  layer: 1, 41 MB
+    sha256:9b1d02c4aa370000000000000000000000000000000000000000000000000000  41 MB  no image has it
+  41 MB would be freed
+""")
     assert asked(service, "gc")[1] is True
     assert document(stelae("gc", "--json")) == ANSWERS["gc"]
+    service.answers["gc"] = {"removed": [], "bytes": 0, "left": ["/var/lib/stelae/inputs/notes"]}
+    assert plain(stelae("gc")) == snapshot("""\
+  there is nothing to remove
+  left, it is not Stelae's: /var/lib/stelae/inputs/notes
+""")
 
 
 def test_init(stelae: Stelae, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 from stelae.build.builder import Builder, BuildRequest, BuildResult
 from stelae.build.mirror import Mirror
+from stelae.controller.cleaner import UNDEPLOYED, Cleaner
 from stelae.controller.deployments import Deployments
 from stelae.controller.space import Space
-from stelae.controller.storage import NO_NEWS, UNDEPLOYED, Storage
+from stelae.controller.storage import NO_NEWS, Storage
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
@@ -24,6 +25,7 @@ from stelae.domain.image import Image
 from stelae.domain.units import HOUR, Duration, Instant
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
+from stelae.system.installation import Installation
 from tests.unit.controller.site import TEST, Site, on_site
 from tests.unit.core.fixtures import WEB, WORKER
 from tests.unit.images.test_layout import put
@@ -60,9 +62,10 @@ class Store:
         roots = Roots(self.layout, folder / "layers", folder / "mounts")
         self.space = Space()
         self.storage = Storage(
-            site.record, cast(Mirror, None), cast(Builder, self.builder), self.layout, roots, folder / "layers",
-            self.clock, self.space,
-        )  # fmt: skip
+            site.record, cast(Mirror, None), cast(Builder, self.builder), self.clock, self.space
+        )
+        self.installation = Installation(name="sttest", state=folder, run=folder / "run")
+        self.cleaner = Cleaner(site.record, self.installation, self.layout, roots, self.space, self.clock)
         self.deployments = Deployments(site.record, site.platform, self.space)
 
     def clock(self) -> Instant:
@@ -157,17 +160,17 @@ def test_gc_keeps_what_was_built_lately_and_what_can_be_returned_to(tmp_path: Pa
             await store.build(image)
         await store.site.stable(images[1])
         await store.site.stable(images[0])
-        dry = await store.storage.gc(True)
+        dry = await store.cleaner.gc("ana", True)
         assert {item["name"] for item in dry["removed"] if item["what"] == "image"} == {images[3]}
         assert all(store.layout.blob_path(image).exists() for image in images), "a dry run removes nothing"
         store.later = UNDEPLOYED + HOUR
         store.age()
-        done = await store.storage.gc(False)
+        done = await store.cleaner.gc("ana", False)
         assert {item["name"] for item in done["removed"] if item["what"] == "image"} == {images[2], images[3]}
         assert done["bytes"] == sum(item["bytes"] for item in done["removed"])
         store.later = 100 * UNDEPLOYED
         store.age()
-        await store.storage.gc(False)
+        await store.cleaner.gc("ana", False)
         assert store.layout.blob_path(images[0]).exists(), "it is what runs"
         assert store.layout.blob_path(images[1]).exists(), "a rollback goes there"
 
@@ -184,7 +187,7 @@ def test_an_image_that_was_built_again_is_young_again(tmp_path: Path) -> None:
         await store.build(image)
         store.later = 2 * HOUR
         store.age()
-        await store.storage.gc(False)
+        await store.cleaner.gc("ana", False)
         assert store.layout.blob_path(image).exists()
         assert store.site.record.state.images[image].built_at < store.site.record.state.images[image].last_built_at
 
@@ -210,7 +213,7 @@ def test_gc_waits_for_what_is_under_way_and_keeps_it(what: str, tmp_path: Path) 
             store.build(image) if what == "build" else store.deployments.deploy("ana", request)  # type: ignore[arg-type]
         )
         await asyncio.sleep(0.05)
-        cleaning = asyncio.create_task(store.storage.gc(False))
+        cleaning = asyncio.create_task(store.cleaner.gc("ana", False))
         await asyncio.sleep(0.05)
         assert not cleaning.done()
         store.builder.go.set()

@@ -11,8 +11,9 @@ import pytest
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed
 from stelae.domain.units import HOUR, MINUTE
-from stelae.images.gc import Removed, What, collect
+from stelae.images.gc import collect
 from stelae.images.layout import Layout
+from stelae.images.rubbish import ABANDONED, Removed, What
 from tests.unit.images.test_layout import manifest_of, put
 from tests.unit.images.test_tree import tree_of
 
@@ -102,8 +103,8 @@ def test_leftovers_of_a_crash_go_when_they_are_old(layout: Layout) -> None:
     for path in (layers / ".making.a", layout.folder / ".import.b", layout.blobs.folder / ".adding.c"):
         os.utime(path, (1, 1))
     assert collect(layout, layers, set(), min_age=MINUTE) == [
-        Removed(what=What.LEFTOVER, name=str(layout.blobs.folder / ".adding.c"), size=1),
-        Removed(what=What.LEFTOVER, name=str(layout.folder / ".import.b"), size=5),
-        Removed(what=What.LEFTOVER, name=str(layers / ".making.a"), size=5),
+        Removed(what=What.LEFTOVER, name=str(layout.blobs.folder / ".adding.c"), size=1, reason=ABANDONED),
+        Removed(what=What.LEFTOVER, name=str(layout.folder / ".import.b"), size=5, reason=ABANDONED),
+        Removed(what=What.LEFTOVER, name=str(layers / ".making.a"), size=5, reason=ABANDONED),
     ]
     assert sorted(path.name for path in layers.iterdir()) == [".lock"]
