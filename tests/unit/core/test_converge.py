@@ -34,7 +34,8 @@ def steps(
     """The acts as words, where everything that lives is ready unless *seen* says something else."""
     routed = {InstanceId(name): weight for name, weight in (table or {}).items()}
     env = EnvironmentState(
-        id=EnvironmentId("shop/test"), instances={item.id: item for item in instances}, table=routed,
+        id=EnvironmentId("shop/test"), instances={item.id: item for item in instances},
+        table=more.get("recorded", routed),  # type: ignore[arg-type]
         releases={OLD.id: OLD, NEW.id: NEW}, hosts=("h",),
     )  # fmt: skip
     env = replace(env, **{key: value for key, value in more.items() if key in ("pending", "applied")})  # type: ignore[arg-type]
@@ -43,7 +44,7 @@ def steps(
         Holding(release=NEW.id, process=process, serving=new),
     ]
     target = Allocation(
-        holdings=tuple(held for held in holdings if held.total), hosts=("h",),
+        holdings=tuple(held for held in holdings if held.total), hosts=more.get("hosts", ("h",)),  # type: ignore[arg-type]
         floor={process: floor} if floor else {}, weights=more.get("weights", {}),  # type: ignore[arg-type]
         condemned=frozenset(InstanceId(name) for name in more.get("condemned", ())),  # type: ignore[attr-defined]
     )  # fmt: skip
@@ -137,6 +138,27 @@ def test_shares_of_the_traffic_follow_the_weights_of_the_releases() -> None:
     crowd = [instance(f"i{number:02}") for number in range(40)]
     [route] = steps(*crowd, C, old=40, new=1, table={"c": 9}, weights={OLD.id: 9_999, NEW.id: 1})
     assert route.endswith("'i39': 256, 'c': 1}")
+
+
+def test_the_table_is_set_where_anything_of_it_differs_from_what_is_there_or_recorded() -> None:
+    right = {InstanceId("a"): 256}
+    assert steps(A, old=1, table={"a": 256}, recorded=right) == []
+    assert steps(A, old=1, table={"a": 256}, recorded={}) == ["route {'a': 256}"]
+    assert steps(A, old=1, table={}, recorded=right) == ["route {'a': 256}"]
+    assert steps(A, old=1, table={"a": 256}, hosts=("other",)) == ["route {'a': 256}"]
+
+
+def test_no_more_is_kept_in_traffic_than_was_there() -> None:
+    assert steps(A, C, new=1, floor=2, table={"a": 256}) == ["route {'c': 256}"]
+    assert steps(A, B, C, new=1, floor=2, table={"a": 256, "b": 256}) == ["route {'a': 256, 'c': 256}"]
+
+
+def test_so_many_are_stopped_as_are_above_the_floor() -> None:
+    old = [instance(name, process="worker") for name in ("a", "b", "d")]
+    new = instance("c", "new", "worker")
+    asked = {"process": "worker", "new": 1}
+    assert steps(*old, new, floor=2, **asked) == ["stop a", "stop b"]  # type: ignore[arg-type]
+    assert steps(*old, new, floor=4, seen={"b": Phase.UNREADY}, **asked) == ["stop b"]  # type: ignore[arg-type]
 
 
 def test_what_is_ready_is_kept_before_what_is_not() -> None:
