@@ -26,7 +26,7 @@ SECONDS = 12
 
 
 LEFT_OUT = (
-    "planted", "test_scale", "flaps_for_an_hour", "table_that_does_not_last", "deploying_by_turns",
+    "planted", "take_no_more_than", "flaps_for_an_hour", "table_that_does_not_last", "deploying_by_turns",
     "what_a_plan_shows", "the_last_releases_are_kept", "young_releases_are_kept",
 )  # fmt: skip
 """Tests that plant bugs of their own (they pass because something fails), that count what something costs, and that

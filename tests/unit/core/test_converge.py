@@ -150,7 +150,7 @@ def test_the_table_is_set_where_anything_of_it_differs_from_what_is_there_or_rec
 
 def test_no_more_is_kept_in_traffic_than_was_there() -> None:
     assert steps(A, C, new=1, floor=2, table={"a": 256}) == ["route {'c': 256}"]
-    assert steps(A, B, C, new=1, floor=2, table={"a": 256, "b": 256}) == ["route {'a': 256, 'c': 256}"]
+    assert steps(A, B, C, new=1, floor=2, table={"a": 256, "b": 256}) == ["route {'c': 256, 'a': 256}"]
 
 
 def test_so_many_are_stopped_as_are_above_the_floor() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stelae.core import backoff
+from stelae.core import backoff, owned
 from stelae.core.fold import apply, apply_all, evolve, evolve_all
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
@@ -386,6 +386,19 @@ def test_ends_in_a_row_are_counted_for_each_process_of_each_release() -> None:
     )
     found = after(before, ev.InstanceLost(instance=A))
     assert found.backoff == {"x": Backoff(failures=1, until=1), key: Backoff(failures=3, until=AT + 2 * SECOND)}
+
+
+def test_how_a_class_is_copied_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    known: dict[type, Any] = {}
+    monkeypatch.setattr(owned, "_SHAPES", known)
+    assert owned.changed(one(A), started=False, exit=Exit(code=1, at=2)) == one(
+        A, started=False, exit=Exit(code=1, at=2)
+    )
+    shape = known[Instance]
+    assert owned.changed(one(A), failed="x") == one(A, failed="x")
+    assert known == {Instance: shape}
+    with pytest.raises((AttributeError, KeyError)):
+        owned.changed(one(A), nothing=1)
 
 
 # The whole installation
