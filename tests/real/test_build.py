@@ -17,9 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from stelae.build import debian as maker
 from stelae.build.config import FORMAT, architecture
-from stelae.build.lock import parse
 from stelae.build.mirror import Mirror
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
@@ -229,8 +227,9 @@ def test_a_step_that_fills_the_disk(repository: Repository, busybox: str, tmp_pa
 @pytest.fixture
 def debian() -> Workshop:
     """A builder whose store is kept between runs, for recipes on Debian."""
-    sources = sorted((Path(__file__).parents[2] / "src/stelae/build").glob("*.py"))
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.name in ("debian.py", "base.py")))
+    folder = Path(__file__).parents[2] / "src/stelae/build"
+    names = ("bootstrap", "debian", "debian_base", "debs", "sandbox", "upper")
+    key = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
     return Workshop(CACHE / f"{FORMAT}-{architecture()}-{key.hexdigest()[:12]}")
 
 
@@ -257,9 +256,9 @@ def test_the_guestbook_on_debian(repository: Repository, debian: Workshop, tmp_p
     assert locked.image.digest == result.image.digest
     assert {layer.name for layer in locked.layers if not layer.cached} <= {"files"}  # another tree, the same files
 
-    # Wheels come from the cache: no index is asked. The same base in another store gives the same image.
+    # Wheels come from the store of inputs: no index is asked. The same base in another store gives the same image.
     other = Workshop(tmp_path / "other", cache=tmp_path / "cache")
-    shutil.copytree(debian.cache / "wheels", other.cache / "wheels")
+    (other.folder / "inputs").symlink_to(debian.folder / "inputs")
     shutil.copytree(debian.cache / "steps" / "debian", other.cache / "steps" / "debian")
     base = Digest(result.layers[0].digest)
     other.layout.add_blob(debian.layout.blob_path(base))
@@ -295,19 +294,17 @@ def starts(workshop: Workshop, digest: Digest, tmp_path: Path) -> None:
 
 
 @pytest.mark.network
-def test_a_stale_lock_fails_before_anything_is_named(
-    repository: Repository, debian: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What the archive offers is what was cached: only the lock is another.
+def test_a_lock_of_what_there_is_not(repository: Repository, debian: Workshop) -> None:
     repository.commit({"stelae.toml": spec('packages = ["python3"]', base="debian:bookworm")})
     result = debian.build(repository)
-    version = next(line for line in result.lock.splitlines() if line.startswith('"base-files"')).split()[2].strip('"')
-    repository.commit({"stelae.lock": result.lock.replace(f'"{version} ', '"1-old ')})
-    tree, packages = debian.tree(result.image.digest), result.lock
-    monkeypatch.setattr(
-        maker, "bootstrap", lambda *_: maker.Base(tree=tree, packages=parse(packages).debian)
-    )  # fmt: skip
-    with pytest.raises(Failed, match=re.escape(f"base-files 1-old locked, {version} offered")):
+    (files,) = [item for item in result.inputs if item.name == "base-files"]
+    repository.commit({"stelae.lock": result.lock.replace(f'"{files.version} ', '"1-old ')})
+    with pytest.raises(InvalidInput, match=re.escape(f"base-files 1-old is that of base-files {files.version}")):
+        debian.build(repository)
+    # A version that neither the store nor the archive has.
+    text = result.lock.replace(f'"{files.version} ', '"1-old ').replace(files.digest, "sha256:" + "0" * 64)
+    repository.commit({"stelae.lock": text})
+    with pytest.raises(Failed, match="base-files 1-old no more"):
         debian.build(repository)
 
 

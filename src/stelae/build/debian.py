@@ -43,13 +43,24 @@ def check(suite: str, packages: tuple[str, ...]) -> None:
 
 def make(suite: str, packages: Mapping[Input, Path], work: Path, progress: Callable[[str], None]) -> Tree:
     """Install *packages*, whose files lie in one folder, and return the files of the base; contents are read from
-    files in *work*. Raises as ``bootstrap``, Failed when what is installed is not what was asked for."""
-    tree = bootstrap([debs.read(path) for path in packages.values()], work, progress)
+    files in *work*. Raises as ``bootstrap``, InvalidInput when a file is that of another package, Failed when what
+    is installed is not what was asked for."""
+    read = [_checked(item, debs.read(path)) for item, path in packages.items()]
+    tree = bootstrap(read, work, progress)
     found, wanted = _installed(tree), {(item.name, item.version, item.architecture) for item in packages}
     if found != wanted:
         names = ", ".join(sorted(name for name, *_ in found ^ wanted))
         raise Failed(f"{suite} was installed otherwise than it was asked for: {names}")
     return _cleaned(tree)
+
+
+def _checked(item: Input, deb: debs.Deb) -> debs.Deb:
+    if (item.name, item.version, item.architecture) != (deb.name, deb.version, deb.architecture):
+        raise InvalidInput(
+            f"the digest that stelae.lock has for {item.name} {item.version} is that of {deb.name} {deb.version}",
+            hint="run: stelae lock, and commit stelae.lock",
+        )
+    return deb
 
 
 def _cleaned(tree: Tree) -> Tree:

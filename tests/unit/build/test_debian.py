@@ -42,10 +42,16 @@ def test_what_is_installed_has_to_be_what_was_asked_for(monkeypatch: pytest.Monk
     tree = Tree()
     tree.add(b"var/lib/dpkg/status", file(STATUS))
     monkeypatch.setattr(debian, "bootstrap", lambda *_: tree)
-    monkeypatch.setattr(
-        "stelae.build.debs.read", lambda path: Deb(path=path, name="x", version="1", architecture="amd64")
-    )
+    files = {"a": ("libc6", "2.36-9"), "b": ("python3", "3.11.2-1+b1"), "c": ("curl", "8")}
+
+    def read(path: Path) -> Deb:
+        name, version = files[path.name]
+        return Deb(path=path, name=name, version=version, architecture="amd64")
+
+    monkeypatch.setattr("stelae.build.debs.read", read)
     wanted = {deb("libc6", "2.36-9"): tmp_path / "a", deb("python3", "3.11.2-1+b1"): tmp_path / "b"}
+    with pytest.raises(InvalidInput, match=r"that of libc6 2\.36-9"):
+        debian.make("bookworm", {deb("libc6", "1-old"): tmp_path / "a"}, tmp_path, print)
     assert b"var/lib/dpkg/status" in debian.make("bookworm", wanted, tmp_path, print)
     with pytest.raises(Failed, match="curl"):
         debian.make("bookworm", {**wanted, deb("curl", "8"): tmp_path / "c"}, tmp_path, print)

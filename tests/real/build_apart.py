@@ -1,0 +1,58 @@
+"""Build in a process of its own, so that a test can give it another machine to work on: prints what came out as JSON.
+
+``python build_apart.py PLACE SOURCES INPUTS`` reads a BuildRequest's fields as JSON from its input. With CLOCK set to
+a folder that holds libfaketime, the clock of what runs in the sandbox is FAKETIME's, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stelae.build.builder import Builder
+from stelae.build.mirror import Mirror
+from stelae.build.request import BuildRequest
+from stelae.build.sandbox import Sandbox
+from stelae.images.layout import Layout
+
+
+def main() -> None:
+    place, sources, inputs = map(Path, sys.argv[1:])
+    if os.environ.get("CLOCK"):
+        _with_clock(Path(os.environ["CLOCK"]))
+    builder = Builder(Layout.open(place / "images"), Mirror(sources), place / "cache", inputs)
+    result = builder.build(BuildRequest(**json.load(sys.stdin)))
+    print(
+        json.dumps(
+            {
+                "image": result.image.digest, "lock": result.lock, "seconds": result.seconds,
+                "layers": {layer.name: layer.digest for layer in result.layers},
+            }
+        )
+    )  # fmt: skip
+
+
+def _with_clock(folder: Path) -> None:
+    """Give the commands in sandboxes the clock that this process has."""
+    original = Sandbox.__init__
+
+    def changed(self: Sandbox, lowers: Any, work: Path, rules: Any = None) -> None:
+        from stelae.build.sandbox import Rules
+
+        rules = rules or Rules()
+        settings = {
+            "LD_PRELOAD": "/run/clock/libfaketime.so.1", "FAKETIME": os.environ["FAKETIME"],
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1",
+        }  # fmt: skip
+        shown = {**rules.shown, "/run/clock": folder}
+        original(self, lowers, work, replace(rules, settings={**rules.settings, **settings}, shown=shown))
+
+    Sandbox.__init__ = changed  # type: ignore[assignment, method-assign]
+
+
+if __name__ == "__main__":
+    main()
