@@ -70,8 +70,7 @@ class PrivateKey:
     @property
     def public(self) -> PublicKey:
         """The half that everybody may know."""
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        return PublicKey(self.key.public_key().public_bytes(serialization.Encoding.PEM, form).decode())
+        return _public(self.key.public_key())
 
     def sign(self, data: bytes) -> bytes:
         """Return a signature of *data* (DER, as ECDSA's are)."""
@@ -84,11 +83,22 @@ def parse_private(text: bytes) -> PrivateKey:
         key = serialization.load_pem_private_key(text, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InvalidInput(
-            "not a private key in PEM without a password", hint="openssl genpkey -algorithm EC -pkeyopt ..."
+            "not a private key in PEM without a password",
+            hint="openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem",
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, _CURVE):
         raise InvalidInput("not an ECDSA key on the curve P-256")
     return PrivateKey(key)
+
+
+def parse_public(text: str) -> PublicKey:
+    """Return the public key in a PEM, without what else is in the text; raises InvalidInput for another kind."""
+    return _public(PublicKey(text)._key())
+
+
+def _public(key: ec.EllipticCurvePublicKey) -> PublicKey:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return PublicKey(key.public_bytes(serialization.Encoding.PEM, form).decode())
 
 
 class Keys:

@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from stelae.attest import signing
 from stelae.attest.contents import Inspector
-from stelae.attest.keys import Keys, PrivateKey, PublicKey, parse_private
+from stelae.attest.keys import Keys, PrivateKey, PublicKey, parse_private, parse_public
 from stelae.attest.provenance import Build
 from stelae.controller import references
 from stelae.controller.record import CONTROLLER, Record
@@ -78,7 +78,7 @@ class Proofs:
     async def import_key(self, actor: str, text: str) -> Json:
         """See ``Service.import_key``."""
         if "PRIVATE KEY" not in text:
-            key = PublicKey(text)
+            key = parse_public(text)
             await self._trust(key, actor, signs=False)
             return {"key": key.id}
         private = parse_private(text.encode())

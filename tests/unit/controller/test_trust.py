@@ -335,12 +335,13 @@ def test_a_key_of_ones_own_signs_and_a_public_one_only_counts(tmp_path: Path) ->
         own, others = made.keys.make(), made.keys.make()
         text = own.key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()).decode()
         assert await made.proofs.import_key("ana", text) == {"key": own.public.id}
-        assert await made.proofs.import_key("ana", others.public.pem) == {"key": others.public.id}
+        assert await made.proofs.import_key("ana", "a note\n" + others.public.pem) == {"key": others.public.id}
         await made.build("v1")
         assert made.site.events(ev.ImageAttested)[0].key == own.public.id
         assert [(event.key, event.signs) for event in made.site.events(ev.KeyTrusted)] == [
             (own.public.id, True), (others.public.id, False),
         ]  # fmt: skip
+        assert made.site.events(ev.KeyTrusted)[1].pem == others.public.pem, "and nothing else of the file"
         assert text not in str(list(made.site.ledger.read())), "a private key is never recorded"
         await made.revoke(others.public.id)
         with pytest.raises(Conflict, match="was revoked"):
