@@ -35,11 +35,14 @@ class _Entry:
     path: Path
     layers: frozenset[Digest] | None
 
-    def is_live(self, kept: Collection[Digest], before: Instant) -> bool:
-        """Say whether it was used lately, or is about layers that are kept in any case."""
+    def needless(self, kept: Collection[Digest], before: Instant) -> str:
+        """Say why nobody needs it, "" when it was used lately or is about layers that are *kept* in any case."""
         if self.layers is None:
-            return False
-        return not is_old(self.path, before) or bool(self.layers and self.layers <= set(kept))
+            return "it is damaged"
+        there = self.layers <= set(kept)
+        if is_old(self.path, before):
+            return "" if there and self.layers else _UNUSED
+        return "" if there else "its layers are gone"
 
 
 def live_layers(cache: Path, now: Instant) -> frozenset[Digest]:
@@ -55,13 +58,14 @@ def find_cache(cache: Path, kept: Collection[Digest], now: Instant, *, min_age: 
     """Return what nobody needs in the folder *cache* of the builder, when the image store keeps the blobs *kept*."""
     before, young = now - LATELY, now - min_age
     found = Found()
+    gone: set[Path] = set()
     for entry in _entries(cache):
-        gone = entry.layers is not None and not entry.layers <= set(kept)
-        if gone or not entry.is_live(kept, before):
-            why = "its layers are gone" if gone else _UNUSED if entry.layers is not None else "it is damaged"
+        why = entry.needless(kept, before)
+        if why:
+            gone.add(entry.path)
             found.rubbish.append(thing(entry.path, What.CACHE, why))
     for folder in _step_folders(cache, found):
-        found.add(_locks_of_entries(folder, young))
+        found.add(_locks_of_entries(folder, gone, young))
         found.rubbish += leftovers(folder, ".", young)
     for path, ours in owned(cache / "roots", folders=_HEX):
         if not ours:
@@ -138,13 +142,14 @@ def _step_folders(cache: Path, found: Found) -> list[Path]:
     return [path for path, ours in things if ours]
 
 
-def _locks_of_entries(folder: Path, young: Instant) -> Found:
-    """Return the files of *folder* that builds hold while they make an entry which is not there."""
+def _locks_of_entries(folder: Path, gone: Collection[Path], young: Instant) -> Found:
+    """Return the files of *folder* that builds hold while they make an entry, of entries that are *gone*."""
     found = Found()
     for path, ours in owned(folder, files=rf"{_HEX}\.(json|lock)"):
+        entry = path.with_suffix(".json")
         if not ours:
             found.foreign.append(path)
-        elif path.suffix == ".lock" and not path.with_suffix(".json").exists() and is_old(path, young):
+        elif path != entry and (entry in gone or not entry.exists()) and is_old(path, young):
             found.rubbish.append(thing(path, What.LEFTOVER, "the entry that it was for is gone"))
     return found
 

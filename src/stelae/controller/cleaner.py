@@ -128,7 +128,7 @@ class Cleaner:
                 found = self._find(keep)
                 self._say(actor, _intents(found.rubbish))
                 for item in found.rubbish:
-                    item.remove()
+                    removed(item)
                     done.append(item)
             except (StelaeError, OSError) as error:
                 problem = f"{error}"[:LONGEST_PROBLEM]
@@ -169,6 +169,11 @@ class Cleaner:
         return frozenset(digest for digest in digests if self._layout.blob_path(digest).exists())
 
 
+def removed(item: Rubbish) -> None:
+    """Remove one thing."""
+    item.remove()
+
+
 def _counts(rubbish: Sequence[Rubbish]) -> dict[str, int]:
     return dict(Counter(item.removed.what.value for item in rubbish))
 
@@ -191,12 +196,12 @@ def _outcome(done: Sequence[Rubbish], problem: str) -> ev.StorageCleaned:
 
 
 def _answer(found: Found) -> Json:
-    removed = [item.removed for item in found.rubbish]
+    things = [item.removed for item in found.rubbish]
     return {
         "removed": [
             {"what": item.what.value, "name": item.name, "bytes": item.size, "reason": item.reason}
-            for item in removed
+            for item in things
         ],
-        "bytes": sum(item.size for item in removed),
+        "bytes": _size(found.rubbish),
         "left": [str(path) for path in found.foreign],
     }  # fmt: skip

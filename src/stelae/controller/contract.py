@@ -98,7 +98,8 @@ class Service(Protocol):
         """Progress ``{"text", "step", "ready", "wanted"}`` whenever it changes; result as ``deployment``."""
 
     async def status(self, environment: str) -> Json:
-        """``{"environments": [row], "record": {"size", "root"}}``; *environment* is ``app/env`` or ``""`` for all.
+        """``{"environments": [row], "record": {"size", "root"}, "storage": {"cleaned_at": time or null, "bytes",
+        "problem"}}``; *environment* is ``app/env`` or ``""`` for all.
 
         A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
         "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",

@@ -40,7 +40,16 @@ class Queries:
         chosen = [references.environment(state, environment)] if environment else list(state.environments.values())
         rows = [views.status_row(state, env) for env in chosen if env.config is not None]
         rows.sort(key=lambda row: row["app"])
-        return {"environments": rows, "record": {"size": state.size, "root": self._record.ledger.root}}
+        cleaned = state.cleaned
+        return {
+            "environments": rows,
+            "record": {"size": state.size, "root": self._record.ledger.root},
+            "storage": {
+                "cleaned_at": cleaned.at if cleaned else None,
+                "bytes": cleaned.bytes if cleaned else 0,
+                "problem": cleaned.problem if cleaned else "",
+            },
+        }
 
     async def environments(self, app: str) -> Json:
         """See ``Service.environments``."""

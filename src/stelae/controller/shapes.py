@@ -51,6 +51,14 @@ class Head(TypedDict):
     root: str
 
 
+class Cleaned(TypedDict):
+    """When the disk was cleaned last, how many bytes that freed, and what went wrong, if anything."""
+
+    cleaned_at: Time | None
+    bytes: Size
+    problem: str
+
+
 class Ping(Head):
     """Who answers, and the record's head; ``http_port`` is that of the front door."""
 
@@ -292,10 +300,11 @@ class Row(TypedDict):
 
 
 class Status(TypedDict):
-    """Where all environments stand, and the record's head."""
+    """Where all environments stand, the record's head, and how the disk was cleaned last."""
 
     environments: list[Row]
     record: Head
+    storage: Cleaned
 
 
 class Happened(TypedDict):

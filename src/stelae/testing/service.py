@@ -171,7 +171,10 @@ ANSWERS: dict[str, Any] = {
         {"progress": {"text": "rolling, step 2 of 2", "step": 2, "ready": 3, "wanted": 3}},
         {"result": deployment()},
     ],
-    "status": {"environments": [row()], "record": {"size": 204, "root": "ab" * 32}},
+    "status": {
+        "environments": [row()], "record": {"size": 204, "root": "ab" * 32},
+        "storage": {"cleaned_at": None, "bytes": 0, "problem": ""},
+    },
     "history": {
         "events": [
             {

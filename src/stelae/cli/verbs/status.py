@@ -36,6 +36,8 @@ def command(env: str, watch: bool, app: str) -> None:
     else:
         for line in table(HEADER, [_cells(row) for row in rows]):
             out.line("  " + line)
+    if answer["storage"]["problem"]:
+        out.line(f"  disk    not cleaned: {answer['storage']['problem']}; try: stelae gc")
     out.line(f"  record  {answer['record']['size']} events, head {answer['record']['root'][:12]}")
 
 
