@@ -285,8 +285,19 @@ def nothing_left() -> str:
     return "down leaves no instance, no mount, no control group and no bridge"
 
 
+def hungry_build() -> str:
+    """A line of run that takes too much memory is ended by a control group of its own, in the scope that is kept."""
+    folder = APPS / "hungry"
+    commit(folder)
+    words = run(STELAE, "build", cwd=folder, status=1)
+    assert "it needed more than 32MiB of memory: echo begun" in words, words
+    assert "| begun" in words, words
+    assert not list((CGROUPS / SCOPE.lstrip("/")).glob("build-*"))
+    return "a hungry build is stopped at its limit of memory"
+
+
 PARTS: dict[str, list[Callable[[], str]]] = {
-    "1": [machine, installed, deployed, outside, limits, apart, restarted, scaled],
+    "1": [machine, installed, deployed, hungry_build, outside, limits, apart, restarted, scaled],
     "2": [back, reboot_asked],
     "3": [back, unharmed, nothing_left],
 }
