@@ -183,11 +183,11 @@ SPECS = {
     ),
     "not supported yet": (
         (
-            '[app]\nname = "tiny"\n[image]\nbase = "scratch"\ndockerfile = "D"\n[process.web]\ncommand = ["a"]\n'
+            '[app]\nname = "tiny"\n[image]\nbase = "scratch"\n[process.web]\ncommand = ["a"]\n'
             '[job.migrate]\ncommand = ["a"]\n[env.testing]\nprocesses = { web = 1 }\nsecrets = ["A"]\n'
         ),
         2,
-        ["not supported yet: image.dockerfile", "not supported yet: job.migrate", "env.testing.secrets"],
+        ["not supported yet: job.migrate", "env.testing.secrets"],
     ),
     "volumes": (
         '[app]\nname = "tiny"\n[image]\nbase = "scratch"\n[process.web]\ncommand = ["a"]\nvolumes = ["/data"]\n',

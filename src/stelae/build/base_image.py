@@ -21,24 +21,13 @@ from stelae.build.inputs import Inputs, plain, told
 from stelae.build.stale import check_same
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
-from stelae.domain.errors import Failed, InvalidInput, Unreachable
+from stelae.domain.errors import InvalidInput
 from stelae.domain.inputs import Input, InputKind
 from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
-from stelae.system.command import Output, last_lines, run
+from stelae.images.registry import Place, fetch
 
 _NAME = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._/:-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]*))?@(?P<digest>sha256:[0-9a-f]{64})"
-)
-_HERE = re.compile(r"(localhost|127\.[0-9.]+)(:[0-9]+)?/")
-_SECONDS = 1800
-_ABSENT = (b"manifest unknown", b"not found", b"name unknown", b"no image found in")
-_SILENT = (
-    b"connection refused",
-    b"no such host",
-    b"i/o timeout",
-    b"network is unreachable",
-    b"EOF",
-    b"TLS handshake",
 )
 
 
@@ -98,7 +87,7 @@ def make_registry_base(
         if not restored(inputs, known, folder):
             inputs.demand(f"the image {wanted.name}@{wanted.digest}")
             progress(f"base: fetching {wanted.name}")
-            _fetch(wanted, folder)
+            fetch(Place(name=wanted.name, digest=wanted.digest), folder, where="image.base")
             kept = Layout.open(folder)
             (image,) = kept.images()
             keep_image(kept, image.digest, inputs)
@@ -146,35 +135,3 @@ def keep_image(layout: Layout, digest: Digest, inputs: Inputs) -> None:
     for blob in [*sorted({item.digest for item in descriptors(layout.manifest(digest))}), digest]:
         if inputs.find(blob) is None:
             inputs.keep(layout.blob_path(blob))
-
-
-def _fetch(wanted: Reference, folder: Path) -> None:
-    """Make *folder* an OCI layout that holds the image."""
-    source = f"docker://{wanted.name}@{wanted.digest}"
-    plain_http = ["--src-tls-verify=false"] if _HERE.match(wanted.name) else []
-    for options in (["--preserve-digests"], []):
-        shutil.rmtree(folder, ignore_errors=True)
-        output = run(
-            ["skopeo", "--insecure-policy", f"--tmpdir={folder.parent}", "copy", "--quiet", *plain_http, *options,
-             source, f"oci:{folder}"],
-            timeout=_SECONDS, check=False,
-        )  # fmt: skip
-        if output.status == 0:
-            return
-        if b"preserve digests" not in output.stderr:
-            break
-    raise _problem(wanted, output)
-
-
-def _problem(wanted: Reference, output: Output) -> Failed | InvalidInput | Unreachable:
-    details, shown = last_lines(output.stderr), f"{wanted.name}@{wanted.digest}"
-    if b"for architecture" in output.stderr:
-        return InvalidInput(
-            f"{shown} has no image for {architecture()}, this machine's architecture", where="image.base",
-            hint="an image has one architecture, that of the machine that builds it", details=details,
-        )  # fmt: skip
-    if any(word in output.stderr for word in _ABSENT):
-        return InvalidInput(f"the registry has no {shown}", where="image.base", details=details)
-    if any(word in output.stderr for word in _SILENT):
-        return Unreachable(f"the registry of {wanted.name} does not answer", details=details)
-    return Failed(f"skopeo could not fetch {shown}", details=details)

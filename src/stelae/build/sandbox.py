@@ -30,7 +30,7 @@ from stelae.spec.units import format_duration, format_size
 
 _CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP", "CAP_SETGID",
                  "CAP_SETUID")  # fmt: skip
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TZ": "UTC", "SOURCE_DATE_EPOCH": str(FILE_TIME),
     "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
@@ -46,7 +46,7 @@ _MOUNTED = """umask 022; options=$1; shift; n=0
 while [ "$1" != -- ]; do n=$((n + 1)); mount --bind "$1" "shown/$n" || exit; shift; done; shift
 mount --rbind shown /run && mount -t overlay -o "$options" overlay /tmp && cd / && exec "$@\""""
 # The first line says that the user namespace is there; the answer, that its users are.
-_MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
+MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class Sandbox:
         return Failed(f"it ended with status {ended.status}: {line}", where=where, details=lines)
 
     def _command(self, line: str, workdir: str, secrets: dict[str, int]) -> list[str]:
-        variables = {**_ENVIRONMENT, **self._rules.settings}
+        variables = {**ENVIRONMENT, **self._rules.settings}
         settings = [word for name, value in variables.items() for word in ("--setenv", name, value)]
         shown = self._rules.shown
         capabilities = [word for name in _CAPABILITIES for word in ("--cap-add", name)]
@@ -142,7 +142,7 @@ class Sandbox:
         return [
             "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh",
             f"{self._options},workdir=overlay{self._mounts}", *map(str, shown.values()), "--",
-            "unshare", "--user", "--keep-caps", "--", "sh", "-c", _MAPPED, "sh",
+            "unshare", "--user", "--keep-caps", "--", "sh", "-c", MAPPED, "sh",
             "setpriv", "--reuid", "0", "--regid", "0", "--clear-groups", "--",
             "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
             "--die-with-parent", "--new-session", "--hostname", "stelae", "--cap-drop", "ALL", *capabilities,

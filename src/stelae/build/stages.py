@@ -22,6 +22,7 @@ from stelae.build.bench import Bench
 from stelae.build.cache import Made
 from stelae.build.config import LayerFile
 from stelae.build.credentials import NAMES
+from stelae.build.dockerfile_step import make_bases, make_dockerfile
 from stelae.build.inputs import told
 from stelae.build.lock import Lock, StageLock
 from stelae.build.node_deps import make_node
@@ -34,10 +35,14 @@ from stelae.domain.recipe import Steps
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """What each step made, by its name, and the numbers of the user."""
+    """What each step made, by its name, the numbers of the user, where processes start, the environment that the base
+    gives them, and what they run when the spec does not say (of a Dockerfile)."""
 
     made: dict[str, Made]
     user: tuple[int, int]
+    workdir: str
+    environment: Sequence[str]
+    command: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[LayerFile, ...]:
@@ -58,7 +63,7 @@ class Stages:
 
     def image(self) -> Built:
         """Return the image; raises what the steps raise."""
-        return self._stage(IMAGE)
+        return self._dockerfile() if self._source.spec.recipe.dockerfile else self._stage(IMAGE)
 
     def lock(self) -> Lock:
         """Return the lock of all stages, whose dependencies are made where they are not yet."""
@@ -73,6 +78,20 @@ class Stages:
         if name not in self._built:
             self._built[name] = self._put_together(name, self._tables[name])
         return self._built[name]
+
+    def _dockerfile(self) -> Built:
+        bench, recipe = self._bench, self._source.spec.recipe
+        bases = self._dependencies(IMAGE, bench)["base"]
+        made = make_dockerfile(bench, self._source, bases)
+        _say(bench, "dockerfile", made)
+        mounts = {item.path for process in self._source.spec.processes for item in process.tmpfs}
+        facts = made.facts
+        system = make_system(bench, made.layers, recipe.user or "root", facts["workdir"], sorted(mounts))
+        user = (system.facts["uid"], system.facts["gid"]) if recipe.user else tuple(facts["user"])
+        return Built(
+            made={"dockerfile": made, "system": system}, user=user, workdir=facts["workdir"],
+            environment=facts["env"], command=tuple(facts["command"]),
+        )  # fmt: skip
 
     def _put_together(self, name: str, steps: Steps) -> Built:
         copies = [(copy, self._stage(copy.stage).layers) for copy in steps.copy]
@@ -94,11 +113,17 @@ class Stages:
             own = _layers(made)[len(kept) :]
             made["run"] = make_run(bench, steps, recipe.limits, kept, own, place(name))
             _say(bench, "run", made["run"])
-        return Built(made=made, user=(facts["uid"], facts["gid"]))
+        return Built(
+            made=made, user=(facts["uid"], facts["gid"]), workdir=recipe.workdir,
+            environment=made["base"].facts.get("env", ()),
+        )  # fmt: skip
 
     def _dependencies(self, name: str, bench: Bench) -> dict[str, Made]:
         """Return what the steps made that take something from elsewhere."""
         steps, locked = self._tables[name], self._locked(name)
+        if self._source.spec.recipe.dockerfile:
+            self._resolved[name] = {"base": make_bases(bench, self._source, locked, self._wish)}
+            return self._resolved[name]
         made = {
             "base": make_base(bench.cache, steps, bench.inputs, locked, bench.work, bench.progress, wish=self._wish)
         }

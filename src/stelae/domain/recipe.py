@@ -33,7 +33,7 @@ class Steps:
     """What a stage and the image itself are made of, in the order in which it is put together.
 
     ``base`` is ``debian:SUITE``, ``oci:PATH[:TAG]`` (an OCI layout or archive inside the controller's reach),
-    ``oci:NAME@DIGEST`` (in a registry), or ``scratch``. ``packages`` are Debian package names; ``python`` and
+    ``oci:NAME@DIGEST`` (in a registry), ``scratch``, or ``dockerfile`` for a recipe that is one. ``packages`` are Debian package names; ``python`` and
     ``node`` are paths, in the source, of the files that pin the dependencies of a language with hashes.
     ``files`` are glob patterns of the files of the source that go in (None: all), ``exclude`` of those that do not.
     ``copy`` is what comes from stages. ``run`` are shell lines, carried out in ``workdir`` as root, without a
@@ -65,9 +65,13 @@ class Recipe(Steps):
 
     ``user`` is the name of the user that processes run as; ``stages`` are what ``copy`` refers to, in an order in
     which each copies only from earlier ones; ``limits`` hold for every ``run`` line of the recipe.
+    ``dockerfile`` is the path, in the source, of the Dockerfile that makes the image instead of the steps ("": there
+    is none), ``network`` whether its lines have a network; then ``user`` may be "", the Dockerfile's own.
     """
 
     user: str = "app"
+    dockerfile: str = ""
+    network: bool = False
     stages: tuple[Stage, ...] = ()
     limits: Limits = Limits()
 

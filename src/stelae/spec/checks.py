@@ -16,6 +16,7 @@ from stelae.spec import image
 from stelae.spec.image import DEFAULT_WORKDIR
 from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
 from stelae.spec.problem import Path, Problem, nearest, shown
+from stelae.spec.structure import needed
 from stelae.spec.units import parse_cores, parse_duration
 
 
@@ -50,6 +51,8 @@ def _processes(whole: Table, sound: Table) -> Iterator[Problem]:
     workdir = table_at(sound, "image").get("workdir", DEFAULT_WORKDIR)
     for name, process in _tables(sound, "process"):
         here: Path = ("process", name)
+        if "command" not in table_at(whole, "process", name) and "dockerfile" not in table_at(whole, "image"):
+            yield Problem(path=(*here, "command"), text=f"missing; expected {needed((*here, 'command'))}")
         if process.get("command") and not process["command"][0].strip():
             yield Problem(path=(*here, "command", 0), text="expected the name of a program, got nothing")
         if "cpu" in process:

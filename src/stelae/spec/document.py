@@ -44,6 +44,12 @@ def _app(document: Table) -> AppSpec:
 
 def _recipe(table: Table) -> Recipe:
     given = {"user": table["user"]} if "user" in table else {}
+    if "dockerfile" in table:
+        return Recipe(
+            base="dockerfile", dockerfile=table["dockerfile"], network=table.get("dockerfile_network", False),
+            user=table.get("user", ""), secrets=tuple(table.get("secrets", ())),
+            limits=_limits(table.get("limits", {})),
+        )  # fmt: skip
     stages = tuple(Stage(name=name, **_steps(stage)) for name, stage in table.get("stage", {}).items())
     return Recipe(stages=stages, limits=_limits(table.get("limits", {})), **given, **_steps(table))
 
@@ -80,7 +86,7 @@ def _process(name: str, table: Table) -> Process:
     tmpfs = tuple(Tmpfs(path=path, size=parse_size(size)) for path, size in sorted(table.get("tmpfs", {}).items()))
     return Process(
         name=name,
-        command=tuple(table["command"]),
+        command=tuple(table.get("command", ())),
         health=_health(table.get("health", {}), port),
         port=port,
         tmpfs=tmpfs,

@@ -9,20 +9,43 @@ from stelae.domain.recipe import Recipe
 from stelae.spec.places import SYSTEM, Table, overlap, table_at
 from stelae.spec.problem import Path, Problem, nearest, shown
 from stelae.spec.refused import is_other_lock
+from stelae.spec.structure import needed
 
 DEFAULT_WORKDIR = Recipe(base="scratch").workdir
 
+_DOCKERFILE = frozenset({"dockerfile", "dockerfile_network", "user", "secrets", "limits"})
 _NODE_LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 
 
 def check(whole: Table, sound: Table) -> Iterator[Problem]:
     """Yield what is wrong between the values of the image (see ``checks``)."""
+    if "dockerfile" in table_at(whole, "image"):
+        yield from _dockerfile(table_at(whole, "image"))
+        return
     stages = list(table_at(whole, "image", "stage"))
+    if isinstance(whole.get("image"), dict):
+        yield from _recipe(whole["image"])
     for index, name in enumerate(stages):
         here: Path = ("image", "stage", name)
         yield from _steps(here, table_at(sound, "image", "stage", name), stages[:index], stages)
     yield from _steps(("image",), table_at(sound, "image"), stages, stages)
     yield from _unused(whole, stages)
+
+
+def _dockerfile(table: Table) -> Iterator[Problem]:
+    for key in table:
+        if key not in _DOCKERFILE:
+            yield Problem(path=("image", key), text="not beside dockerfile, which says how the image is made")
+    secrets = table.get("secrets")
+    if isinstance(secrets, list) and all(isinstance(name, str) for name in secrets):
+        yield from _repeated(("image", "secrets"), secrets)
+
+
+def _recipe(table: Table) -> Iterator[Problem]:
+    if "base" not in table:
+        yield Problem(path=("image", "base"), text=f"missing; expected {needed(('image', 'base'))}")
+    if "dockerfile_network" in table:
+        yield Problem(path=("image", "dockerfile_network"), text="expected dockerfile beside it")
 
 
 def _steps(here: Path, table: Table, above: list[str], stages: list[str]) -> Iterator[Problem]:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from stelae.domain.errors import InvalidInput
 from stelae.spec import dockerfile_repository, node_repository, repository
-from stelae.spec.refused import later_keys
 from stelae.spec.repository import Program
 from stelae.spec.schema import SCHEMA
 
@@ -54,19 +53,13 @@ def _node(files: Mapping[str, bytes], name: str) -> str:
 
 def _dockerfile(files: Mapping[str, bytes], name: str) -> str:
     path = dockerfile_repository.dockerfile(files)
-    if not path or "dockerfile" in later_keys(("image",)):
-        raise _unknown(path)
+    if not path:
+        hint = "stelae init knows Python, Node and Dockerfile repositories; stelae.toml can also be written by hand"
+        raise InvalidInput("no Python program, no Node program and no Dockerfile found here", hint=hint)
     found = dockerfile_repository.programs(files, path) or [
         Program(name="main", command=("/app",), serves=False, found="")
     ]
     return _text(_app_name(name), ["[image]", f"dockerfile = {_quoted(path)}"], found, "")
-
-
-def _unknown(dockerfile: str) -> InvalidInput:
-    hint = "stelae init knows Python and Node repositories; stelae.toml can also be written by hand"
-    if dockerfile:
-        return InvalidInput("this repository is built by a Dockerfile, which is not supported yet", hint=hint)
-    return InvalidInput("no Python and no Node program found here", hint=hint)
 
 
 def _text(app: str, image: Iterable[str], found: list[Program], health: str) -> str:

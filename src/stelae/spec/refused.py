@@ -17,7 +17,6 @@ NO_VOLUMES = (
 
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"job", "policy", "notify"}),
-    ("image",): frozenset({"dockerfile"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
     ("env", "*"): frozenset(
         {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "secrets", "soak", "steps"}

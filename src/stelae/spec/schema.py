@@ -175,11 +175,19 @@ _IMAGE = _table(
     "a table",
     {
         **_STEPS,
-        "user": _key("user", "The user that processes run as.", default="app"),
+        "dockerfile": _key(
+            "relative_path", "A Dockerfile that makes the image, by buildah, instead of a base and the other keys."
+        ),
+        "dockerfile_network": {
+            "title": "true or false",
+            "type": "boolean",
+            "description": "Whether RUN lines of the Dockerfile have a network; then what they give is not certain.",
+            "default": False,
+        },
+        "user": _key("user", "The user that processes run as; with a dockerfile that of its USER.", default="app"),
         "limits": _LIMITS,
         "stage": _map("at most 20 tables [image.stage.NAME]", "name", "stage", maxProperties=20),
     },
-    required=["base"],
     description="How the source becomes an image.",
 )
 
@@ -201,7 +209,7 @@ _PROCESS = _table(
             "a list of at least one string, the program first",
             _ref("argument"),
             minItems=1,
-            description="The program and its arguments; no shell.",
+            description="The program and its arguments; no shell. With a dockerfile that of its ENTRYPOINT and CMD.",
         ),
         "port": _key("port", "Where it accepts connections; also in the environment variable PORT."),
         "health": _HEALTH,
@@ -219,7 +227,6 @@ _PROCESS = _table(
         ),
         "moves": _key("moves", "When a process without a port changes to a new release.", default="after-traffic"),
     },
-    required=["command"],
     description="One kind of thing that the image runs.",
 )
 

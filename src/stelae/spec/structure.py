@@ -64,7 +64,7 @@ def _translate(finding: _Finding) -> list[Problem]:
         return _unknown_keys(finding)
     if finding.rule == "required":
         missing = [name for name in finding.wanted if name not in finding.value]
-        return [Problem(path=(*path, name), text=f"missing; expected {_needed((*path, name))}") for name in missing]
+        return [Problem(path=(*path, name), text=f"missing; expected {needed((*path, name))}") for name in missing]
     return refused_value(path, finding.value) or [_bad_value(finding)]
 
 
@@ -97,7 +97,7 @@ def _expected(schema: Mapping[str, Any]) -> str:
     return str(schema.get("title") or schema.get("type"))
 
 
-def _needed(path: Path) -> str:
+def needed(path: Path) -> str:
     """Return what the missing key at *path* should hold, from the schema."""
     place: Any = SCHEMA
     for part in path:

@@ -125,7 +125,7 @@ def test_names(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("files", [{"main.go": b""}, {}])
 def test_other_repositories_are_refused(files: dict[str, bytes]) -> None:
-    with pytest.raises(InvalidInput, match="no Python and no Node program found") as caught:
+    with pytest.raises(InvalidInput, match="no Python program, no Node program and no Dockerfile found") as caught:
         detect(files, "x")
     assert "by hand" in caught.value.hint
 
@@ -212,14 +212,9 @@ CMD ["--port", "8443"]
 """
 
 
-def test_a_dockerfile_waits_for_its_turn() -> None:
-    with pytest.raises(InvalidInput, match="Dockerfile, which is not supported yet"):
-        detect({"deploy/Dockerfile": DOCKERFILE, "main.go": b""}, "x")
-
-
-def test_what_a_dockerfile_says_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stelae.spec.initial.later_keys", lambda _: frozenset())
+def test_what_a_dockerfile_says_of_its_process() -> None:
     text = detect({"deploy/Dockerfile": b"", "Dockerfile": DOCKERFILE}, "Shop")
+    assert parse(text).recipe.dockerfile == "Dockerfile"
     document = tomllib.loads(text)
     assert document["image"] == {"dockerfile": "Dockerfile"}
     web = document["process"]["web"]

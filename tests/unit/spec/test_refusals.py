@@ -65,7 +65,6 @@ def test_the_file_is_named_as_it_was_given() -> None:
     ("path", "value"),
     [
         ("job", {"migrate": {"command": ["x"]}}),
-        ("image.dockerfile", "Dockerfile"),
         ("image.python", "poetry.lock"),
         ("image.python", "locks/pdm.lock"),
         ("image.python", "Pipfile.lock"),

@@ -63,6 +63,9 @@ def test_every_key_is_in_the_annotated_example() -> None:
         return set(value).union(*(names(below) for below in value.values()))
 
     written = names(tomllib.loads((DOCS / "stelae.toml").read_text()))
+    (other,) = re.findall(r"```toml\n(.*?)```", (DOCS / "dockerfile.md").read_text(), re.DOTALL)
+    assert parse(other).recipe.dockerfile  # what does not go with the other keys of [image]
+    written |= names(tomllib.loads(other))
     assert set(all_keys()) <= written
 
 
@@ -82,7 +85,7 @@ def test_the_small_documents_of_the_page_are_right() -> None:
     assert [parse(block).app for block in blocks] == ["hello", "hello"]
 
 
-@pytest.mark.parametrize("parent", [(), ("image",), ("process", "web"), ("env", "x"), ("env", "x", "strategy")])
+@pytest.mark.parametrize("parent", [(), ("process", "web"), ("env", "x"), ("env", "x", "strategy")])
 def test_no_key_is_both_known_and_refused(parent: tuple[str, ...]) -> None:
     part: dict[str, Any] = schema.SCHEMA
     for name in parent:
@@ -108,6 +111,7 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
     assert told == {
         "workdir": base.workdir,
         "user": base.user,
+        "dockerfile_network": base.network,
         "time": units.format_duration(base.limits.time),
         "disk": units.format_size(base.limits.disk),
         **{key: units.format_duration(getattr(health, key)) for key in ("interval", "timeout", "start")},
