@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stelae.core.strategies import next_step
+from stelae.core.target import move
 from stelae.domain import event as ev
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.domain.units import MILLISECOND, SECOND
@@ -31,10 +33,17 @@ class Watched(World):
 
 
 def _is_hasty(env: EnvironmentState, now: int) -> bool:
-    """True when an instance of the candidate has not been ready for as long as the strategy asks for."""
-    assert env.rollout is not None
-    ours = [one.ready_at for one in env.instances.values() if one.release == V2.id and one.exit is None]
-    return any(at is None or now - at < env.rollout.strategy.min_healthy for at in ours)
+    """True when fewer of the candidate than the step holds have been ready for as long as the strategy asks for."""
+    rollout = env.rollout
+    assert rollout is not None
+    for held in next_step(move(env, rollout), rollout.step).holdings:
+        since = [
+            one.ready_at for one in env.instances.values() if (one.release, one.process) == (V2.id, held.process)
+        ]
+        enough = [at for at in since if at is not None and now - at >= rollout.strategy.min_healthy]
+        if held.release == V2.id and len(enough) < held.total:
+            return True
+    return False
 
 
 @settings(max_examples=60, deadline=None)
