@@ -36,7 +36,8 @@ _KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, Inp
 class Build:
     """One build that gave an image: from which source and inputs, when, and by which entry of the record.
 
-    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record.
+    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record; ``network`` says that
+    its steps had one, so that there may be more inputs than are known.
     """
 
     image: Image
@@ -48,6 +49,7 @@ class Build:
     index: int
     started: Instant
     finished: Instant
+    network: bool = False
 
 
 def provenance(build: Build, distribution: Distribution, byproducts: Mapping[str, Digest]) -> Json:
@@ -59,6 +61,7 @@ def provenance(build: Build, distribution: Distribution, byproducts: Mapping[str
             "externalParameters": {"source": source_uri(source), "path": source.path},
             "internalParameters": {
                 "format": build.format, "architecture": build.architecture, "committed": source.versioned,
+                **({"network": True} if build.network else {}),
             },
             "resolvedDependencies": [
                 {"uri": source_uri(source), "name": "source", "digest": {"gitCommit": source.commit}},

@@ -72,7 +72,7 @@ class Builder:
             image, created = self._put(source.spec.app, config, manifest_bytes(config, built.layers))
         return BuildResult(
             image=image, created=created, layers=_report(built), lock=lock.text(), locked=source.lock is not None,
-            inputs=lock.inputs, seconds=time.monotonic() - start,
+            network=source.spec.recipe.network, inputs=lock.inputs, seconds=time.monotonic() - start,
         )  # fmt: skip
 
     def lock(

@@ -7,6 +7,7 @@ Source: the Dockerfile reference, https://docs.docker.com/reference/dockerfile/.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -71,10 +72,10 @@ def with_arguments(data: bytes, arguments: Mapping[str, str]) -> bytes:
 
 def _read(found: _Found, word: str, rest: str) -> None:
     if word == "ARG" and not found.stages:
-        for item in rest.split():
+        for item in shlex.split(rest):
             name, given, value = item.partition("=")
             if given:
-                found.arguments[name] = _expanded(value.strip("\"'"), found.arguments)
+                found.arguments[name] = _expanded(value, found.arguments)
     elif word == "FROM":
         _from(found, rest.split())
     elif word in ("COPY", "ADD"):

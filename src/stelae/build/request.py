@@ -39,7 +39,8 @@ class BuiltLayer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """An image, whether it is new to the store, its layers, the lock that describes it, whether that was the
-    commit's own, all inputs that it was made of (sorted), and the time it took."""
+    commit's own, all inputs that it was made of (sorted), whether its steps had a network, so that they may have taken
+    more, and the time it took."""
 
     image: Image
     created: bool
@@ -47,6 +48,7 @@ class BuildResult:
     lock: str
     seconds: float
     locked: bool = False
+    network: bool = False
     inputs: tuple[Input, ...] = ()
 
 

@@ -34,6 +34,9 @@ _PACKAGES = {
 }  # fmt: skip
 """The tools that are needed, and the Debian package that each is in."""
 
+_OPTIONAL = {"buildah": "a recipe that is a Dockerfile needs it"}
+"""Tools that only some need, and what for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
@@ -125,6 +128,11 @@ def _tools(*, versions: bool) -> Iterator[Check]:
     yield _tool(Path(runtime).name if runtime else "crun", "crun", versions=versions)
     for tool, package in _PACKAGES.items():
         yield _tool(tool, package, versions=versions)
+    for tool, why in _OPTIONAL.items():
+        if shutil.which(tool) is None:
+            yield Check(name=tool, ok=True, text=f"not installed; {why}")
+        else:
+            yield _tool(tool, tool, versions=versions)
 
 
 def _tool(name: str, package: str, *, versions: bool) -> Check:

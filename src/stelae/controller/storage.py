@@ -101,7 +101,7 @@ class Storage:
             await self._proofs.attest(
                 Build(
                     image=result.image, source=source, inputs=result.inputs, lock=lock, format=FORMAT,
-                    architecture=architecture(), index=recorded.index,
+                    architecture=architecture(), index=recorded.index, network=result.network,
                     started=finished - int(result.seconds * SECOND), finished=finished,
                 )
             )  # fmt: skip
