@@ -21,6 +21,7 @@ from stelae.domain.release import short_release
 from stelae.domain.state import (
     Backoff,
     BuiltImage,
+    Cleaning,
     Deployment,
     DeploymentKind,
     EnvironmentState,
@@ -421,6 +422,20 @@ def test_an_image_that_is_built_and_built_again() -> None:
     twice = apply_all(once, [recorded(event, 5), recorded(replace(event, source=other), 6)])
     again = replace(built, sources=(first, other), last_built_at=AT + 6)
     assert twice == InstallationState(size=7, images={IMAGE.digest: again}, deployments=3)
+
+
+def test_an_image_has_each_lock_that_it_was_built_with_once() -> None:
+    built, state_ = ev.ImageBuilt(image=IMAGE, source=Source(commit="a" * 40)), InstallationState()
+    for lock, locks in (("", ()), ("one", ("one",)), ("one", ("one",)), ("two", ("one", "two"))):
+        state_ = apply(state_, recorded(replace(built, lock=lock)))
+        assert state_.images[IMAGE.digest].locks == locks
+
+
+def test_the_last_time_that_the_disk_was_cleaned() -> None:
+    before = InstallationState(deployments=3)
+    found = apply(before, recorded(ev.StorageCleaned(bytes=7, problem="busy")))
+    assert found == replace(before, size=5, cleaned=Cleaning(at=AT + 4, bytes=7, problem="busy"))
+    assert apply(before, recorded(ev.StorageCleaning(bytes=7))) == replace(before, size=5)
 
 
 def test_a_request_is_remembered_by_its_key() -> None:
