@@ -7,7 +7,6 @@ What comes from elsewhere comes from the store of inputs, where it is named by d
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from stelae.images.compare import PathChange, compare
 from stelae.images.layout import Layout
 from stelae.images.tar_reader import read_layer
 from stelae.images.tree import Tree
+from stelae.system.files import remove_tree
 
 Progress = Callable[[str], None]
 
@@ -102,7 +102,7 @@ class Reproducer:
         try:
             yield place
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            remove_tree(place)
 
 
 def _report(wanted: Digest, old: Layout, result: BuildResult, new: Layout, start: float) -> Report:
