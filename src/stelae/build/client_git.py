@@ -5,34 +5,43 @@ the repository: no ref, no index, no working tree, no object (git may mark one a
 of ``--dirty`` is written into an object folder of its own that only borrows from the repository's, and that
 goes away with the snapshot.
 
-Needs the standard library and the domain only, so that the command line starts quickly.
+Needs the domain and the parts of the standard library that are imported quickly only, and asks git several things at
+once, so that the command line answers quickly.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple
 
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
+
+try:
+    # As `random` has it: hashlib loads OpenSSL, which takes longer than all else here.
+    from _sha256 import sha256  # type: ignore[import-not-found]
+except ImportError:  # since Python 3.12
+    from hashlib import sha256
 
 _HERE = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
      "GIT_PREFIX", "GIT_NAMESPACE", "GIT_COMMON_DIR"}
 )  # fmt: skip
 _SHOWN = 10
+_WHERE = ("rev-parse", "--show-toplevel", "--show-prefix", "--is-inside-work-tree")
+_ORIGIN = ("config", "--get", "remote.origin.url")
+_STATUS = (
+    "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none", "--",
+)  # fmt: skip
+_NOTHING = ("--version",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkout:
+class Checkout(NamedTuple):
     """A path in a user's repository at a commit, and how to read it.
 
     ``root`` is the top of the working tree, ``path`` the app's folder below it ("" is the top itself).
@@ -47,7 +56,7 @@ class Checkout:
     subject: str
     dirty: tuple[str, ...] = ()
     versioned: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 def describe(folder: Path, ref: str = "HEAD") -> Checkout:
@@ -56,17 +65,31 @@ def describe(folder: Path, ref: str = "HEAD") -> Checkout:
     ``dirty`` is looked up only for HEAD: another ref does not speak of the working tree. Raises InvalidInput
     when *folder* is in no repository, is ignored by it, or *ref* names no commit.
     """
-    root, path = _located(folder)
-    if not _is_commit(root, ref):
+    if not folder.is_dir():
+        raise InvalidInput("there is no such folder", where=str(folder))
+    place, commit, origin, status = (
+        _start(folder, arguments, {})
+        for arguments in (
+            _WHERE,
+            ("log", "-1", "--format=%H %s", "--end-of-options", f"{ref}^{{commit}}"),
+            _ORIGIN,
+            (*_STATUS, ".") if ref == "HEAD" else _NOTHING,
+        )
+    )
+    answers = [process.communicate() for process in (place, commit, origin, status)]
+    root, path = _place(folder, place.returncode, *answers[0])
+    if commit.returncode != 0:
         if ref == "HEAD":
             raise InvalidInput(
                 "the repository has no commit yet", where=str(root), hint="git add and git commit first"
             )
         raise InvalidInput(f"no commit is called {ref!r}", where=str(root), hint="git log --all shows the commits")
-    commit, _, subject = _git(root, "log", "-1", "--format=%H %s", "--end-of-options", ref).partition(" ")
+    if status.returncode != 0:
+        raise Failed("git status failed", where=str(root), details=_lines(answers[3][1]))
+    name, _, subject = _text(answers[1][0]).partition(" ")
     return Checkout(
-        root=root, repository=_repository_id(root), commit=commit, path=path, subject=subject.strip(),
-        dirty=_dirty(root, path) if ref == "HEAD" else (),
+        root=root, repository=_repository_id(root, _text(answers[2][0])), commit=name, path=path,
+        subject=subject.strip(), dirty=_dirty(_text(answers[3][0])) if ref == "HEAD" else (),
     )  # fmt: skip
 
 
@@ -90,7 +113,14 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
 
     The commit can be packed inside the ``with`` only. Raises InvalidInput when *folder* is in no repository.
     """
-    root, path = _located(folder)
+    import shutil
+    import tempfile
+
+    if not folder.is_dir():
+        raise InvalidInput("there is no such folder", where=str(folder))
+    process = _start(folder, _WHERE, {})
+    stdout, stderr = process.communicate()
+    root, path = _place(folder, process.returncode, stdout, stderr)
     with tempfile.TemporaryDirectory(prefix="stelae-snapshot-") as name:
         temporary = Path(name)
         objects = Path(_git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
@@ -105,7 +135,7 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
         }
         commit, subject = _commit_working_tree(root, path, environment)
         yield Checkout(
-            root=root, repository=_repository_id(root), commit=commit, path=path, subject=subject,
+            root=root, repository=_repository_id(root, _origin(root)), commit=commit, path=path, subject=subject,
             versioned=False, environment=environment,
         )  # fmt: skip
 
@@ -116,19 +146,23 @@ def objects(checkout: Checkout) -> list[str]:
     commit, path = checkout.commit, checkout.path
     parts = path.split("/") if path else []
     trees = [f"{commit}^{{tree}}"] + [f"{commit}:{'/'.join(parts[: n + 1])}" for n in range(len(parts))]
-    try:
-        ids = _git(checkout.root, "rev-parse", *trees, environment=checkout.environment).split()
-        listing = _git(
-            checkout.root, "ls-tree", "-r", "-t", "-z", "--full-tree", ids[-1], environment=checkout.environment
+    found, listing = (
+        _start(checkout.root, arguments, checkout.environment)
+        for arguments in (
+            ("rev-parse", *trees),
+            ("ls-tree", "-r", "-t", "-z", "--full-tree", f"{commit}:{path}" if path else commit),
         )
-    except Failed as error:
-        raise InvalidInput(f"commit {commit[:7]} has no folder {path!r}", where=str(checkout.root)) from error
-    for line in listing.split("\0"):
+    )
+    listed, named = listing.communicate()[0], found.communicate()[0]
+    if found.returncode != 0 or listing.returncode != 0:
+        raise InvalidInput(f"commit {commit[:7]} has no folder {path!r}", where=str(checkout.root))
+    ids = _text(named).split()
+    for line in _text(listed).split("\0"):
         if line:
-            _, kind, found = line.partition("\t")[0].split(" ")
+            _, kind, entry = line.partition("\t")[0].split(" ")
             # A submodule's commit is in another repository; the controller says which path it is.
             if kind != "commit":
-                ids.append(found)
+                ids.append(entry)
     return list(dict.fromkeys([commit, *ids]))
 
 
@@ -149,21 +183,18 @@ def write_pack(checkout: Checkout, ids: Sequence[str], out: Path) -> None:
         raise Failed("git could not pack the source", where=str(checkout.root), details=_lines(stderr))
 
 
-def _located(folder: Path) -> tuple[Path, str]:
-    if not folder.is_dir():
-        raise InvalidInput("there is no such folder", where=str(folder))
-    try:
-        answer = _git(folder, "rev-parse", "--show-toplevel", "--show-prefix", "--is-inside-work-tree").split("\n")
-    except Failed as error:
-        words = " ".join(error.details)
-        if "dubious ownership" in words:
+def _place(folder: Path, status: int, stdout: bytes, stderr: bytes) -> tuple[Path, str]:
+    """Return the top of the working tree and *folder* below it, as git answered ``_WHERE``; raises InvalidInput."""
+    if status != 0:
+        if b"dubious ownership" in stderr:
             raise InvalidInput(
                 "git refuses this repository, because it belongs to another user", where=str(folder),
                 hint=f"git config --global --add safe.directory {folder}",
-            ) from error  # fmt: skip
+            )  # fmt: skip
         raise InvalidInput(
             "not inside a git repository with a working tree", where=str(folder), hint="git init, then commit the app"
-        ) from error
+        )
+    answer = _text(stdout).split("\n")
     return Path(answer[0]), answer[1].strip("/")
 
 
@@ -173,13 +204,9 @@ def _is_commit(root: Path, ref: str) -> bool:
     return process.returncode == 0
 
 
-def _dirty(root: Path, path: str) -> tuple[str, ...]:
-    output = _git(
-        root, "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none",
-        "--", f":(top,literal){path}" if path else ":/",
-    )  # fmt: skip
+def _dirty(status: str) -> tuple[str, ...]:
     shown = (
-        line[3:].encode("utf-8", "surrogateescape").decode("utf-8", "replace") for line in output.split("\0") if line
+        line[3:].encode("utf-8", "surrogateescape").decode("utf-8", "replace") for line in status.split("\0") if line
     )
     return tuple(sorted(shown))
 
@@ -214,16 +241,19 @@ def _commit_working_tree(root: Path, path: str, environment: Mapping[str, str]) 
     return commit, subject
 
 
-def _repository_id(root: Path) -> str:
-    """Return a name that is the same for each clone of one origin, or else that of this very repository."""
-    origin = _start(root, ["config", "--get", "remote.origin.url"], {})
-    url = origin.communicate()[0].decode("utf-8", "replace").strip()
+def _origin(root: Path) -> str:
+    return _text(_start(root, _ORIGIN, {}).communicate()[0])
+
+
+def _repository_id(root: Path, origin: str) -> str:
+    """Return a name that is the same for each clone of one *origin*, or else that of this very repository."""
+    url = origin.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
     # A password or a protocol does not make another repository.
     key = re.sub(r"^[a-z+]+://", "", url).rpartition("@")[2].replace(":", "/").removesuffix("/").removesuffix(".git")
     if not key:
         key = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir")
     name = re.sub(r"[^a-z0-9]+", "-", key.removesuffix("/.git").rpartition("/")[2].lower()).strip("-")[:40]
-    return f"{name or 'source'}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return f"{name or 'source'}-{sha256(key.encode()).hexdigest()[:12]}"
 
 
 def _quoted(path: Path) -> str:
@@ -250,6 +280,10 @@ def _git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = 
     stdout, stderr = process.communicate(b"")
     if process.returncode != 0:
         raise Failed(f"git {arguments[0]} failed", where=str(folder), details=_lines(stderr))
+    return _text(stdout)
+
+
+def _text(stdout: bytes) -> str:
     return stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
 

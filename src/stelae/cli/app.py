@@ -11,7 +11,8 @@ from stelae import __version__
 
 VERBS = (
     "up", "down", "env", "init", "lock", "build", "plan", "deploy", "rollback", "abort", "scale", "status", "history",
-    "show", "diff", "reproduce", "key", "revoke", "state", "logs", "gc", "doctor", "controller", "version",
+    "show", "diff", "reproduce", "push", "pull", "key", "revoke", "state", "logs", "gc", "doctor", "controller",
+    "version",
 )  # fmt: skip
 
 

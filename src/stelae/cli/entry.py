@@ -14,6 +14,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"stelae {__version__}\n")
         return 0
+    if arguments in (["build"], ["build", "--json"]):
+        from stelae.cli import quick
+
+        return quick.build(arguments)
     from stelae.cli.run import run
 
     return run(arguments)

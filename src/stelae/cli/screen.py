@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 
@@ -61,6 +60,8 @@ class Screen:
         if not self.terminal:
             _write(f"  {clean(text)}\n")
             return
+        import shutil
+
         width = shutil.get_terminal_size().columns - 1
         self._clear()
         _write("  " + clean(text)[: width - 2])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from stelae.build import client_git
-from stelae.cli.common import goes_on
+from stelae.cli.interrupted import goes_on
 from stelae.cli.screen import Screen
 from stelae.cli.words import short_commit, short_digest, size, span
 from stelae.controller.client import Client, Json
@@ -40,6 +39,8 @@ def send(client: Client, source: client_git.Checkout) -> None:
         missing += client.post("/v1/sources/missing", question)["missing"]
     if not missing:
         return
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="stelae-pack-") as folder:
         pack = Path(folder) / "pack"
         client_git.write_pack(source, missing, pack)
@@ -66,6 +67,16 @@ def build(
         if not result["locked"]:
             screen.line("  nothing is locked: the next build elsewhere may take newer packages; see stelae lock")
         return {**result, "commit": source.commit, "subject": source.subject, "versioned": source.versioned}
+
+
+def build_here(
+    client: Client, screen: Screen, ref: str = "", *, dirty: bool = False, offline: bool = False,
+    secrets: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Build the source in the working folder at *ref* (HEAD by default), and show the image."""
+    result = build(client, screen, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=secrets)
+    screen.line(str(result["image"]))
+    screen.result(result)
 
 
 def build_twice(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import socket
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, BinaryIO
 
+from stelae.controller.wire import BrokenAnswer, Connection
 from stelae.domain.errors import BY_KIND, Failed, StelaeError, Unreachable
 
 Json = dict[str, Any]
@@ -23,20 +19,6 @@ _SOCKET_PATH_LIMIT = 107  # sun_path of unix(7), without its final zero
 
 class ConnectionLost(Unreachable):
     """The connection ended before the answer was whole: whether the request was carried out is not known."""
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection to a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("stelae")
-        self.path = path
-
-    def connect(self) -> None:
-        """Connect, or raise OSError."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CONNECT_TIMEOUT)
-        self.sock.connect(str(self.path))
 
 
 class Client:
@@ -58,6 +40,8 @@ class Client:
         except ConnectionLost:
             if not again:
                 raise
+            import time
+
             time.sleep(RETRY_AFTER)
             return self._ask("POST", route, data)
 
@@ -74,11 +58,11 @@ class Client:
         ConnectionLost when the stream breaks off before its result.
         """
         data = json.dumps(body).encode() if body is not None else None
-        connection, response = self._send(method, _target(route, query), data)
+        connection = self._send(method, _target(route, query), data, len(data or b""))
         try:
-            connection.sock.settimeout(None)
+            connection.patience(None)
             while True:
-                message = _next(response)
+                message = _next(connection)
                 if "error" in message:
                     raise _error(message)
                 if "result" in message:
@@ -87,66 +71,61 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, data: Any, *, size: int | None = None) -> Json:
-        connection, response = self._send(method, target, data, size)
+    def _ask(self, method: str, target: str, data: bytes | BinaryIO | None, *, size: int | None = None) -> Json:
+        plain = len(data) if isinstance(data, bytes) else 0
+        connection = self._send(method, target, data, plain if size is None else size)
         try:
-            return _parse(response.read())
-        except (OSError, http.client.HTTPException) as error:
+            return _parse(connection.read())
+        except (OSError, BrokenAnswer) as error:
             raise _lost() from error
         finally:
             connection.close()
 
-    def _send(
-        self, method: str, target: str, data: Any, size: int | None = None
-    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        """Send one request and return the open answer; raises the answer's error."""
+    def _send(self, method: str, target: str, data: bytes | BinaryIO | None, size: int) -> Connection:
+        """Send one request and return the connection with its open answer; raises the answer's error."""
         connection = self._connect()
-        headers = {"content-type": "application/json"}
-        if size is not None:
-            headers = {"content-type": "application/octet-stream", "content-length": str(size)}
+        kind = "application/json" if isinstance(data, bytes | None) else "application/octet-stream"
         try:
-            connection.sock.settimeout(ANSWER_TIMEOUT)
-            with contextlib.suppress(BrokenPipeError):  # refused before the body's end: the answer says why
-                connection.request(method, target, data, headers)
-            response = connection.getresponse()
-            if response.status >= 300:
-                raise _error(_parse(response.read()))
-        except (OSError, http.client.HTTPException) as error:
+            connection.patience(ANSWER_TIMEOUT)
+            connection.ask(method, target, {"content-type": kind}, data, size)
+            if connection.status >= 300:
+                raise _error(_parse(connection.read()))
+        except (OSError, BrokenAnswer) as error:
             connection.close()
             raise _lost() from error
         except BaseException:
             connection.close()
             raise
-        return connection, response
+        return connection
 
-    def _connect(self) -> _UnixConnection:
+    def _connect(self) -> Connection:
         if len(str(self.path)) > _SOCKET_PATH_LIMIT:
             raise Unreachable(f"the socket's path is too long: {self.path}")
-        connection = _UnixConnection(self.path)
         try:
-            connection.connect()
+            return Connection(self.path, CONNECT_TIMEOUT)
         except PermissionError as error:
-            connection.close()
             raise Unreachable(
                 f"you may not talk to the controller at {self.path}",
                 hint="become root, or have root add you to the group stelae and log in again",
             ) from error
         except OSError as error:
-            connection.close()
             raise Unreachable(f"no controller answers at {self.path}", hint="start it: stelae up") from error
-        return connection
 
 
 def _target(route: str, query: Mapping[str, object]) -> str:
+    if not query:
+        return route
+    from urllib.parse import urlencode
+
     values = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in query.items()}
-    return f"{route}?{urlencode(values)}" if values else route
+    return f"{route}?{urlencode(values)}"
 
 
-def _next(response: http.client.HTTPResponse) -> Json:
+def _next(connection: Connection) -> Json:
     """Return the next object of a stream; raises ConnectionLost when it breaks off."""
     try:
-        return _parse(response.readline())
-    except (OSError, http.client.HTTPException) as error:
+        return _parse(connection.readline())
+    except (OSError, BrokenAnswer) as error:
         raise _lost() from error
 
 

@@ -21,9 +21,9 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.unit.api.plain import UnixConnection
 
 from stelae.controller import openapi
-from stelae.controller.client import _UnixConnection
 
 EXAMPLES = int(os.environ.get("STELAE_API_EXAMPLES", "10"))
 """Requests of each kind for each operation; more make a longer run."""
@@ -54,7 +54,7 @@ class _Pool(urllib3.HTTPConnectionPool):
 
 
 def _connect(connection: Any, path: Path) -> None:
-    plain = _UnixConnection(path)
+    plain = UnixConnection(path)
     plain.connect()
     connection.sock = plain.sock
 

@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.api.plain import UnixConnection
 
-from stelae.controller.client import Client, _UnixConnection
+from stelae.controller.client import Client
 from stelae.testing.service import COMMIT, IMAGE, FakeService
 
 ENV = "guestbook/production"
@@ -39,7 +40,7 @@ GETS = [
 
 
 def ask(client: Client, method: str, target: str, body: bytes | None = None) -> tuple[int, Any]:
-    connection = _UnixConnection(client.path)
+    connection = UnixConnection(client.path)
     try:
         connection.request(method, target, body)
         response = connection.getresponse()

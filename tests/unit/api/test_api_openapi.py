@@ -23,9 +23,10 @@ from tests.unit.api.described import (
     validate,
     with_fraction,
 )
+from tests.unit.api.plain import UnixConnection
 
 from stelae.controller import api, openapi
-from stelae.controller.client import Client, _UnixConnection
+from stelae.controller.client import Client
 from stelae.controller.contract import Service
 from stelae.controller.operations import OPERATIONS
 from stelae.system.installation import Installation
@@ -65,7 +66,7 @@ def test_what_the_description_forbids_is_refused(label: str, through: requests.S
 
 
 def raw(client: Client, method: str, target: str, body: bytes | None = None, **headers: str) -> tuple[Any, Any]:
-    connection = _UnixConnection(client.path)
+    connection = UnixConnection(client.path)
     try:
         connection.request(method, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()

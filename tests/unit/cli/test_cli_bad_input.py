@@ -17,6 +17,7 @@ from stelae.cli import common
 from stelae.cli.app import VERBS
 from stelae.cli.when import parse_time
 from stelae.domain.errors import InvalidInput
+from stelae.system.installation import Installation
 from stelae.testing.service import NOON, FakeService
 
 Stelae = Callable[..., Any]
@@ -176,7 +177,7 @@ def test_no_text_breaks_the_time(text: str) -> None:
 def test_the_installation_comes_from_flags_then_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NAME", "STATE", "RUN", "PORT", "SUBNET"):
         monkeypatch.delenv(f"STELAE_{name}", raising=False)
-    assert common.installation_from() == common.Installation()
+    assert common.installation_from() == Installation()
     monkeypatch.setenv("STELAE_NAME", "two")
     monkeypatch.setenv("STELAE_PORT", "81")
     found = common.installation_from(port=82)

@@ -23,7 +23,7 @@ def command(ref: str, dirty: bool, offline: bool, check: bool, secrets: tuple[st
 
     With --check nothing is stored: two builds are compared, and the exit code is 1 when they differ.
     """
-    from stelae.cli.source import build, build_twice
+    from stelae.cli.source import build_here, build_twice
 
     if ref and dirty:
         raise InvalidInput("--ref names a commit and --dirty builds the working tree: give one of them")
@@ -34,7 +34,5 @@ def command(ref: str, dirty: bool, offline: bool, check: bool, secrets: tuple[st
 
         answer = build_twice(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=given)
         return shown(out, answer)
-    result = build(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=given)
-    out.line(str(result["image"]))
-    out.result(result)
+    build_here(client(), out, ref, dirty=dirty, offline=offline, secrets=given)
     return 0
