@@ -17,6 +17,7 @@ import structlog
 from anyio import to_thread
 
 from stelae import __version__
+from stelae.controller import log_lines
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
@@ -54,6 +55,7 @@ async def main(
 
     Raises Conflict when another controller runs, or has taken over; Failed when the ledger is not what it was.
     """
+    log_lines.configure()
     points.arm()
     for folder in (installation.state, installation.run, installation.cache):
         folder.mkdir(parents=True, exist_ok=True)

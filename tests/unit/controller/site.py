@@ -172,7 +172,7 @@ class Site:
         return [item.event for item in self.ledger.read() if isinstance(item.event, kind)]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.001)
 
