@@ -253,7 +253,7 @@ def _context(bench: Bench, source: Source) -> list[Entry]:
         entry = known.get(name.encode())
         if entry is None:
             continue
-        (found,) = source.reader.get_all([entry.blob])
+        found = source.reader.get(entry.blob)
         try:
             ignored = dockerignore.ignoring(found.data.decode() if found is not None else "")
         except ValueError as error:

@@ -21,6 +21,7 @@ from anyio import to_thread
 from stelae.build import garbage
 from stelae.controller.record import CONTROLLER, Record
 from stelae.controller.space import Space
+from stelae.controller.transfers import WORK
 from stelae.core.retention import image_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
@@ -160,7 +161,8 @@ class Cleaner:
         found = garbage.find_cache(cache, left, now, min_age=GRACE)
         found.add(stored)
         found.add(garbage.find_inputs(own.inputs, locks, now, min_age=GRACE))
-        found.rubbish += leftovers(own.cache, "pack-", now - GRACE)
+        for name in ("pack-", WORK):
+            found.rubbish += leftovers(own.cache, name, now - GRACE)
         for mirror in sorted(own.sources.glob("*.git")):
             found.rubbish += leftovers(mirror, "incoming-", now - GRACE)
         return found

@@ -57,6 +57,20 @@ class Service(Protocol):
         """Build ``{"repository", "commit", "path", "offline", "secrets"}`` twice in clean places and compare,
         recording nothing; answers as ``reproduce``."""
 
+    def push(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Send ``{"ref": image, release, environment or commit, "name": HOST/PATH[:TAG], "authfile", "certificates":
+        {name: content}, "insecure"}`` (contents in base64, kept nowhere) with all that is signed of it.
+
+        Progress ``{"text"}``; result ``{"image", "name", "tag", "referrers": n, "listed"}``.
+        """
+
+    def pull(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Take ``{"name": HOST/PATH[:TAG][@DIGEST], …}`` as in ``push``. What comes is verified before it is
+        recorded.
+
+        Progress ``{"text"}``; result ``{"image", "app", "name", "moved": digest or "", "keys", "strangers": n}``.
+        """
+
     async def apply(self, actor: str, request: Json) -> Json:
         """``{"spec": text, "dry_run", "environment": name or ""}`` to
         ``{"changes": [{"environment", "path", "old", "new"}], "applied": [environment]}``."""

@@ -80,6 +80,14 @@ Spec = Annotated[str, msgspec.Meta(max_length=MAX_BODY)]
 SecretName = Annotated[str, _form("the name of a secret, such as npmrc", r"[a-z0-9][a-z0-9._-]{0,63}")]
 SecretValue = Annotated[str, _form("the content in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
 Secrets = Annotated[dict[SecretName, SecretValue], msgspec.Meta(max_length=10)]
+RegistryName = Annotated[
+    str, _form("the name of an image in a registry, as HOST/PATH[:TAG][@DIGEST]", r"[!-~]+", shortest=1, longest=500)
+]
+FileContent = Annotated[str, _form("the content of a file in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
+CertificateName = Annotated[
+    str, _form("the name of a file *.crt, *.cert or *.key", r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.(?:crt|cert|key)")
+]
+Certificates = Annotated[dict[CertificateName, FileContent], msgspec.Meta(max_length=10)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
 
 
@@ -141,6 +149,25 @@ class Check(Message, frozen=True):
     path: Path = ""
     offline: bool = False
     secrets: Secrets = {}
+
+
+class Push(Message, frozen=True):
+    """POST /v1/pushes"""
+
+    ref: Ref
+    name: RegistryName
+    authfile: FileContent = ""
+    certificates: Certificates = {}
+    insecure: bool = False
+
+
+class Pull(Message, frozen=True):
+    """POST /v1/pulls"""
+
+    name: RegistryName
+    authfile: FileContent = ""
+    certificates: Certificates = {}
+    insecure: bool = False
 
 
 class Apply(Message, frozen=True):

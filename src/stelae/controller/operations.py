@@ -133,6 +133,19 @@ _SOURCES = (
     ),
 )  # fmt: skip
 
+_REGISTRIES = (
+    _stream(
+        "push", "POST", "/v1/pushes", m.Push, shapes.Text, shapes.Pushed,
+        "Send an image to a registry, with what is signed of it.",
+        lambda s, actor, asked: s.push(actor, asked.plain()),
+    ),
+    _stream(
+        "pull", "POST", "/v1/pulls", m.Pull, shapes.Text, shapes.Pulled,
+        "Take an image from a registry, with what is signed of it.",
+        lambda s, actor, asked: s.pull(actor, asked.plain()),
+    ),
+)  # fmt: skip
+
 _ENVIRONMENTS = (
     _post(
         "apply", "/v1/environments/apply", m.Apply, shapes.Applied, "Make environments what a stelae.toml says.",
@@ -226,5 +239,5 @@ _RECORD = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*_MACHINE, *_SOURCES, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
+OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
 """All of them, but the description itself."""

@@ -47,6 +47,11 @@ def _of_people(event: Event) -> str:
             return f"built image {short(event.image.digest)} from {source}"
         case ev.BuildFailed():
             return f"build of {event.source.commit[:7]} failed: {event.reason}"
+        case ev.ImageImported():
+            by = f" by its tag {event.tag}" if event.tag else ""
+            return f"took image {short(event.image.digest)} from {event.name}{by}"
+        case ev.ImagePushed():
+            return f"sent image {short(event.image)} to {event.name}{':' if event.tag else ''}{event.tag}"
         case ev.ImageAttested():
             return f"image {short(event.image)} signed by {event.key[:8]}"
         case ev.KeyTrusted():

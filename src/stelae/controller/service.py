@@ -20,6 +20,7 @@ from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.reproductions import Reproductions
 from stelae.controller.storage import Storage
+from stelae.controller.transfers import Transfers
 
 
 class ControllerService:
@@ -28,7 +29,7 @@ class ControllerService:
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
-        reproductions: Reproductions, http_port: int,
+        reproductions: Reproductions, transfers: Transfers, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -54,6 +55,8 @@ class ControllerService:
         self.keep_clean = cleaner.keep_clean
         self.reproduce = reproductions.reproduce
         self.check = reproductions.check
+        self.push = transfers.push
+        self.pull = transfers.pull
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke

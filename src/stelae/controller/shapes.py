@@ -99,6 +99,29 @@ class Built(TypedDict):
     locked: bool
 
 
+class Pushed(TypedDict):
+    """What was sent: ``name`` is HOST/PATH@DIGEST, ``referrers`` the number of signatures and attestations,
+    ``listed`` whether the registry lists them by itself (else the tag sha256-HEX does)."""
+
+    image: Digest
+    name: str
+    tag: str
+    referrers: Count
+    listed: bool
+
+
+class Pulled(TypedDict):
+    """What was taken: ``moved`` is what the tag was when it was taken last, if that was another image; ``keys`` are
+    the known keys that signed it, ``strangers`` the number of signatures by others."""
+
+    image: Digest
+    app: str
+    name: str
+    moved: OptionalDigest
+    keys: list[str]
+    strangers: Count
+
+
 class InputChange(TypedDict):
     """An input of a stage that is another one; a version is empty where it is not there."""
 

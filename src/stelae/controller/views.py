@@ -37,7 +37,7 @@ def status_row(state: InstallationState, env: EnvironmentState) -> Json:
         "environment": name,
         "image": release.image if release else "",
         "release": env.stable or "",
-        "commit": built.sources[-1].commit if built else "",
+        "commit": built.sources[-1].commit if built and built.sources else "",
         "instances": {
             "ready": sum(item["ready"] for item in processes.values()),
             "wanted": sum(item["wanted"] for item in processes.values()),
@@ -217,7 +217,7 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     built = state.images.get(release.image) if release else None
     done = [d for d in env.deployments.values() if d.release == env.stable and d.outcome is Outcome.SUCCEEDED]
     by = max(done, key=lambda d: d.requested_at, default=None)
-    row["subject"] = built.sources[-1].subject if built else ""
+    row["subject"] = built.sources[-1].subject if built and built.sources else ""
     row["deployed_by"] = by.actor if by else ""
     row["deployed_at"] = by.requested_at if by else None
     row["settings"] = dict(release.settings) if release else {}

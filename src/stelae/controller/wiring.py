@@ -23,6 +23,7 @@ from stelae.controller.reproductions import Reproductions
 from stelae.controller.service import ControllerService
 from stelae.controller.space import Space
 from stelae.controller.storage import Storage
+from stelae.controller.transfers import Transfers
 from stelae.domain.units import Instant
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
@@ -55,5 +56,6 @@ def use_cases(
         proofs=proofs,
         inside=inside,
         reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),
+        transfers=Transfers(record, layout, installation, space, inside.image),
         http_port=installation.http_port,
     )

@@ -83,6 +83,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
     state = changed(state, size=recorded.index + 1)
     if isinstance(event, ev.ImageBuilt):
         state = _built(state, event, recorded)
+    if isinstance(event, ev.ImageImported):
+        state = _imported(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
         state = _trusted(state, event, recorded)
     if isinstance(event, ev.StorageCleaned):
@@ -125,6 +127,19 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = replace(known, locks=(*known.locks, event.lock))
     known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
+
+
+def _imported(state: InstallationState, event: ev.ImageImported, recorded: Recorded) -> InstallationState:
+    image = event.image.digest
+    known = state.images.get(image)
+    if known is None:
+        known = BuiltImage(image=event.image, sources=(), actor=recorded.actor, built_at=recorded.at)
+    images = _with(state.images, image, replace(known, last_built_at=recorded.at))
+    signed = state.attested.get(image, ())
+    new = tuple(Attested(key=key, at=recorded.at) for key in event.keys if key not in {item.key for item in signed})
+    attested = _with(state.attested, image, (*signed, *new)) if new else state.attested
+    tags = _with(state.tags, f"{event.name}:{event.tag}", image) if event.tag else state.tags
+    return replace(state, images=images, attested=attested, tags=tags)
 
 
 def _trusted(

@@ -48,7 +48,7 @@ def admit(state: InstallationState, env: EnvironmentState, release: Release) -> 
         return
     built = state.images.get(release.image)
     name = short(release.image)
-    if built is not None and not any(source.versioned for source in built.sources):
+    if built is not None and built.sources and not any(source.versioned for source in built.sources):
         raise Refused(
             f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
             hint="commit, deploy the commit, and promote that image",

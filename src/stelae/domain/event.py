@@ -77,6 +77,30 @@ class ImageBuilt(Event):
 
 @_known
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageImported(Event):
+    """An image was taken from the registry's *name* (``HOST/PATH``), as *tag* ("" by its digest). ``keys`` are those
+    whose signatures of it were verified."""
+
+    kind: ClassVar[str] = "image.imported"
+    image: Image
+    name: str
+    tag: str = ""
+    keys: tuple[str, ...] = ()
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePushed(Event):
+    """An image was sent to a registry's *name* (``HOST/PATH``), as *tag* ("" by its digest only)."""
+
+    kind: ClassVar[str] = "image.pushed"
+    image: Digest
+    name: str
+    tag: str = ""
+
+
+@_known
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageAttested(Event):
     """A key signed an image that was built from *commit*, how it was built and what is inside. ``statements`` are
     the digests of what was signed, by the type of the statement."""

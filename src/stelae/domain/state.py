@@ -176,7 +176,8 @@ class InstallationState:
 
     ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
-    ``cleaned`` is how cleaning the disk went last.
+    ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
+    when an image was taken by them last.
     """
 
     size: int = 0
@@ -188,3 +189,4 @@ class InstallationState:
     attested: Mapping[Digest, tuple[Attested, ...]] = field(default_factory=dict)
     revoked: Mapping[str, Revocation] = field(default_factory=dict)
     cleaned: Cleaning | None = None
+    tags: Mapping[str, Digest] = field(default_factory=dict)

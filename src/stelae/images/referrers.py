@@ -83,7 +83,7 @@ def add(layout: Layout, subject: Digest, referrers: list[Referrer]) -> None:
                 layout.blobs.add(data)
             layout.blobs.add(item.manifest)
             if item.digest not in known:
-                entries.append(_descriptor(item))
+                entries.append(descriptor(item))
         _write(layout, subject, entries)
 
 
@@ -141,7 +141,8 @@ def _blob(layout: Layout, digest: Digest) -> bytes:
     return data
 
 
-def _descriptor(item: Referrer) -> dict[str, Any]:
+def descriptor(item: Referrer) -> dict[str, Any]:
+    """Return what a list of referrers says of *item*."""
     document = item.document
     entry = {
         "mediaType": MANIFEST, "digest": item.digest, "size": len(item.manifest),

@@ -45,7 +45,8 @@ _SILENT = re.compile(
     rb"no route to host|"
     rb"TLS handshake|server misbehaving|too many requests|StatusCode: (5..|429)|status code: (5..|429)|"
     rb"status (code )?(5\d\d|429)|HTTP status: 5\d\d|50[0234] |internal server error|bad gateway|service unavailable|"
-    rb"gateway timeout|unknown: unknown error|http2: |did not end within", re.IGNORECASE
+    rb"gateway timeout|unknown: unknown error|http2: |did not end within|closed pipe|server closed idle|"
+    rb"transport connection broken|malformed HTTP|stream error|use of closed", re.IGNORECASE
 )  # fmt: skip
 
 
@@ -96,8 +97,8 @@ def parse_place(text: str) -> Place:
     rest, at, digest = text.partition("@")
     name, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
-        name, tag = rest, ""
-    if not _NAME.fullmatch(name) or (tag and not _TAG.fullmatch(tag)) or (colon and not name):
+        name, colon, tag = rest, "", ""
+    if not _NAME.fullmatch(name) or (colon and not _TAG.fullmatch(tag)):
         raise InvalidInput(
             f"not the name of an image in a registry: {text!r}", hint="HOST/PATH:TAG, or HOST/PATH@DIGEST"
         )

@@ -141,6 +141,24 @@ ANSWERS: dict[str, Any] = {
     ],
     "reproduce": [{"progress": {"text": "base: 98.0 MB"}}, {"result": _REPRODUCED}],
     "check": [{"progress": {"text": "first: base: 98.0 MB"}}, {"result": _REPRODUCED}],
+    "push": [
+        {"progress": {"text": "sending 4 layers to registry.example.com/guestbook:1"}},
+        {
+            "result": {
+                "image": IMAGE, "name": f"registry.example.com/guestbook@{IMAGE}", "tag": "1", "referrers": 3,
+                "listed": True,
+            }
+        },
+    ],
+    "pull": [
+        {"progress": {"text": "fetching registry.example.com/guestbook:1"}},
+        {
+            "result": {
+                "image": IMAGE, "app": "guestbook", "name": f"registry.example.com/guestbook@{IMAGE}", "moved": "",
+                "keys": [], "strangers": 0,
+            }
+        },
+    ],
     "apply": {
         "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
         "applied": ["guestbook/production"],
@@ -338,6 +356,14 @@ class FakeService:
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """Answer as set."""
         return self._lines("lock", actor, request)
+
+    def push(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("push", actor, request)
+
+    def pull(self, actor: str, request: Json) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("pull", actor, request)
 
     def reproduce(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """Answer as set."""
