@@ -55,18 +55,20 @@ def files_tree(kept: Sequence[Entry], reader: Reader, workdir: bytes, lower: Tre
                 hint="put its files into the repository, or leave it out with image.exclude",
             )  # fmt: skip
     prefix = workdir + b"/" if workdir else b""
-    for entry, found in zip(kept, reader.get_all([entry.blob for entry in kept]), strict=True):
+    for entry, found in zip(kept, reader.contents([entry.blob for entry in kept], spool), strict=True):
         if found is None:
             raise InvalidInput("the file was not sent", where=show(entry.path), hint="send the source again")
-        if found.data.startswith(_LFS) and len(found.data) < _LFS_LARGEST:
+        if isinstance(found, bytes) and found.startswith(_LFS) and len(found) < _LFS_LARGEST:
             raise InvalidInput(
                 "a Git LFS pointer instead of the file: the repository does not hold its content",
                 where=show(entry.path), hint="git lfs migrate export, or leave it out with image.exclude",
             )  # fmt: skip
-        if entry.mode == _SYMLINK:
-            lower.add(prefix + entry.path, symlink(found.data))
+        if entry.mode != _SYMLINK:
+            lower.add(prefix + entry.path, file(found, 0o755 if entry.mode & 0o111 else 0o644))
+        elif isinstance(found, bytes):
+            lower.add(prefix + entry.path, symlink(found))
         else:
-            lower.add(prefix + entry.path, file(spool.keep(found.data), 0o755 if entry.mode & 0o111 else 0o644))
+            raise InvalidInput("a symbolic link to a name that is too long", where=show(entry.path))
     return lower
 
 

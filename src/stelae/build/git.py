@@ -13,10 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from stelae.build.spool import Spool
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
+from stelae.images.content import Content
 from stelae.system.command import Output, run
 
-_ALWAYS = ("-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c", "gc.auto=0")
+_ALWAYS = (
+    "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c", "gc.auto=0",
+    # Without limits git has whole packs in memory.
+    "-c", "core.packedGitWindowSize=16m", "-c", "core.packedGitLimit=64m", "-c", "core.deltaBaseCacheLimit=32m",
+)  # fmt: skip
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -62,19 +68,34 @@ class Reader:
 
     def get(self, name: str) -> Object | None:
         """Return the object called *name* (an id, or ``COMMIT:PATH``), None when the repository has none."""
-        for found in self.get_all([name]):
-            return found
-        return None
+        (head,) = self._heads([name])
+        if head is None:
+            return None
+        found, kind, size = head
+        data = self._stdout.read(size)
+        self._stdout.read(1)
+        return Object(id=found, kind=kind, data=data)
 
-    def get_all(self, names: Sequence[str]) -> Iterator[Object | None]:
-        """Yield the object of each of *names*, in their order."""
+    def contents(self, names: Sequence[str], spool: Spool) -> Iterator[Content | None]:
+        """Yield the content of the blob of each of *names*, in their order. What is not small goes to *spool* and is
+        never in memory whole."""
+        for head in self._heads(names):
+            if head is None:
+                yield None
+                continue
+            content = spool.take(self._stdout, head[2])
+            self._stdout.read(1)
+            yield content if head[1] == "blob" else None
+
+    def _heads(self, names: Sequence[str]) -> Iterator[tuple[str, str, int] | None]:
+        """Yield id, kind and size of each of *names*; then its bytes and a line break are to be read."""
         # Names are sent in small groups: git answers while we still write, and a full pipe would block both.
         for start in range(0, len(names), 100):
             group = names[start : start + 100]
             self._stdin.write(b"".join(self._line(name) for name in group))
             self._stdin.flush()
             for _ in group:
-                yield self._answer()
+                yield self._head()
 
     @staticmethod
     def _line(name: str) -> bytes:
@@ -82,7 +103,7 @@ class Reader:
             raise InvalidInput(f"a path may not hold a line break: {name!r}")
         return name.encode("utf-8", "surrogateescape") + b"\n"
 
-    def _answer(self) -> Object | None:
+    def _head(self) -> tuple[str, str, int] | None:
         header = self._stdout.readline()
         if not header.endswith(b"\n"):
             raise Failed("git cat-file ended before it had answered")
@@ -90,9 +111,7 @@ class Reader:
         # "NAME missing", "NAME ambiguous": anything but "ID KIND SIZE".
         if len(fields) != 3 or not fields[2].isdigit() or fields[1] not in (b"blob", b"tree", b"commit", b"tag"):
             return None
-        data = self._stdout.read(int(fields[2]))
-        self._stdout.read(1)
-        return Object(id=fields[0].decode(), kind=fields[1].decode(), data=data)
+        return fields[0].decode(), fields[1].decode(), int(fields[2])
 
 
 @contextmanager

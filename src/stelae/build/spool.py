@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
+from stelae.domain.errors import Failed
 from stelae.domain.units import KIB
-from stelae.images.content import Content, Slice
+from stelae.images.content import CHUNK, Content, Slice
 
 SMALL = 64 * KIB
 
@@ -19,9 +22,24 @@ class Spool:
 
     def keep(self, data: bytes) -> Content:
         """Return *data* as the content of a node."""
-        if len(data) <= SMALL:
-            return data
+        return self.take(BytesIO(data), len(data))
+
+    def take(self, stream: BinaryIO, size: int) -> Content:
+        """Return the next *size* bytes of *stream* as the content of a node; raises Failed when there are fewer."""
+        if size <= SMALL:
+            return _whole(stream, size)
+        left = size
         with self._path.open("ab") as file:
-            file.write(data)
-        self._size += len(data)
-        return Slice(self._path, self._size - len(data), len(data))
+            while left:
+                data = _whole(stream, min(left, CHUNK))
+                file.write(data)
+                left -= len(data)
+        self._size += size
+        return Slice(self._path, self._size - size, size)
+
+
+def _whole(stream: BinaryIO, size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise Failed("a content ended before it was whole")
+    return data

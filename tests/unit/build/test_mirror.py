@@ -12,6 +12,7 @@ import pytest
 
 from stelae.build import client_git, mirror
 from stelae.build.mirror import Mirror
+from stelae.build.spool import Spool
 from stelae.domain.errors import InvalidInput, StelaeError
 
 from .repository import Repository
@@ -65,7 +66,7 @@ def test_commit_arrives_and_is_read_back(repository: Repository, tmp_path: Path)
         assert [(entry.path, entry.mode) for entry in entries] == [
             (b"a.py", 0o100644), (b"link", 0o120000), (b"run.sh", 0o100755)
         ]  # fmt: skip
-        read = [found.data for found in reader.get_all([entry.blob for entry in entries]) if found]
+        read = list(reader.contents([entry.blob for entry in entries], Spool(tmp_path / "spool")))
     assert read == [b"print()", b"a.py", b"x"]
     info = store.commit_info(checkout.repository, commit)
     assert (info.subject, info.author, info.time) == ("Add the app", "Ana <ana@example.com>", 1700000000)
