@@ -7,6 +7,7 @@ secret, or the machine. ``stages`` says what an image is made of.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,7 +33,6 @@ from stelae.domain.image import Image
 from stelae.domain.process import Process
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout, image_of
-from stelae.system.files import remove_tree
 
 __all__ = ["BuildRequest", "BuildResult", "Builder", "BuiltLayer", "LockResult"]
 
@@ -100,7 +100,7 @@ class Builder:
             self._work.mkdir(parents=True, exist_ok=True)
             remove_abandoned(self._work)
             work = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._work))
-            stack.callback(remove_tree, work)
+            stack.callback(shutil.rmtree, work, ignore_errors=True)
             bench = Bench(
                 mirror=self._mirror, cache=self._cache, roots=self._roots, secrets=secrets, group=self._group,
                 inputs=Inputs(self._inputs, offline=request.offline), work=work,
@@ -152,4 +152,4 @@ def remove_abandoned(folder: Path) -> None:
     for place in folder.iterdir():
         owner = place.name.partition("-")[0]
         if owner.isdigit() and not Path("/proc", owner).exists():
-            remove_tree(place)
+            shutil.rmtree(place, ignore_errors=True)

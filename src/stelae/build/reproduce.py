@@ -7,6 +7,7 @@ What comes from elsewhere comes from the store of inputs, where it is named by d
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ from stelae.images.compare import PathChange, compare
 from stelae.images.layout import Layout
 from stelae.images.tar_reader import read_layer
 from stelae.images.tree import Tree
-from stelae.system.files import remove_tree
 
 Progress = Callable[[str], None]
 
@@ -102,7 +102,7 @@ class Reproducer:
         try:
             yield place
         finally:
-            remove_tree(place)
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _report(wanted: Digest, old: Layout, result: BuildResult, new: Layout, start: float) -> Report:

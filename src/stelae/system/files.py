@@ -1,9 +1,8 @@
-"""Files that are whole or not there: write beside, sync, rename, sync the folder. Folders that go away."""
+"""Files that are whole or not there: write beside, sync, rename, sync the folder."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -36,12 +35,3 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove *path* with all that is below it, as far as that can be done; file systems mounted below stay.
-
-    By a process of its own: in a process with several threads each of tens of thousands of system calls would wait
-    for the interpreter's lock, which took a minute where this takes a second.
-    """
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", path], stderr=subprocess.DEVNULL, check=False)
