@@ -120,8 +120,11 @@ class PlatformContract:
             action = await hand.launch(FIRST, subject.exiting)
             found = _exit(await hand.until(FIRST, Phase.EXITED))
             assert found.code == 3, f"its exit status is told as {found.code}"
+            await asyncio.sleep(0.1)  # a second end would be at another time
             await subject.platform.apply(action, hand.env)
             assert _exit(await hand.until(FIRST, Phase.EXITED)) == found, "what had ended was started again"
+            lines = [line.text for line in await hand.output(FIRST)]
+            assert lines.count("begins") == 1, f"what had ended was started again: {lines}"
             await hand.act(Verb.REMOVE, FIRST)
 
         self.run(body)

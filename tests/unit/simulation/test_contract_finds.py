@@ -1,0 +1,166 @@
+"""The contract of a platform is not vacuous: for each of its tests, a platform that breaks just that is found."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stelae.core import converge
+from stelae.domain.action import Verb
+from stelae.domain.observation import Observation, Phase
+from stelae.testing.contract import PlatformContract
+from stelae.testing.faults import LookFault
+from stelae.testing.machine import Machine
+from stelae.testing.simulated import SimulatedPlatform
+from stelae.testing.things import Thing
+from tests.unit.simulation import test_contract
+
+Wrap = Callable[[Any], Any]
+
+
+def _tells_an_older_number(look_now: Any) -> Any:
+    def wrong(self: Any, env: Any) -> Any:
+        look = look_now(self, env)
+        return replace(look, observation=replace(look.observation, applied=max(0, env.applied - 1)))
+
+    return wrong
+
+
+def _launches_twice(launch: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+        said = site.logs.get(action.instance, [])
+        site.things.pop(action.instance, None)
+        launch(self, action, env, site)
+        site.logs[action.instance] = [*said, *site.logs[action.instance]]
+
+    return wrong
+
+
+def _starts_what_has_ended(launch: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+        thing = site.things.get(action.instance)
+        if thing is not None and thing.ended is not None:
+            del site.things[action.instance]
+        launch(self, action, env, site)
+
+    return wrong
+
+
+def _ready_when_it_runs(_: Any) -> Any:
+    return lambda self, now: Phase.READY if self.ended is None else Phase.EXITED
+
+
+def _stops_by_force(_: Any) -> Any:
+    return lambda self, environment, name, thing: self.end(environment, name, 143)
+
+
+def _keeps_what_was_removed(carry_out: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any) -> None:
+        if action.verb is Verb.REMOVE:
+            self.sites["what is left"].things.update(self.site(env.id).things)
+        carry_out(self, action, env)
+
+    return wrong
+
+
+def _adds_to_the_table(route: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+        route(self, replace(action, table={**site.table, **action.table}), env, site)
+
+    return wrong
+
+
+def _counts_nothing(look: Any) -> Any:
+    def wrong(self: Any, environment: Any) -> Any:
+        instances, table = look(self, environment)
+        return {name: replace(seen, connections=0) for name, seen in instances.items()}, table
+
+    return wrong
+
+
+def _empty_when_nobody_answers(observe: Any) -> Any:
+    async def wrong(self: Any, env: Any) -> Any:
+        if self._faults.holds(LookFault.UNAVAILABLE):
+            return Observation(as_of=0, applied=env.applied)
+        return await observe(self, env)
+
+    return wrong
+
+
+def _begins_anew(init: Any) -> Any:
+    def wrong(self: Any, machine: Any, *more: Any) -> None:
+        for site in machine.sites.values():
+            site.table.clear()
+        init(self, machine, *more)
+
+    return wrong
+
+
+def _acts_for_everybody(_: Any) -> Any:
+    return lambda self, action, env: self._machine.carry_out(action, env)
+
+
+def _other_numbers(_: Any) -> Any:
+    count = itertools.count(1)
+    return lambda self, target, env, seen: tuple(
+        replace(action, number=next(count)) for action in converge.actions(target, env, seen)
+    )
+
+
+def _acts_on_a_guess(_: Any) -> Any:
+    return lambda self, target, env, seen: converge.actions(target, env, replace(seen, complete=True))
+
+
+def _tells_nothing(_: Any) -> Any:
+    async def wrong(self: Any, environment: Any, instance: Any, *, follow: bool) -> AsyncIterator[Any]:
+        return
+        yield
+
+    return wrong
+
+
+def _wakes_nobody(_: Any) -> Any:
+    return lambda self, environment: None
+
+
+BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
+    "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
+    "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
+    "what_does_not_answer_is_not_ready": [(Thing, "phase", _ready_when_it_runs)],
+    "how_an_instance_ended_is_told_and_it_is_not_started_again": [(Machine, "_launch", _starts_what_has_ended)],
+    "an_instance_is_asked_to_end_and_ended_when_it_does_not": [(Machine, "_stop", _stops_by_force)],
+    "what_is_removed_leaves_nothing": [(Machine, "carry_out", _keeps_what_was_removed)],
+    "the_traffic_table_is_exactly_what_was_set": [(Machine, "_route", _adds_to_the_table)],
+    "an_instance_that_has_ended_gets_no_traffic": [(Machine, "_routable", lambda _: lambda *__: True)],
+    "open_requests_are_counted_until_they_end": [(Machine, "look", _counts_nothing)],
+    "what_cannot_be_asked_is_not_told_as_known": [(SimulatedPlatform, "observe", _empty_when_nobody_answers)],
+    "the_next_controller_sees_what_the_last_one_left": [(SimulatedPlatform, "__init__", _begins_anew)],
+    "a_controller_that_was_replaced_cannot_act": [(SimulatedPlatform, "_do", _acts_for_everybody)],
+    "the_next_actions_are_a_function_of_what_is_known": [
+        (SimulatedPlatform, "actions", _other_numbers), (SimulatedPlatform, "actions", _acts_on_a_guess),
+    ],
+    "the_output_of_an_instance_comes_whole_and_following_it_ends": [(SimulatedPlatform, "logs", _tells_nothing)],
+    "the_end_of_an_instance_wakes_the_controller": [(SimulatedPlatform, "_happened", _wakes_nobody)],
+}  # fmt: skip
+"""By the test of the contract that must find it: what of the simulated platform is put in another way."""
+
+
+def test_each_test_of_the_contract_is_here() -> None:
+    assert {f"test_{name}" for name in BROKEN} == {name for name in dir(PlatformContract) if name.startswith("test_")}
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"), [pytest.param(name, bug, id=bug[2].__name__) for name, bugs in BROKEN.items() for bug in bugs]
+)
+def test_a_platform_that_breaks_it_does_not_pass(
+    name: str, bug: tuple[Any, str, Wrap], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, attribute, wrap = bug
+    monkeypatch.setattr(owner, attribute, wrap(getattr(owner, attribute)))
+    test = getattr(test_contract.TestSimulatedPlatform(), f"test_{name}")
+    with pytest.raises((AssertionError, TimeoutError)):
+        test()
