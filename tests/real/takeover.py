@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.real.machine import Machine
 
 MACHINE = "another controller has taken over this machine"
 RECORD = "another controller has taken over the record"
+UNDER_WAY = "an act of an earlier controller, process {}, is under way and does not end"
 
 
 def is_stopped(pid: int) -> bool:
@@ -42,8 +44,26 @@ def lose_the_lock(machine: Machine) -> None:
     machine.installation.socket.unlink()
 
 
-def wake_up_replaced(point: str) -> None:
-    """The stopped controller loses its lock, another ends the deployment; the first wakes up and can do nothing."""
+def replaced(machine: Machine, first: subprocess.Popen[bytes]) -> bool:
+    """Start another controller where *first* is stopped and has lost its lock; False when that was stopped
+    inside an act: then nobody else begins, because nothing but its end tells that the act does not go on."""
+    other = machine.spawn()
+    with suppress(AssertionError):  # it ended
+        machine.answers()
+        return True
+    assert (other.wait(30), is_stopped(first.pid)) == (4, True)
+    assert UNDER_WAY.format(first.pid) in machine.log.read_text()
+    first.kill()
+    first.wait(30)
+    machine.start()
+    return False
+
+
+def wake_up_replaced(point: str) -> bool:
+    """The stopped controller loses its lock, another ends the deployment; the first wakes up and can do nothing.
+
+    False when there was another act under way at *point*, so that the first had to be ended.
+    """
     with Machine() as machine:
         make(machine.start(), "blue-green")
         image = next_image(machine)
@@ -51,22 +71,24 @@ def wake_up_replaced(point: str) -> None:
             first = stopped_at(machine, image, point)
             machine.held.add(first.pid)
             lose_the_lock(machine)
-            machine.start()
+            awake = replaced(machine, first)
             again = machine.client.post("/v1/deployments", request(image, supersede=True))["deployment"]
             ended(machine, again)
             whole_again(machine, image)
             before = _told(machine)
-            os.kill(first.pid, signal.SIGCONT)
-            assert first.wait(30) == 4, "a clear end: something else holds it"
+            if awake:
+                os.kill(first.pid, signal.SIGCONT)
+                assert first.wait(30) == 4, "a clear end: something else holds it"
+                assert RECORD in machine.log.read_text()
             machine.held.clear()
             assert _told(machine) == before, "it recorded something"
             whole_again(machine, image)
         assert not load.stop().failures
-        assert RECORD in machine.log.read_text()
-        if point.startswith("action.") and ".before" in point:
+        if awake and point.startswith("action.") and ".before" in point:
             assert MACHINE in machine.log.read_text(), "nothing kept it from acting but the record"
         machine.cli("status")
         machine.client.post("/v1/verify-ledger")
+        return awake
 
 
 def _told(machine: Machine) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.usefixture
 
 @pytest.mark.parametrize("point", ["action.route.before", "ledger.append.before:4"])
 def test_a_controller_that_wakes_up_replaced_does_nothing_and_ends(point: str) -> None:
-    wake_up_replaced(point)
+    assert wake_up_replaced(point), "no other act is under way there"
 
 
 def test_a_controller_that_is_stopped_in_an_act_can_be_replaced() -> None:
