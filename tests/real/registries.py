@@ -46,8 +46,8 @@ def authority(folder: Path, host: str = "localhost") -> Path:
         ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=tests",
          "-days", "30"],
         ["req", "-newkey", "rsa:2048", "-nodes", "-keyout", "host.key", "-out", "host.csr", "-subj", f"/CN={host}"],
-        ["x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "host.pem",
-         "-days", "30", "-extfile", "names"],
+        ["x509", "-req", "-in", "host.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+         "-out", "host.pem", "-days", "30", "-extfile", "names"],
     ]  # fmt: skip
     (folder / "names").write_text(f"subjectAltName=DNS:{host}\n")
     for command in commands:

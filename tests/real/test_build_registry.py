@@ -240,3 +240,29 @@ def indexed(registry: Registry, entries: list[tuple[str, str]]) -> str:
     put = urllib.request.Request(url + digest, data=data, method="PUT", headers={"Content-Type": kind})
     with urllib.request.urlopen(put):
         return digest
+
+
+def test_a_tag_that_moved_is_said(
+    repository: Repository, workshop: Workshop, registry: Registry, tmp_path: Path
+) -> None:
+    base = pushed(registry, tmp_path, "--preserve-digests").replace("/base@", "/base:12@")
+    repository.commit({"serve": "x", "stelae.toml": spec(base=base)})
+    workshop.build(repository)
+    assert not any("moved" in line for line in workshop.lines)
+    other = registry.push(oci_base(tmp_path / "other", tree(b"newer")), "team/base:12", "--preserve-digests")
+    digest = base.rpartition("@")[2]
+    workshop.build(repository)
+    assert not any("moved" in line for line in workshop.lines)  # nothing is asked for what is there
+
+    lines: list[str] = []
+    workshop.builder.lock(workshop.send(repository), lines.append, upgrade=True)
+    (said,) = [line for line in lines if "moved" in line]
+    assert digest in said
+    assert other in said
+    again = Workshop(tmp_path / "again")
+    again.build(repository)
+    assert said in again.lines
+    registry.stop()
+    lines.clear()
+    workshop.builder.lock(workshop.send(repository), lines.append, upgrade=True)
+    assert not any("moved" in line for line in lines)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from stelae.attest.contents import Inspector
+from stelae.build.reproduce import Reproducer
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.images import content
 from stelae.images.layout import image_of
@@ -21,6 +23,7 @@ from stelae.images.tree import Tree, directory, file, symlink
 from stelae.system.mount import mounts_below
 from tests.real.test_build import TOOLS
 from tests.real.test_build_registry import Registry
+from tests.unit.attest.samples import ABOVE, BASE, packaged
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
 from tests.unit.build.workshop import Workshop
@@ -344,3 +347,33 @@ def test_a_tag_is_what_the_lock_says(repository: Repository, workshop: Workshop,
     repository.commit({"stelae.lock": ""})
     with pytest.raises((InvalidInput, Unreachable)):
         again.builder.lock(again.send(repository))
+
+
+def test_what_is_not_the_same_twice_is_named(repository: Repository, workshop: Workshop, base: str) -> None:
+    lines = "RUN cat /proc/uptime > /when; head -c 8 /dev/urandom > /lots; echo same > /same\n"
+    repository.commit({"Dockerfile": f"FROM {base}\n{lines}CMD x\n", "stelae.toml": spec()})
+    reproducer = Reproducer(workshop.layout, workshop.mirror, workshop.folder / "again", workshop.folder / "inputs")
+    report = reproducer.check(workshop.send(repository))
+    assert not report.equal
+    (layer,) = report.layers
+    assert [change.path for change in layer.paths] == ["lots", "when"]
+    repository.commit({"Dockerfile": f"FROM {base}\nRUN echo same > /same\nCMD x\n"})
+    assert reproducer.check(workshop.send(repository)).equal
+
+
+def test_what_is_inside_is_found(repository: Repository, workshop: Workshop, tmp_path: Path) -> None:
+    """Packages of the base, and those that the Dockerfile adds."""
+    tree = Tree()
+    for path, data in BASE.items():
+        tree.add(path, file(data))
+    image = oci_base(tmp_path / "packaged", tree)
+    added = {f"above/{path.decode()}": data for path, data in ABOVE.items()}
+    text = f"FROM {image}\nCOPY above/ /\nCMD x\n"
+    repository.commit({"Dockerfile": text, "stelae.toml": spec('user = "app"'), **added})
+    digest = workshop.build(repository).image.digest
+    found = Inspector(workshop.layout, tmp_path / "contents").contents(digest)
+    wanted = Inspector(workshop.layout, tmp_path / "wanted").contents(packaged(workshop.layout, "other"))
+    assert found.packages
+    assert {(item.kind, item.name, item.version) for item in found.packages} == {
+        (item.kind, item.name, item.version) for item in wanted.packages
+    }

@@ -28,6 +28,9 @@ pytestmark = [
 ]
 
 
+USUAL = Access()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
@@ -44,13 +47,13 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
 
 
-def sent(store: Store, tmp_path: Path, name: str, access: Access = Access()) -> exchange.Sent:
+def sent(store: Store, tmp_path: Path, name: str, access: Access = USUAL) -> exchange.Sent:
     work = tmp_path / "sending"
     shutil.rmtree(work, ignore_errors=True)
     return exchange.push(store.layout, store.image, parse_place(name), access, work, lambda _: None)
 
 
-def got(tmp_path: Path, name: str, access: Access = Access(), *, folder: str = "other") -> tuple[Layout, Digest]:
+def got(tmp_path: Path, name: str, access: Access = USUAL, *, folder: str = "other") -> tuple[Layout, Digest]:
     other = Layout.open(tmp_path / folder / "images")
     layout, digest = exchange.pull(parse_place(name), access, tmp_path / folder / "coming", other, lambda _: None)
     exchange.take(layout, digest, other, "shop")
@@ -86,10 +89,12 @@ def test_the_list_under_the_tag_is_added_to_and_never_replaced(store: Store, tmp
                  "artifactType": "application/x-of-others", "annotations": {"by": "somebody else"}}  # fmt: skip
         target = Repository(name, Access())
         sent(store, tmp_path, f"{name}:1")
-        data = canonical({**json.loads(referrers.of(store.layout, store.image)[0].manifest), "annotations": {"a": "b"}})
+        first = json.loads(referrers.of(store.layout, store.image)[0].manifest)
+        data = canonical({**first, "annotations": {"a": "b"}})
         target.put_manifest(data, MANIFEST)
         other |= {"digest": digest_of(data), "size": len(data)}
-        target.put_manifest(canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}), INDEX, tag_of(store.image))
+        nothing = canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": []})
+        target.put_manifest(nothing, INDEX, tag_of(store.image))
         target.put_tagged(store.image, [other])
         sent(store, tmp_path, f"{name}:1")
         listed = target.tagged(store.image)

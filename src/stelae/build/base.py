@@ -47,7 +47,7 @@ def make_base(
         _no_packages(recipe)
         held = locked.of(InputKind.IMAGE) if locked is not None and wish is Wish.LOCKED else None
         if "@sha256:" in rest:
-            return make_registry_base(cache, inputs, rest, held, work, progress)
+            return make_registry_base(cache, inputs, rest, held, work, progress, wish=wish)
         return _oci(cache, rest, inputs, held, work)
     raise InvalidInput(
         f"not a base: {recipe.base!r}",

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from stelae.build.cache import Cache, Made
 from stelae.build.config import LayerFile, architecture
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.stale import check_same
+from stelae.build.wish import Wish
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.inputs import Input, InputKind
 from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
-from stelae.images.registry import Place, fetch
+from stelae.images.registry import Place, fetch, resolve
 
 _NAME = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._/:-]*?)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]*))?@(?P<digest>sha256:[0-9a-f]{64})"
@@ -69,9 +71,10 @@ def imported(cache: Cache, path: Path, tag: str, item: Callable[[Digest], Input]
 
 def make_registry_base(
     cache: Cache, inputs: Inputs, reference: str, locked: Sequence[Input] | None, work: Path,
-    progress: Callable[[str], None],
+    progress: Callable[[str], None], *, wish: Wish = Wish.LOCKED,
 ) -> Made:  # fmt: skip
-    """Return the image *reference* of a registry as a base; *locked* is that of ``stelae.lock``, None without one.
+    """Return the image *reference* of a registry as a base; *locked* is that of ``stelae.lock``, None without one. A
+    tag in it is looked at when the registry is asked anyway, or for the newest, and said to have moved if it has.
 
     Raises Failed when it is not the locked one, InvalidInput when the registry does not have it or it is for another
     architecture, Unreachable when the registry does not answer or the build is offline.
@@ -88,6 +91,8 @@ def make_registry_base(
             inputs.demand(f"the image {wanted.name}@{wanted.digest}")
             progress(f"base: fetching {wanted.name}")
             fetch(Place(name=wanted.name, digest=wanted.digest), folder, where="image.base")
+            if wish is not Wish.NEWEST:
+                _look_at_tag(wanted, progress)
             kept = Layout.open(folder)
             (image,) = kept.images()
             keep_image(kept, image.digest, inputs)
@@ -102,7 +107,19 @@ def make_registry_base(
     )  # fmt: skip
     if locked is not None:
         check_same(locked, told(made.facts))
+    if wish is Wish.NEWEST and not inputs.offline:
+        _look_at_tag(wanted, progress)
     return made
+
+
+def _look_at_tag(wanted: Reference, progress: Callable[[str], None]) -> None:
+    """Say that the tag of *wanted* is another image than its digest by now; what cannot be asked is no news."""
+    if not wanted.tag:
+        return
+    with suppress(StelaeError):
+        now = resolve(f"{wanted.name}:{wanted.tag}")
+        if now != wanted.digest:
+            progress(f"base: the tag {wanted.name}:{wanted.tag} moved: {wanted.digest} here, {now} in the registry")
 
 
 def restored(inputs: Inputs, digest: Digest, folder: Path) -> bool:

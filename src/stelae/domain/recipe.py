@@ -34,11 +34,11 @@ class Steps:
 
     ``base`` is ``debian:SUITE``, ``oci:PATH[:TAG]`` (an OCI layout or archive inside the controller's reach),
     ``oci:NAME@DIGEST`` (in a registry), ``scratch``, or ``dockerfile`` for a recipe that is one. ``packages`` are
-    Debian package names; ``python`` and ``node`` are paths, in the source, of the files that pin the dependencies of a
-    language with hashes. ``files`` are glob patterns of the files of the source that go in (None: all), ``exclude`` of
-    those that do not.
-    ``copy`` is what comes from stages. ``run`` are shell lines, carried out in ``workdir`` as root, without a
-    network. ``secrets`` are the names of files that the lines, and what downloads dependencies, may read.
+    Debian package names; ``python`` and ``node`` are paths, in the source, of the files that pin the dependencies of
+    a language with hashes. ``files`` are glob patterns of the files of the source that go in (None: all), ``exclude``
+    of those that do not. ``copy`` is what comes from stages. ``run`` are shell lines, carried out in ``workdir`` as
+    root, without a network. ``secrets`` are the names of files that the lines, and what downloads dependencies, may
+    read.
     """
 
     base: str

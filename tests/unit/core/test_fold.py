@@ -460,3 +460,32 @@ def test_an_event_of_an_environment_changes_that_one() -> None:
     seen = apply(found, recorded(ev.AllocationSet(allocation=Allocation(generation=2)), 5, SHOP))
     assert seen.environments[SHOP] == replace(scaled, allocation=Allocation(generation=2)), "no plan is stale by that"
     assert apply(found, recorded(ev.ControllerStarted(version="1"), 5)) == replace(found, size=6)
+
+
+def test_an_image_that_was_taken_from_a_registry() -> None:
+    event = ev.ImageImported(image=IMAGE, name="r.example.com/shop", tag="1", keys=("k-1", "k-2"))
+    taken = apply(InstallationState(), recorded(event))
+    kept = BuiltImage(image=IMAGE, sources=(), actor="ben", built_at=AT + 4, last_built_at=AT + 4)
+    assert taken.images == {IMAGE.digest: kept}
+    assert taken.tags == {"r.example.com/shop:1": IMAGE.digest}
+    assert [(item.key, item.at) for item in taken.attested[IMAGE.digest]] == [("k-1", AT + 4), ("k-2", AT + 4)]
+
+    # Once more, by its digest and with one key more: what is known stays.
+    again = apply(taken, recorded(replace(event, tag="", keys=("k-2", "k-3")), 9))
+    assert again.images == {IMAGE.digest: replace(kept, last_built_at=AT + 9)}
+    assert again.tags == taken.tags
+    assert [item.key for item in again.attested[IMAGE.digest]] == ["k-1", "k-2", "k-3"]
+
+    other = replace(IMAGE, digest=digest_of(b"other"))
+    moved = apply(again, recorded(replace(event, image=other, keys=()), 10))
+    assert moved.tags == {"r.example.com/shop:1": other.digest}
+    assert moved.attested == again.attested
+
+
+def test_an_image_that_was_built_here_keeps_where_it_is_from() -> None:
+    source = Source(commit="a" * 40)
+    built = apply(InstallationState(), recorded(ev.ImageBuilt(image=IMAGE, source=source)))
+    taken = apply(built, recorded(ev.ImageImported(image=IMAGE, name="r.example.com/shop"), 7))
+    assert taken.images[IMAGE.digest] == replace(built.images[IMAGE.digest], last_built_at=AT + 7)
+    assert taken.tags == {}
+    assert apply(taken, recorded(ev.ImagePushed(image=IMAGE.digest, name="r"), 8)) == replace(taken, size=9)

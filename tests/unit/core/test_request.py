@@ -93,6 +93,12 @@ def test_policy() -> None:
     request.admit(state(versioned=False), env(), V1)
 
 
+def test_an_image_from_a_registry_has_no_source_and_comes_in_when_it_was_verified() -> None:
+    known = state(verified=(V1.image,))
+    taken = BuiltImage(image=image(), sources=(), actor="ana", built_at=0)
+    request.admit(replace(known, images={V1.image: taken}), env(promote_from="staging"), V1)
+
+
 def test_what_holds_an_environment() -> None:
     request.free(env())
     with pytest.raises(Conflict) as caught:
