@@ -293,6 +293,21 @@ def test_lock(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert asked(service, "lock")[1]["upgrade"] is True
 
 
+def test_a_first_lock_is_told_in_a_few_lines(stelae: Stelae, service: FakeService) -> None:
+    answer = service.answers["lock"][-1]["result"]
+    new = {"stage": "", "old": "", "new": "1.0"}
+    answer["changes"] += [{**new, "kind": "wheel", "name": f"w{n}"} for n in range(21)]
+    answer["changes"] += [{**new, "kind": "npm", "name": "ms"}, {**new, "kind": "npm", "name": "debug", "old": "0.9"}]
+    assert plain(stelae("lock")).splitlines()[2:-1] == snapshot(
+        [
+            "  wheel  21 added",
+            "  deb    libc6 2.36-9 -> 2.36-10",
+            "  npm    ms 1.0 added",
+            "  npm    debug 0.9 -> 1.0",
+        ]
+    )
+
+
 def test_a_build_of_what_nothing_locks_says_so(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert "nothing is locked" not in plain(stelae("build"))
     service.answers["build"][-1]["result"]["locked"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -13,6 +14,9 @@ from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
 
 LOCK = "stelae.lock"
+
+_MANY = 20
+"""More new inputs of a kind than this are counted, not named: those of a first lock."""
 
 
 @click.command("lock", short_help="Pin the base, packages and dependencies into stelae.lock.")
@@ -67,7 +71,13 @@ def _shown(out: Screen, answer: Json) -> None:
             out.line(f"  the base{stage} was as of {item['old'][:10]}; the archive is {days} newer")
         else:
             out.line(f"  the base{stage} is as of {item['new'][:10]}")
+    many = Counter((item["stage"], item["kind"]) for item in answer["changes"] if not item["old"])
+    for (stage, kind), count in many.items():
+        if count > _MANY:
+            out.line(f"  {stage + ': ' if stage else ''}{kind.ljust(5)}  {count} added")
     for item in answer["changes"]:
+        if not item["old"] and many[item["stage"], item["kind"]] > _MANY:
+            continue
         stage = f"{item['stage']}: " if item["stage"] else ""
         if item["old"] == item["new"]:
             what = f"{item['new']}, other bytes"
