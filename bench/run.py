@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the fixtures of the tests on real parts are used here too
 
-from bench import app, launch, ledger, machine, scale  # noqa: E402
+from bench import app, launch, ledger, machine, memory, scale  # noqa: E402
 from bench.dockerd import docker_daemon  # noqa: E402
 from bench.figure import Row, Section, shown  # noqa: E402
 from bench.phases import phases  # noqa: E402
@@ -67,11 +67,12 @@ def measure(rounds: int) -> str:
                 say("other tools")
                 others = Rivals(docker, base, folder).measure(rounds) if docker is not None else {}
             simulated, real = scale.at_rest(say)
+        large = memory.section(1024, say)
         say("ledger")
         record = ledger.measure(folder)
         decided = scale.decisions(say)
     sections = [
-        _launch(launches), _deploy(ours, others), _rollback(ours), _build(ours, others), _command_line(ours),
+        _launch(launches), _deploy(ours, others), _rollback(ours), _build(ours, others), large, _command_line(ours),
         scale.rest_section(simulated, real), scale.section(decided),
     ]  # fmt: skip
     head = _head(runtime, before, sections)

@@ -1,8 +1,7 @@
 """Use cases that move an environment: deploy, roll back, abort, scale.
 
 Each checks and records in one turn of the record, so that nothing comes in between; nothing here acts. Preparing an
-image takes long, so it comes before: a rollback does not wait for somebody else's. Refusals to deploy or roll back
-are recorded too.
+image takes long, so it comes before: a rollback does not wait for somebody else's. What is refused is recorded too.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
 from stelae.domain.environment import Strategy
-from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused, StelaeError
+from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.platforms.port import Platform
@@ -123,7 +122,10 @@ class Deployments:
                 return []
             return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=reason)]
 
-        await self._record.append(events, actor=actor, environment=found.id)
+        try:
+            await self._record.append(events, actor=actor, environment=found.id)
+        except StelaeError as refusal:
+            raise await self._refused(found, actor, "abort", refusal) from refusal.__cause__
         return {"deployment": deployment}
 
     async def scale(self, actor: str, request: Json) -> Json:
@@ -149,7 +151,7 @@ class Deployments:
 
         try:
             await self._record.append(events, actor=actor, environment=found.id)
-        except Refused as refusal:
+        except StelaeError as refusal:
             raise await self._refused(found, actor, "scale", refusal) from refusal.__cause__
         after = references.environment(self._record.state, found.id)
         return {"environment": found.id, "processes": dict(after.wanted)}

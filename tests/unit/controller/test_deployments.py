@@ -252,6 +252,21 @@ def test_an_abort_goes_back_once(tmp_path: Path) -> None:
     on_site(tmp_path, body)
 
 
+def test_refusals_to_scale_and_to_abort_are_recorded(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply()
+        with pytest.raises(Conflict, match="nothing to abort"):
+            await site.deployments.abort("bo", {"environment": TEST, "reason": ""})
+        with pytest.raises(InvalidInput, match="no process 'wep'"):
+            await site.deployments.scale("bo", {"environment": TEST, "processes": {"wep": 2}})
+        refused = [item for item in site.ledger.read() if isinstance(item.event, ev.RequestRefused)]
+        assert [(item.actor, item.environment, item.event.request) for item in refused] == [  # type: ignore[attr-defined]
+            ("bo", TEST, "abort"), ("bo", TEST, "scale")
+        ]  # fmt: skip
+
+    on_site(tmp_path, body)
+
+
 def test_a_scale_is_recorded_whole_or_not_at_all(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         await site.apply(spec(test="processes = { web = 2, worker = 1 }"))
