@@ -168,7 +168,8 @@ class Flaky:
 class Modern:
     """A registry in memory that knows the ``subject`` of manifests: it says OCI-Subject and lists referrers."""
 
-    def __init__(self, *, page: int = 1) -> None:
+    def __init__(self, *, page: int = 1, tokens: bool = False) -> None:
+        self.tokens = tokens
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.page = page
@@ -198,6 +199,8 @@ class Modern:
     def handle(self, asked: http.server.BaseHTTPRequestHandler) -> None:
         path, _, query = asked.path.partition("?")
         body = self._body(asked)
+        if self.tokens and self._asks_for_token(asked, path):
+            return
         kind, _, rest = path.removeprefix("/v2/app/").partition("/")
         if path == "/v2/":
             self._answer(asked, 200, b"{}")
@@ -209,6 +212,19 @@ class Modern:
             self._referrers(asked, rest, query)
         else:
             self._answer(asked, 404)
+
+    def _asks_for_token(self, asked: Any, path: str) -> bool:
+        """Answer for the place that gives tokens to who has the password, and to who has no token."""
+        given = asked.headers.get("Authorization", "")
+        if path == "/token":
+            known = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            self._answer(asked, *((200, b'{"token": "t-1"}') if given == known else (401, b"")))
+            return True
+        if given == "Bearer t-1":
+            return False
+        realm = f'Bearer realm="http://{self.address}/token",service="tests",scope="repository:app:pull,push"'
+        self._answer(asked, 401, b"", **{"WWW-Authenticate": realm})
+        return True
 
     @staticmethod
     def _body(asked: http.server.BaseHTTPRequestHandler) -> bytes:

@@ -225,6 +225,7 @@ def test_nothing_of_the_host_is_seen(
     assert b"visible" not in said[b"host"]
     assert b"escaped" not in tree
     # Another process of the sandbox, whose root is not that of the container, shows the host's programs and no more.
+    assert {b"usr", b"work"} <= set(said[b"roots"].split())
     assert not {b"home", b"root/.ssh", b"var/lib/stelae"} & set(said[b"roots"].split())
 
 

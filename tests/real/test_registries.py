@@ -118,6 +118,23 @@ def test_a_registry_that_lists_referrers_itself(store: Store, tmp_path: Path) ->
         modern.close()
 
 
+def test_a_registry_that_gives_tokens(store: Store, tmp_path: Path) -> None:
+    modern = Modern(tokens=True)
+    try:
+        name = f"{modern.address}/app"
+        wrong = auth_file(tmp_path / "wrong.json", modern.address, "wrong horse")
+        for access in (USUAL, Access(authfile=wrong)):
+            with pytest.raises(Failed, match="does not let us in"):
+                sent(store, tmp_path, f"{name}:1", access)
+            with pytest.raises(Failed, match="does not let us in"):
+                Repository(name, access).tagged(store.image)
+        right = Access(authfile=auth_file(tmp_path / "right.json", modern.address))
+        assert sent(store, tmp_path, f"{name}:1", right).listed
+        same(store, *got(tmp_path, f"{name}:1", right))
+    finally:
+        modern.close()
+
+
 @pytest.mark.parametrize(
     "plan",
     [
