@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from stelae.build.builder import Builder
+from stelae.build.sandbox import BeyondError, Rules, Sandbox, lay_out
 from stelae.domain.errors import Failed
-from stelae.domain.units import MIB
+from stelae.domain.recipe import Limits
+from stelae.domain.units import MIB, SECOND
 from stelae.images.tree import Tree, file, symlink
 from tests.real.test_build import run_lines
 from tests.unit.build.repository import Repository
@@ -86,6 +88,20 @@ def test_memory_is_held_by_a_control_group(repository: Repository, workshop: Wor
     assert caught.value.hint == "that is image.limits.memory"
     repository.commit({"stelae.toml": limited(EAT, 'memory = "1GiB"', base)})
     assert workshop.build(repository).created
+
+
+def test_a_limit_that_is_not_the_recipes_names_no_key_of_it(base: str, tmp_path: Path) -> None:
+    tree = Tree()
+    tree.add(b"bin/busybox", file(Path(shutil.which("busybox") or "").read_bytes(), 0o755))
+    tree.add(b"bin/sh", symlink(b"busybox"))
+    lower = lay_out(tree, tmp_path / "lower")
+    for configured, hint in ((True, "that is image.limits.time"), (False, "")):
+        place = tmp_path / f"place{configured}"
+        place.mkdir()
+        rules = Rules(limits=Limits(time=SECOND), configured=configured, where="image.packages")
+        with pytest.raises(BeyondError) as caught:
+            Sandbox([lower], place, rules).run("while :; do :; done", "/", print)
+        assert (caught.value.said, caught.value.hint) == ("it did not end within 1s", hint)
 
 
 def test_many_processes_share_one_limit_of_memory(

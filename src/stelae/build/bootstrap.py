@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stelae.build.config import architecture
 from stelae.build.debs import Deb, check_names, essential, rounds
-from stelae.build.sandbox import Rules, Sandbox, lay_out
+from stelae.build.sandbox import BeyondError, Rules, Sandbox, lay_out
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.recipe import Limits
 from stelae.domain.units import GIB, HOUR
@@ -45,7 +45,10 @@ def bootstrap(debs: Sequence[Deb], work: Path, progress: Callable[[str], None]) 
     seed = _laid_out(first, work / "essential", merged=any(deb.name == "usr-is-merged" for deb in debs))
     place = work / "base"
     place.mkdir()
-    rules = Rules(where="image.packages", settings=_SETTINGS, shown={_DEBS: debs[0].path.parent}, limits=_LIMITS)
+    rules = Rules(
+        where="image.packages", settings=_SETTINGS, shown={_DEBS: debs[0].path.parent}, limits=_LIMITS,
+        configured=False,
+    )  # fmt: skip
     sandbox = Sandbox([lay_out(seed, work / "seed")], place, rules)
     progress(f"base: installing {len(debs)} packages")
     lines = _lines(first, rounds([deb for deb in debs if deb not in first], first))
@@ -54,7 +57,10 @@ def bootstrap(debs: Sequence[Deb], work: Path, progress: Callable[[str], None]) 
     except Failed as error:
         if not error.where:
             raise
-        raise Failed("a Debian package cannot be installed", where="image.packages", details=error.details) from error
+        why = f": {error.said}" if isinstance(error, BeyondError) else ""
+        raise Failed(
+            f"a Debian package cannot be installed{why}", where="image.packages", details=error.details
+        ) from error
     return seed.merge(sandbox.changes())
 
 

@@ -58,6 +58,10 @@ done
 """
 
 
+class GoneError(Failed):
+    """The archive has a version no more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """What a base is made of, sorted, and the date of the archive that says so (ISO 8601, UTC)."""
@@ -85,9 +89,9 @@ def resolve(
 def fetch(
     suite: str, missing: Sequence[Input], inputs: Inputs, work: Path, progress: Callable[[str], None]
 ) -> None:  # fmt: skip
-    """Bring the packages *missing* into the store of inputs. Raises as ``resolve``, Failed when the archive has one
-    of them no more, InvalidInput when its bytes are others."""
-    progress(f"base: fetching {len(missing)} packages of {suite}")
+    """Bring the packages *missing* into the store of inputs. Raises as ``resolve``, GoneError when the archive has
+    one of them no more, InvalidInput when its bytes are others."""
+    progress(f"base: fetching {len(missing)} package{'s' * (len(missing) > 1)} of {suite}")
     words = [f"{item.name}:{item.architecture}={item.version}" for item in missing if item.architecture != "all"]
     words += [f"{item.name}={item.version}" for item in missing if item.architecture == "all"]
     out = _ask(suite, work, "", "download", words)
@@ -172,7 +176,7 @@ def _error(suite: str, status: int, lines: list[str]) -> StelaeError:
         return Failed("the disk is full", hint="stelae gc frees space; then build again")
     gone = re.search(r"Version '([^']+)' for '([^']+)' was not found", text)
     if gone:
-        return Failed(
+        return GoneError(
             f"the archive has {gone[2]} {gone[1]} no more, and it is not in the store of inputs", details=details,
             hint="stelae lock --upgrade takes what the archive has now",
         )  # fmt: skip

@@ -11,7 +11,7 @@ from stelae.build import debian
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile, architecture
 from stelae.build.deb_store import Debs
-from stelae.build.debian_archive import MIRROR_VARIABLE
+from stelae.build.debian_archive import MIRROR_VARIABLE, GoneError
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.lock import StageLock
 from stelae.build.wish import Wish
@@ -35,17 +35,26 @@ def make_debian_base(
     debian.check(suite, packages)
     store = Debs(inputs, work, suite, progress)
     if locked is not None and wish is Wish.LOCKED:
-        items, archive = locked.of(InputKind.DEB), locked.archive
-    else:
-        items, archive = _offered(cache, store, packages, locked, wish)
+        return _made(cache, store, locked.of(InputKind.DEB), locked.archive)
+    offered = _offered(cache, store, packages, locked, wish)
+    try:
+        return _made(cache, store, *offered)
+    except GoneError:
+        # Of what was resolved some time ago a file was collected since, and nothing is locked: the archive is asked
+        # again, for what it has.
+        return _made(cache, store, *_asked(cache, store, packages))
+
+
+def _made(cache: Cache, store: Debs, items: tuple[Input, ...], archive: str) -> Made:
+    """Return the base that *items* make."""
     key = {
         "debs": [[item.name, item.version, item.digest] for item in items], "architecture": architecture(),
         "time": FILE_TIME,
     }  # fmt: skip
 
     def make() -> Made:
-        tree = debian.make(suite, store.files(items), work, progress)
-        progress("base: writing the layer")
+        tree = debian.make(store.suite, store.files(items), store.work, store.progress)
+        store.progress("base: writing the layer")
         digest, size = cache.layout.add_layer(tree, mtime=FILE_TIME)
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
@@ -55,19 +64,30 @@ def make_debian_base(
 
 def _offered(cache: Cache, store: Debs, packages: tuple[str, ...], locked: StageLock | None, wish: Wish) -> Offered:
     """Return what the archive offers; when nothing is locked and nothing new is wished, what it offered before."""
-    key = {
-        "suite": store.suite, "packages": list(packages), "architecture": architecture(),
-        "archive": os.environ.get(MIRROR_VARIABLE, ""),
-    }  # fmt: skip
-    known = cache.find("archive", key) if wish is Wish.LOCKED else None
+    known = cache.find("archive", _question(store, packages)) if wish is Wish.LOCKED else None
     if known is not None:
         return told(known.facts), str(known.facts["archive"])
     kept: tuple[Input, ...] = ()
     if locked is not None and wish is Wish.KEEP and locked.base == f"debian:{store.suite}":
         kept = tuple(item for item in locked.of(InputKind.DEB) if item.architecture in (architecture(), "all"))
+    return _asked(cache, store, packages, kept, locked.archive if locked is not None else "")
+
+
+def _asked(
+    cache: Cache, store: Debs, packages: tuple[str, ...], kept: tuple[Input, ...] = (), archive: str = ""
+) -> Offered:
+    """Return what the archive offers now, with *kept*, which are of *archive*, where they fit."""
     offer = store.resolve(packages, kept)
-    if kept and set(offer.debs) <= set(kept) and locked is not None:
-        return offer.debs, locked.archive  # nothing is newer, so the date is not either
+    if kept and set(offer.debs) <= set(kept):
+        return offer.debs, archive  # nothing is newer, so the date is not either
     # A build without a lock, too, is made of what was resolved last.
-    cache.store("archive", key, Made(facts={"inputs": plain(offer.debs), "archive": offer.archive}))
+    facts = {"inputs": plain(offer.debs), "archive": offer.archive}
+    cache.store("archive", _question(store, packages), Made(facts=facts))
     return offer.debs, offer.archive
+
+
+def _question(store: Debs, packages: tuple[str, ...]) -> dict[str, object]:
+    return {
+        "suite": store.suite, "packages": list(packages), "architecture": architecture(),
+        "archive": os.environ.get(MIRROR_VARIABLE, ""),
+    }  # fmt: skip

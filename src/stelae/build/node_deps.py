@@ -20,7 +20,7 @@ from stelae.build.npm_store import Tarballs
 from stelae.build.package_lock import NpmPackage, Plan, Platform, read
 from stelae.build.roots import Roots
 from stelae.domain.digest import Digest, digest_of
-from stelae.domain.errors import Failed
+from stelae.domain.errors import InvalidInput
 from stelae.domain.inputs import Input, InputKind
 
 Progress = Callable[[str], None]
@@ -40,7 +40,7 @@ def make_node(
     packages of the commit's ``stelae.lock``, None without one. The facts hold ``inputs`` and ``scripts`` (the places
     of packages whose install scripts were not run). *credentials* are for downloads; *dev* adds development's.
 
-    Raises InvalidInput for a lock or a tarball that cannot be used, Failed when *locked* are others than the lock
+    Raises InvalidInput for a lock or a tarball that cannot be used, and when *locked* are others than the lock
     needs, Unreachable when the registry does not answer or the build is offline.
     """
     check(credentials or {})
@@ -139,5 +139,5 @@ def _libc(cache: Cache, roots: Roots, base: tuple[LayerFile, ...]) -> str:
     return str(cache.once("libc", {"base": [layer.digest for layer in base]}, look).facts["libc"])
 
 
-def _stale(what: str) -> Failed:
-    return Failed(f"stelae.lock is stale: {what}", hint=_AGAIN)
+def _stale(what: str) -> InvalidInput:
+    return InvalidInput(f"stelae.lock is stale: {what}", hint=_AGAIN)

@@ -18,7 +18,7 @@ from stelae.build.credentials import check
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.requirements import Pinned
 from stelae.build.roots import Roots
-from stelae.build.sandbox import Sandbox, lay_out
+from stelae.build.sandbox import Rules, Sandbox, lay_out
 from stelae.build.spool import Spool
 from stelae.build.wheel_store import Wheels
 from stelae.build.wheels import install_wheels
@@ -112,7 +112,7 @@ def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: 
     """
     place = work / "compile"
     place.mkdir()
-    sandbox = Sandbox([*base, lay_out(tree, work / "plain")], place)
+    sandbox = Sandbox([*base, lay_out(tree, work / "plain")], place, Rules(where="image.python", configured=False))
     compile_all = f"{target.interpreter} -m compileall -q -j1 --invalidation-mode unchecked-hash /{target.site}"
     sandbox.run(f"{compile_all} >/dev/null 2>&1 || true", "/", lambda _: None)
     return tree.merge(sandbox.changes())

@@ -54,15 +54,25 @@ class Rules:
     """What the commands of a sandbox may take and read: *group* is the parent of its control groups ("": none is
     made), *names* are the secrets that it reads of *secrets*, and *where* is what errors name. *settings* are further
     environment variables; *shown* are folders of the host that it may read (of them what everybody may), by the path
-    below /run where it finds them."""
+    below /run where it finds them. ``configured`` says that the limits are what the recipe's ``limits`` say."""
 
     limits: Limits = field(default_factory=Limits)
+    configured: bool = True
     group: str = ""
     names: tuple[str, ...] = ()
     secrets: Secrets = field(default_factory=lambda: Secrets({}))
     where: str = "image.run"
     settings: Mapping[str, str] = field(default_factory=dict)
     shown: Mapping[str, Path] = field(default_factory=dict)
+
+
+class BeyondError(Failed):
+    """A command went beyond a limit; ``said`` is beyond which, as a sentence about "it"."""
+
+    def __init__(self, said: str, line: str, rules: Rules, lines: tuple[str, ...], limit: str) -> None:
+        hint = f"that is image.limits.{limit}" if rules.configured else ""
+        super().__init__(f"{said}: {line}", where=rules.where, details=lines, hint=hint)
+        self.said = said
 
 
 class Sandbox:
@@ -111,11 +121,11 @@ class Sandbox:
                 "memory": f"it needed more than {format_size(limits.memory)} of memory",
                 "disk": f"it wrote more than {format_size(limits.disk)}",
             }[ended.beyond]
-            hint = f"that is image.limits.{ended.beyond}"
-            return Failed(f"{said}: {line}", where=where, details=lines, hint=hint)
+            return BeyondError(said, line, self._rules, lines, ended.beyond)
         if any("No space left on device" in text for text in lines):
             if shutil.disk_usage(self._work).free > _ROOM:
-                hint = f"they hold image.limits.memory and {format_size(_RUN)}; large files belong on the disk"
+                held = "image.limits.memory" if self._rules.configured else format_size(limits.memory)
+                hint = f"they hold {held} and {format_size(_RUN)}; large files belong on the disk"
                 return Failed(
                     f"it filled /tmp or /run, which are memory: {line}", where=where, details=lines, hint=hint
                 )

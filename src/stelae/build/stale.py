@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stelae.build.lock import AGAIN
-from stelae.domain.errors import Failed
+from stelae.domain.errors import InvalidInput
 from stelae.domain.inputs import Input
 
 _SHOWN = 20
 
 
 def check_same(locked: Iterable[Input], taken: Iterable[Input]) -> None:
-    """Raise Failed when what a step would take now is not what is locked, naming each difference."""
+    """Raise InvalidInput when what a step would take now is not what is locked, naming each difference."""
     changes = list(differences(locked, taken))
     if changes:
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
-        raise Failed(f"stelae.lock is stale: {changes[0]}{more}", hint=AGAIN, details=tuple(changes[:_SHOWN]))
+        raise InvalidInput(f"stelae.lock is stale: {changes[0]}{more}", hint=AGAIN, details=tuple(changes[:_SHOWN]))
 
 
 def differences(locked: Iterable[Input], taken: Iterable[Input]) -> list[str]:

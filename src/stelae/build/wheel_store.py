@@ -40,7 +40,7 @@ class Wheels:
         """Return the wheel of each of *wanted*: the one that *locked* names, or else the best that fits.
 
         A lock that tells the files' names is enough for that; for one that tells only digests pip says which.
-        Raises Failed when *locked* are others, InvalidInput when none fits, and what ``download`` raises.
+        Raises InvalidInput when *locked* are others or none fits, and what ``download`` raises.
         """
         if locked is not None:
             return self._as_locked(wanted, locked)
@@ -161,5 +161,5 @@ def _best(pinned: Pinned, target: Target) -> Input:
     return wheel_input(pinned.name, str(version), file, Digest(f"sha256:{digest}"))
 
 
-def _stale(what: str) -> Failed:
-    return Failed(f"stelae.lock is stale: {what}", hint=_AGAIN)
+def _stale(what: str) -> InvalidInput:
+    return InvalidInput(f"stelae.lock is stale: {what}", hint=_AGAIN)

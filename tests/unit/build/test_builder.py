@@ -273,7 +273,7 @@ def test_a_base_image_that_is_not_the_locked_one(repository: Repository, worksho
     shutil.rmtree(workshop.cache / "steps")
     assert workshop.build(repository).image.digest == digest
     shutil.rmtree(workshop.folder / "inputs")
-    with pytest.raises(Failed, match="stale"):
+    with pytest.raises(InvalidInput, match="stale"):
         workshop.build(repository)
 
 

@@ -12,7 +12,7 @@ import pytest
 from stelae.build import debian, debian_archive
 from stelae.build.cache import Cache, Made
 from stelae.build.deb_store import Debs
-from stelae.build.debian_archive import Offer
+from stelae.build.debian_archive import GoneError, Offer
 from stelae.build.debian_base import make_debian_base
 from stelae.build.inputs import Inputs, told
 from stelae.build.lock import StageLock
@@ -39,6 +39,7 @@ class Archive:
         self.date = FIRST
         self.resolved: list[tuple[Sequence[str], list[Input]]] = []
         self.fetched: list[str] = []
+        self.gone: set[str] = set()
         self.installed: list[dict[str, bytes]] = []
         self.inputs = Inputs(folder / "inputs")
         self.cache = Cache(folder / "cache", Layout.open(folder / "images"))
@@ -75,6 +76,9 @@ class Archive:
 
     def _fetch(self, suite: str, missing: Sequence[Input], *_: Any) -> None:
         self.fetched += [item.name for item in missing]
+        gone = [item for item in missing if item.name in self.gone]
+        if gone:
+            raise GoneError(f"the archive has {gone[0].name} {gone[0].version} no more")
         for item in missing:
             self.put(item)
 
@@ -104,6 +108,22 @@ def test_a_base_without_a_lock_is_resolved_once(archive: Archive) -> None:
     assert again.cached
     assert (again.layers, again.facts) == (first.layers, first.facts)
     assert len(archive.resolved) == 1
+
+
+def test_what_was_resolved_without_a_lock_and_is_gone_is_resolved_anew(archive: Archive) -> None:
+    first = archive.base()
+    archive.debs, archive.date, archive.gone = [deb("bash", "2"), deb("libc6")], SECOND, {"bash"}
+    assert archive.base().cached, "as long as the layer is there, no file is missed"
+    archive.forget(deb("bash"))
+    archive.cache.layout.blob_path(first.layers[0].digest).unlink()
+    again = archive.base()
+    assert archive.fetched == ["bash"]
+    assert (told(again.facts), again.facts["archive"]) == ((deb("bash", "2"), deb("libc6")), SECOND)
+    assert archive.base().facts == again.facts, "that is kept to from now on"
+    assert len(archive.resolved) == 2
+    archive.cache.layout.blob_path(again.layers[0].digest).unlink()
+    with pytest.raises(GoneError, match=r"bash 1:1\.0 no more"):
+        archive.base(archive.lock(first))
 
 
 def test_a_locked_base_asks_no_archive(archive: Archive) -> None:
@@ -213,7 +233,7 @@ def test_the_date_is_that_of_the_newest_part() -> None:
         (["W: Failed to fetch a  Could not resolve 'b'"], 25, Unreachable, "does not answer"),
         (["tar: write: No space left on device"], 2, Failed, "disk is full"),
         (["sh: 1: exec: mmdebstrap: not found"], 127, Unreachable, "not installed"),
-        (["E: Version '1.2' for 'curl' was not found"], 100, Failed, "curl 1.2 no more"),
+        (["E: Version '1.2' for 'curl' was not found"], 100, GoneError, "curl 1.2 no more"),
         (["The following packages have unmet dependencies:"], 100, Failed, "do not fit together"),
         ([], 124, Failed, "did not end"),
         (["E: something else"], 25, Failed, "status 25"),

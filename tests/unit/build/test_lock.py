@@ -10,7 +10,7 @@ from stelae.build.config import FORMAT
 from stelae.build.lock import Lock, StageLock, check_recipe, parse
 from stelae.build.stale import check_same, differences
 from stelae.domain.digest import digest_of
-from stelae.domain.errors import Failed, InvalidInput
+from stelae.domain.errors import InvalidInput
 from stelae.domain.inputs import Input, InputKind
 
 
@@ -117,7 +117,7 @@ def test_a_changed_recipe(change: dict[str, object], word: str) -> None:
 )
 def test_a_stale_lock(taken: tuple[Input, ...], message: str) -> None:
     check_same((STDCPP, PYTHON), (PYTHON, STDCPP))
-    with pytest.raises(Failed, match=message) as caught:
+    with pytest.raises(InvalidInput, match=message) as caught:
         check_same((STDCPP, PYTHON), taken)
     assert "stelae lock" in caught.value.hint
 

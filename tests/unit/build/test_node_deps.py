@@ -17,7 +17,7 @@ from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.inputs import Inputs, told
 from stelae.build.node_deps import make_node
 from stelae.build.roots import Roots
-from stelae.domain.errors import Failed, InvalidInput, Unreachable
+from stelae.domain.errors import InvalidInput, Unreachable
 from stelae.domain.inputs import Input
 from stelae.images import content
 from stelae.images.layer_tar import read_layer
@@ -166,7 +166,7 @@ def test_a_stale_lock(registry: Registry, place: Place) -> None:
         ({"node_modules/a": empty}, items, r"a 1\.0\.0 locked, a 1\.0\.1 needed now"),
         ({"node_modules/a": registry.serve("a", "1.0.0", b"other")}, items, r"a 1\.0\.0 has other bytes"),
     ):
-        with pytest.raises(Failed, match=f"stelae.lock is stale: {words}"):
+        with pytest.raises(InvalidInput, match=f"stelae.lock is stale: {words}"):
             place.make(lock(entries), locked)
 
 

@@ -109,7 +109,7 @@ def test_the_locked_wheel_is_taken_though_another_fits_better(index: Index, tmp_
         ([], [item(pinned)], r"demo 1\.0 locked, not needed now"),
         ([index.pinned(2)], [item(index.pinned(2))], r"is not for the Python 3\.11\.0 of the base"),
     ):
-        with pytest.raises(Failed, match=f"stelae.lock is stale: .*{words}") as caught:
+        with pytest.raises(InvalidInput, match=f"stelae.lock is stale: .*{words}") as caught:
             wheels(tmp_path).choose(wanted, locked)
         assert "stelae lock" in caught.value.hint
     with pytest.raises(InvalidInput, match="not the name of a wheel"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from stelae.build.spool import Spool
 from stelae.build.wheels import install_wheels
 from stelae.domain.errors import InvalidInput
 from stelae.images import content
+from stelae.images.layer_tar import write_layer
 from stelae.images.tree import Tree, file, symlink
 
 TARGET = Target(minor=11, glibc=36, interpreter="/usr/bin/python3", site="usr/local/lib/python3.11/dist-packages")
@@ -64,6 +67,29 @@ def test_files_scripts_and_record(tmp_path: Path) -> None:
         key=lambda name: name.removeprefix("../../../bin/").removeprefix("../../../share/")
         if name.startswith("../../../bin/") else name.removeprefix("../../../"),
     )  # fmt: skip
+
+
+def test_the_form_is_fixed(tmp_path: Path) -> None:
+    """A change of these bytes is a change of the builder's format, also when it is ``installer`` that
+    writes a script in another way (docs/adr/0009)."""
+    files = {
+        "demo/__init__.py": b"def main() -> None:\n    pass\n",
+        "demo-1.0.data/scripts/tool": b"#!pythonw\nprint()\n",
+        "demo-1.0.data/headers/demo.h": b"",
+        "demo-1.0.dist-info/entry_points.txt": (
+            b"[console_scripts]\ndemo = demo:main\ndeep = demo.sub:Class.method [extra]\n"
+            b"[gui_scripts]\nwindow = demo:main\n"
+        ),
+    }  # fmt: skip
+    venv = replace(TARGET, interpreter="/opt/py thon/bin/python3", site="opt/lib/python3.11/site-packages")
+    digests = []
+    for number, target in enumerate((TARGET, venv)):
+        tree = install_wheels([wheel(tmp_path, files)], target, Spool(tmp_path / f"spool{number}"))
+        digests.append(write_layer(tree, io.BytesIO(), mtime=0)[0])
+    assert digests == [
+        "sha256:02baefbf20a1f5c4e9c94341c15c2b4fec6a5535ad2a878ab5848c5752914e65",
+        "sha256:6cfa79ab30a85c374bdf4d7e76560fa11a80d3c94fbdcac079926ac3f1b8abc7",
+    ]
 
 
 @pytest.mark.parametrize(
