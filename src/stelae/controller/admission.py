@@ -14,6 +14,7 @@ from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Refused
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState
+from stelae.domain.trust import Requirement
 from stelae.images.layout import Layout
 
 
@@ -27,17 +28,20 @@ class Admission:
     async def admit(self, env: EnvironmentState, release: Release) -> None:
         """Raise Refused when the image of *release* was revoked, or does not prove what *env* requires."""
         trust.admit(self._record.state, release.image)
+        for why in filter(None, (await self.lacking(env, release)).values()):
+            needs = ", ".join(env.config.require if env.config is not None else ())
+            raise Refused(
+                f"refused by policy: image {short(release.image)} {why}; {env.id} requires {needs}",
+                hint=f"see it: stelae show {short(release.image)} · sign it again: stelae build, of its commit",
+            )
+
+    async def lacking(self, env: EnvironmentState, release: Release) -> dict[Requirement, str]:
+        """Return what *env* requires, each with why the image of *release* does not prove it ("" when it does)."""
         needs = env.config.require if env.config is not None else ()
         if not needs:
-            return
+            return {}
         proof = await self.proof(release.image)
-        for need in needs:
-            why = proof.lacks(need)
-            if why:
-                raise Refused(
-                    f"refused by policy: image {short(release.image)} {why}; {env.id} requires {', '.join(needs)}",
-                    hint=f"see it: stelae show {short(release.image)} · sign it again: stelae build, of its commit",
-                )
+        return {need: proof.lacks(need) for need in needs}
 
     async def proof(self, image: Digest) -> Proof:
         """Return what is proven of *image* with the keys that count now."""

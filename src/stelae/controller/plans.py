@@ -115,6 +115,7 @@ class Plans:
             "promote_from": asking.config(env).promote_from,
             "hosts": list(asking.config(env).routed_hosts),
             "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
+            "proofs": await self._proofs(env, release),
             "refusal": _told(refusal) if refusal else None,
             "spec": await self._spec(env.id, request["spec"]),
         }
@@ -138,6 +139,11 @@ class Plans:
         except StelaeError as error:
             return error
         return None
+
+    async def _proofs(self, env: EnvironmentState, release: Release) -> list[Json]:
+        """What *env* requires to be proven, and whether the image of *release* proves it now."""
+        found = await self._admission.lacking(env, release)
+        return [{"requirement": need.value, "ok": not why, "why": why} for need, why in found.items()]
 
     async def _spec(self, environment: EnvironmentId, spec: str) -> list[Json]:
         """What applying *spec* would change in *environment*."""

@@ -607,6 +607,14 @@ class Step(TypedDict):
     traffic: dict[str, Count]
 
 
+class Needed(TypedDict):
+    """What the environment requires to be proven of the image; ``why`` it is not, ``""`` when it is."""
+
+    requirement: Literal["signature", "provenance", "sbom"]
+    ok: bool
+    why: str
+
+
 class Refusal(TypedDict):
     """What the deployment would be refused with now."""
 
@@ -642,6 +650,7 @@ Planned = TypedDict(
         "promote_from": str,
         "hosts": list[str],
         "rollout": Rollout | None,
+        "proofs": list[Needed],
         "refusal": Refusal | None,
         "spec": list[Difference],
     },

@@ -91,6 +91,7 @@ def plan(**changes: Any) -> Json:
         "promote_from": "staging",
         "hosts": ["guestbook.localhost"],
         "rollout": None,
+        "proofs": [],
         "refusal": None,
         "spec": [],
     } | changes

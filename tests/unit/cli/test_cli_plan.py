@@ -40,6 +40,24 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     assert {name for name, _ in service.calls} == {"plan"}
 
 
+def test_what_the_policy_looks_at_is_named(stelae: Stelae, service: FakeService) -> None:
+    proofs = [
+        {"requirement": "signature", "ok": True, "why": ""},
+        {"requirement": "sbom", "ok": True, "why": ""},
+    ]
+    told = {
+        "ok, verified in staging · signature ok · sbom ok": plan(proofs=proofs),
+        "signature ok · sbom ok": plan(proofs=proofs, kind="rollback"),
+        "no, signature ok · sbom NOT PROVEN": plan(
+            proofs=[proofs[0], {**proofs[1], "ok": False, "why": "has none"}],
+            refusal={"kind": "refused", "message": "refused by policy: has none", "hint": "", "exit": 3},
+        ),
+    }
+    for line, answer in told.items():
+        service.answers["plan"] = answer
+        assert f"    policy     {line}\n" in stelae("plan", "production", "--image", NEXT_IMAGE).out
+
+
 def test_the_command_of_a_plan_asks_for_what_was_planned(stelae: Stelae, service: FakeService) -> None:
     for arguments, expected in (
         (("--image", IMAGE[7:13]), {"image": NEXT_IMAGE, "release": "", "strategy": "", "supersede": False}),

@@ -27,11 +27,29 @@ def test_show_verifies_an_image_before_it_shows_it(stelae: Stelae, service: Fake
     sbom        ok, by k-4b7ppd, 1 deb
     app   guestbook
     size  41000000
+    deb         libc6 2.36-9
 """)
     assert asked(service, "proof") == (IMAGE,)
     found = document(stelae("show", "9b1d", "--json"))
     assert found == SHOWN | {"proof": service.answers["proof"]}
     assert found["proof"]["packages"][0]["name"] == "libc6"
+
+
+def test_show_lists_what_is_inside(stelae: Stelae, service: FakeService) -> None:
+    service.answers["show"] = SHOWN
+    (one,) = service.answers["proof"]["packages"]
+    service.answers["proof"]["packages"] = [
+        *({**one, "name": f"package-{number}", "version": "1:2.3"} for number in range(9)),
+        {**one, "kind": "pypi", "name": "idna", "version": "3.10"},
+    ]
+    shown = plain(stelae("show", "9b1d")).splitlines()[-3:]
+    assert shown == snapshot(
+        [
+            "    deb         package-0 1:2.3, package-1 1:2.3, package-2 1:2.3, package-3 1:2.3, package-4 1:2.3,",
+            "                package-5 1:2.3, package-6 1:2.3, package-7 1:2.3, package-8 1:2.3",
+            "    pypi        idna 3.10",
+        ]
+    )
 
 
 def test_show_says_what_is_not_proven_and_what_was_revoked(stelae: Stelae, service: FakeService) -> None:
@@ -41,6 +59,7 @@ def test_show_says_what_is_not_proven_and_what_was_revoked(stelae: Stelae, servi
         "provenance": {"ok": False, "key": "", "why": "is not to be trusted: \x1b[2Jdamaged"},
         "built": None,
         "counts": {},
+        "packages": [],
         "revoked": {"by": "ana", "at": NOON, "reason": "CVE-1"},
     }
     shown = plain(stelae("show", "9b1d"))

@@ -159,7 +159,13 @@ def test_what_is_demanded_is_checked_and_the_refusal_is_recorded(tmp_path: Path)
         assert made.site.env().rollout is None
         planned = await plan(made, unsigned)
         assert planned["refusal"]["message"] == str(no.value)
-        assert (await plan(made, signed))["refusal"] is None
+        assert [(item["requirement"], item["ok"]) for item in planned["proofs"]] == [
+            ("signature", False), ("provenance", False), ("sbom", False),
+        ]  # fmt: skip
+        assert planned["proofs"][0]["why"] == "has no signature"
+        allowed = await plan(made, signed)
+        assert allowed["refusal"] is None
+        assert all(item["ok"] and not item["why"] for item in allowed["proofs"])
         await made.site.deploy(signed)
         assert made.site.env().rollout is not None
 

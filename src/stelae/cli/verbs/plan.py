@@ -141,10 +141,14 @@ def _count(name: str, count: Json) -> str:
 
 
 def _policy(plan: Json) -> str:
+    """Say whether the policy lets it in, and of each thing that it looks at how that is."""
     refusal = plan["refusal"]
+    looked = [f"{item['requirement']} {'ok' if item['ok'] else 'NOT PROVEN'}" for item in plan["proofs"]]
     if refusal and refusal["kind"] == "refused":
-        return "no"
-    return f"ok, verified in {plan['promote_from']}" if plan["promote_from"] and plan["kind"] == "deploy" else ""
+        return ", ".join(filter(None, ("no", " · ".join(looked))))
+    if plan["promote_from"] and plan["kind"] == "deploy":
+        looked.insert(0, f"ok, verified in {plan['promote_from']}")
+    return " · ".join(looked)
 
 
 def _under_way(rollout: Json | None) -> str:

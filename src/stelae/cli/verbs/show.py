@@ -11,6 +11,9 @@ from stelae.cli.screen import Screen
 from stelae.cli.words import local_time, short_commit
 from stelae.controller.client import Json
 
+_WIDTH = 100
+"""Characters of a line of packages."""
+
 
 @click.command("show", short_help="Show a commit, image, release, deployment or instance.")
 @click.argument("ref", metavar="REF")
@@ -33,6 +36,8 @@ def command(ref: str, document: str | None) -> None:
     if proof is not None:
         _proof(out, proof)
     _fields(out, {k: v for k, v in answer.items() if k not in ("kind", "id", answer["kind"])}, "    ")
+    if proof is not None:
+        _inside(out, proof["packages"])
 
 
 def _write(out: Screen, document: Json) -> None:
@@ -59,6 +64,21 @@ def _proof(out: Screen, proof: Json) -> None:
         found = proof[name]
         said = f"ok, by {found['key'][:8]}{more}" if found["ok"] else f"NOT VERIFIED: {found['why']}"
         out.line(f"    {name.ljust(10)}  {said}".rstrip(", "), "" if found["ok"] else "red")
+
+
+def _inside(out: Screen, packages: list[Json]) -> None:
+    """Print the packages of each kind, with their versions, side by side: an image has hundreds."""
+    for kind in sorted({item["kind"] for item in packages}):
+        found = [f"{item['name']} {item['version']}" for item in packages if item["kind"] == kind]
+        line = ""
+        label = f"    {kind.ljust(10)}  "
+        for number, text in enumerate(found):
+            more = text + ("," if number < len(found) - 1 else "")
+            if line and len(line) + len(more) >= _WIDTH:
+                out.line(label + line)
+                label, line = " " * len(label), ""
+            line = f"{line} {more}".strip()
+        out.line(label + line)
 
 
 def _fields(out: Screen, values: dict[str, object], indent: str) -> None:
