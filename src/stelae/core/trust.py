@@ -26,8 +26,10 @@ def revocation(state: InstallationState, image: Digest) -> str:
 def admit(state: InstallationState, image: Digest) -> None:
     """Raise Refused when *image* may not be deployed any more."""
     why = revocation(state, image)
+    if why and image in state.revoked:
+        raise Refused(why, hint="a revoked image never comes back, built again or not: deploy another commit")
     if why:
-        raise Refused(why, hint="a revoked image never comes back: deploy another, or build the commit again")
+        raise Refused(why, hint="build its commit again: that signs it with a key that counts")
 
 
 def banned(state: InstallationState) -> frozenset[Digest]:

@@ -264,6 +264,9 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     service.answers["apply"] = {"changes": changes, "applied": ["a/new"]}
     new = plain(stelae("env", "apply", "--dry-run"))
     assert new == "  a/new  new: " + ", ".join(f"1 web{number}" for number in range(12)) + "\n"
+    changed = {"environment": "a/old", "path": "require", "old": "", "new": "signature, sbom"}
+    service.answers["apply"] = {"changes": [changed], "applied": ["a/old"]}
+    assert plain(stelae("env", "apply", "--dry-run")) == "  a/old  require: nothing -> signature, sbom\n"
     service.answers["apply"] = {"changes": [], "applied": []}
     assert plain(stelae("env", "apply")) == "  environments are as the file says\n"
     assert plain(stelae("env", "show")) == snapshot("""\
@@ -384,7 +387,7 @@ def test_init(stelae: Stelae, folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (folder / "stelae.toml").unlink()
     assert plain(stelae("init")) == snapshot("""\
   stelae.toml written: read it, correct it, commit it
-  next: stelae lock, then stelae up
+  next: stelae up starts it here; stelae lock pins what it is made of
 """)
     assert "[app]" in (folder / "stelae.toml").read_text()
     (folder / "stelae.toml").unlink()

@@ -49,6 +49,9 @@ def test_an_image_goes_with_its_last_key_and_only_then() -> None:
         f"image {ONE[7:19]} is signed only by the key {OLD[:8]}, which was revoked by ana: stolen"
     )
     assert trust.banned(only) == {ONE}
+    with pytest.raises(Refused) as refused:
+        trust.admit(only, ONE)
+    assert refused.value.hint.startswith("build its commit again"), "which helps here, and not when it was itself"
     assert trust.banned(after(signed(ONE, OLD), signed(ONE, NEW), revoked)) == frozenset()
     both = after(signed(ONE, OLD), signed(ONE, NEW), revoked, ev.Revoked(name=NEW, reason="too"))
     assert trust.banned(both) == {ONE}

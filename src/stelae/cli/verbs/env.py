@@ -49,7 +49,9 @@ def _difference(out: Screen, changes: list[Json]) -> None:
     for change in changes:
         of.setdefault(change["environment"], []).append(change)
     for environment, found in of.items():
-        if all(change["old"] in (None, "") for change in found):
+        if any(change["path"].startswith("processes.") for change in found) and all(
+            change["old"] in (None, "") for change in found
+        ):
             out.line(f"  {environment}  new: {_counts(found)}")
         else:
             for change in found:

@@ -30,7 +30,7 @@ def command() -> None:
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
     out.line(f"  {SPEC} written: read it, correct it, commit it")
-    out.line("  next: stelae lock, then stelae up")
+    out.line("  next: stelae up starts it here; stelae lock pins what it is made of")
     out.result({"path": str(path.absolute()), "text": text})
 
 
