@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stelae.attest.contents import Inspector
+from stelae.attest.provenance import provenance
 from stelae.build.reproduce import Reproducer
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.images import content
@@ -23,7 +26,7 @@ from stelae.images.tree import Tree, directory, file, symlink
 from stelae.system.mount import mounts_below
 from tests.real.test_build import TOOLS
 from tests.real.test_build_registry import Registry
-from tests.unit.attest.samples import ABOVE, BASE, packaged
+from tests.unit.attest.samples import ABOVE, BASE, build_of, packaged
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
 from tests.unit.build.workshop import Workshop
@@ -378,3 +381,40 @@ def test_what_is_inside_is_found(repository: Repository, workshop: Workshop, tmp
     assert {(item.kind, item.name, item.version) for item in found.packages} == {
         (item.kind, item.name, item.version) for item in wanted.packages
     }
+
+
+def test_a_network_only_where_the_spec_asks_for_it(repository: Repository, workshop: Workshop, base: str) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"fetched")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        asked = "echo 'GET / HTTP/1.0'; echo"
+        line = f"RUN ({asked}) | /bin/busybox nc -w 5 127.0.0.1 {server.server_address[1]} > /got\n"
+        repository.commit({"Dockerfile": f"FROM {base}\n{line}CMD x\n", "stelae.toml": spec()})
+        with pytest.raises(Failed, match="could not build") as caught:
+            workshop.build(repository)
+        assert "dockerfile_network" in caught.value.hint
+        repository.commit({"stelae.toml": spec("dockerfile_network = true")})
+        result = workshop.build(repository)
+    except Failed as error:
+        pytest.fail("\n".join(error.details))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert result.network
+    assert content.read(workshop.tree(result.image.digest)[b"got"].content).endswith(b"fetched")
+    build = build_of(workshop.layout, result.image.digest)
+    inside = Inspector(workshop.layout, workshop.folder / "contents").contents(result.image.digest)
+    for network in (True, False):
+        said = provenance(replace(build, network=network), inside.distribution, {})
+        assert said["buildDefinition"]["internalParameters"].get("network", False) is network

@@ -36,8 +36,8 @@ _KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, Inp
 class Build:
     """One build that gave an image: from which source and inputs, when, and by which entry of the record.
 
-    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record; ``network`` says that
-    its steps had one, so that there may be more inputs than are known.
+    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record; ``network`` says
+    that its steps had one, so that there may be more inputs than are known.
     """
 
     image: Image

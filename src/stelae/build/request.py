@@ -39,8 +39,8 @@ class BuiltLayer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildResult:
     """An image, whether it is new to the store, its layers, the lock that describes it, whether that was the
-    commit's own, all inputs that it was made of (sorted), whether its steps had a network, so that they may have taken
-    more, and the time it took."""
+    commit's own, all inputs that it was made of (sorted), whether its steps had a network, so that they may have
+    taken more, and the time it took."""
 
     image: Image
     created: bool
