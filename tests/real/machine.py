@@ -5,6 +5,7 @@ Everything has names of its own, so that it runs beside a person's Stelae; ``clo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -33,14 +35,26 @@ from tests.real import exact
 
 ROOT = Path(__file__).parent.parent.parent
 GUESTBOOK = ROOT / "examples" / "guestbook"
-SEED = Path("/var/tmp/stelae-test-cache/machine")
-"""Images, layers and build cache that outlive a test run, so that Debian is fetched once."""
+DAY = 24 * 3600
+CACHE = Path("/var/tmp/stelae-test-cache")
 
 GIT_ENV = {
     "GIT_AUTHOR_NAME": "ana", "GIT_AUTHOR_EMAIL": "ana@example.org",
     "GIT_COMMITTER_NAME": "ana", "GIT_COMMITTER_EMAIL": "ana@example.org",
     "GIT_CONFIG_NOSYSTEM": "1", "HOME": "/nonexistent",
 }  # fmt: skip
+
+
+def _seed() -> Path:
+    """Where what was built outlives a test run, by all that the builder's keys may depend on: a builder that is
+    another one would find nothing there, and every test would build Debian anew."""
+    builder = (ROOT / "src" / "stelae" / "build").rglob("*.py")
+    files = (*builder, GUESTBOOK / "stelae.toml", GUESTBOOK / "requirements.lock")
+    content = sorted(hashlib.sha256(file.read_bytes()).digest() for file in files)
+    return CACHE / f"machine-{hashlib.sha256(b''.join(content)).hexdigest()[:12]}"
+
+
+SEED = _seed()
 
 
 def free_port() -> int:
@@ -73,6 +87,7 @@ class Machine:
         self.problems = ""
         self.checked = checked
         if seed and SEED.is_dir():
+            os.utime(SEED)
             self.installation.state.mkdir()
             for part in SEED.iterdir():
                 subprocess.run(["cp", "-al", part, self.installation.state / part.name], check=True)
@@ -207,14 +222,18 @@ class Machine:
         return self.commit(f"version {number}")
 
     def keep_seed(self) -> None:
-        """Keep what was built for later test runs."""
-        SEED.mkdir(parents=True, exist_ok=True)
-        for part in (self.installation.images, self.installation.layers, self.installation.cache):
-            target = SEED / part.name
-            if part.is_dir() and not target.exists():
-                partial = SEED.parent / f".{part.name}.{os.getpid()}"
-                shutil.copytree(part, partial, ignore=shutil.ignore_patterns("projections"))
-                partial.rename(target)
+        """Keep what was built for later test runs, and drop what no run has used for a day."""
+        own = self.installation
+        partial = CACHE / f".{SEED.name}.{os.getpid()}"
+        for part in (own.images, own.layers, own.cache, own.inputs):
+            if part.is_dir():
+                shutil.copytree(part, partial / part.name, ignore=shutil.ignore_patterns("projections"))
+        with suppress(OSError):  # another run was quicker
+            partial.rename(SEED)
+        shutil.rmtree(partial, ignore_errors=True)
+        for old in CACHE.glob("machine*"):
+            if old != SEED and time.time() - old.stat().st_mtime > DAY:
+                shutil.rmtree(old, ignore_errors=True)
 
     def status(self, environment: str = "testing") -> dict[str, Any]:
         """One row of the status."""
