@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from stelae.controller import messages, shapes
+from stelae.controller import messages
 from stelae.controller.contract import Json, Service
 from stelae.controller.operations import CONFLICT, OPERATIONS, REFUSED, Operation
+from stelae.controller.shapes import common, machine
 
 VERSION = "1"
 """The version of the API: the ``v1`` of its paths."""
@@ -58,8 +59,8 @@ def description() -> Json:
 def describe(operations: Sequence[Operation]) -> Json:
     """Return the description of *operations*."""
     kinds = [kind for item in operations for kind in (item.takes, item.answers, item.progress) if kind is not None]
-    found, components = msgspec.json.schema_components([*kinds, shapes.Error], ref_template=_SCHEMAS)
-    schemas: dict[int, Json] = {id(kind): schema for kind, schema in zip([*kinds, shapes.Error], found, strict=True)}
+    found, components = msgspec.json.schema_components([*kinds, common.Error], ref_template=_SCHEMAS)
+    schemas: dict[int, Json] = {id(kind): schema for kind, schema in zip([*kinds, common.Error], found, strict=True)}
     paths: dict[str, Json] = {}
     for item in operations:
         paths.setdefault(item.path, {})[item.method.lower()] = _operation(item, schemas, components)
@@ -88,7 +89,7 @@ def _operation(item: Operation, schemas: Mapping[int, Json], components: Mapping
         content = {JSON_TYPE: {"schema": schemas[id(item.takes)]}}
         made["requestBody"] = {"required": bool(takes["required"]), "content": content}
     made["responses"] = {"200": {"description": "It was done.", "content": _content(item, schemas)}}
-    error = {JSON_TYPE: {"schema": schemas[id(shapes.Error)]}}
+    error = {JSON_TYPE: {"schema": schemas[id(common.Error)]}}
     for status in sorted((*_ALWAYS, *item.also)):
         made["responses"][str(status)] = {"description": _STATUS[status], "content": error}
     return made
@@ -107,7 +108,7 @@ def _content(item: Operation, schemas: Mapping[int, Json]) -> Json:
     if item.stream is None:
         return {JSON_TYPE: {"schema": answers}}
     lines = [
-        _object("progress", schemas[id(item.progress)]), _object("result", answers), schemas[id(shapes.Error)],
+        _object("progress", schemas[id(item.progress)]), _object("result", answers), schemas[id(common.Error)],
     ]  # fmt: skip
     return {LINES_TYPE: {"schema": {"description": "One line; the last is a result or an error.", "oneOf": lines}}}
 
@@ -132,7 +133,7 @@ async def _answer(service: Service, actor: str, asked: messages.Nothing) -> Json
 
 OPERATION = Operation(
     name="openapi", method="GET", path="/v1/openapi.json", summary="Give this description.",
-    takes=messages.Nothing, answers=shapes.Description, call=_answer,
+    takes=messages.Nothing, answers=machine.Description, call=_answer,
 )  # fmt: skip
 
 ALL = (*OPERATIONS, OPERATION)

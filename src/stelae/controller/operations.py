@@ -1,6 +1,6 @@
 """The operations of the API, in one table: its routes and its description are both made of it.
 
-A new route is a row here, a message in ``messages.py`` for what it takes, and a shape in ``shapes.py`` for what it
+A new route is a row here, a message in ``messages.py`` for what it takes, and a shape in ``shapes/`` for what it
 answers.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import messages as m
-from stelae.controller import shapes
 from stelae.controller.contract import Json, Service
+from stelae.controller.shapes import common, environments, images, machine, plans, proofs
 
 _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
@@ -90,57 +90,57 @@ def _upload(
 
 
 _MACHINE = (
-    _get("ping", "/v1/ping", m.Nothing, shapes.Ping, "Say who answers.", lambda s, _: s.ping()),
+    _get("ping", "/v1/ping", m.Nothing, machine.Ping, "Say who answers.", lambda s, _: s.ping()),
     _post(
-        "down", "/v1/down", m.App, shapes.Stopped, "Take the environments of an app down, and wait until they are.",
+        "down", "/v1/down", m.App, machine.Stopped, "Take the environments of an app down, and wait until they are.",
         lambda s, actor, asked: s.down(actor, asked.app),
     ),
     _post(
-        "start", "/v1/start", m.App, shapes.Started, "Serve again what was taken down.",
+        "start", "/v1/start", m.App, machine.Started, "Serve again what was taken down.",
         lambda s, actor, asked: s.start(actor, asked.app),
     ),
     _post(
-        "gc", "/v1/gc", m.Collect, shapes.Removed, "Remove what nothing needs any more.",
+        "gc", "/v1/gc", m.Collect, machine.Removed, "Remove what nothing needs any more.",
         lambda s, actor, asked: s.gc(actor, asked.dry_run),
     ),
 )  # fmt: skip
 
 _SOURCES = (
     _post(
-        "missing", "/v1/sources/missing", m.Missing, shapes.Lacking, "Say which git objects are not here yet.",
+        "missing", "/v1/sources/missing", m.Missing, images.Lacking, "Say which git objects are not here yet.",
         lambda s, _, asked: s.missing(asked.repository, asked.objects),
     ),
     _upload(
-        "receive", "/v1/sources", m.RepositoryQuery, shapes.Received, "Take a git pack.",
+        "receive", "/v1/sources", m.RepositoryQuery, images.Received, "Take a git pack.",
         lambda s, actor, asked, pack: s.receive(actor, asked.repository, pack),
     ),
     _stream(
-        "build", "POST", "/v1/builds", m.Build, shapes.Text, shapes.Built, "Build a commit.",
+        "build", "POST", "/v1/builds", m.Build, common.Text, images.Built, "Build a commit.",
         lambda s, actor, asked: s.build(actor, asked.plain()),
     ),
     _stream(
-        "lock", "POST", "/v1/locks", m.Lock, shapes.Text, shapes.Locked, "Pin what a commit needs.",
+        "lock", "POST", "/v1/locks", m.Lock, common.Text, images.Locked, "Pin what a commit needs.",
         lambda s, actor, asked: s.lock(actor, asked.plain()),
     ),
     _stream(
-        "reproduce", "POST", "/v1/reproductions", m.Reproduce, shapes.Text, shapes.Reproduced,
+        "reproduce", "POST", "/v1/reproductions", m.Reproduce, common.Text, images.Reproduced,
         "Build an image of the record again, and compare.",
         lambda s, actor, asked: s.reproduce(actor, asked.plain()),
     ),
     _stream(
-        "check", "POST", "/v1/checks", m.Check, shapes.Text, shapes.Reproduced, "Build a commit twice, and compare.",
+        "check", "POST", "/v1/checks", m.Check, common.Text, images.Reproduced, "Build a commit twice, and compare.",
         lambda s, actor, asked: s.check(actor, asked.plain()),
     ),
 )  # fmt: skip
 
 _REGISTRIES = (
     _stream(
-        "push", "POST", "/v1/pushes", m.Push, shapes.Text, shapes.Pushed,
+        "push", "POST", "/v1/pushes", m.Push, common.Text, images.Pushed,
         "Send an image to a registry, with what is signed of it.",
         lambda s, actor, asked: s.push(actor, asked.plain()),
     ),
     _stream(
-        "pull", "POST", "/v1/pulls", m.Pull, shapes.Text, shapes.Pulled,
+        "pull", "POST", "/v1/pulls", m.Pull, common.Text, images.Pulled,
         "Take an image from a registry, with what is signed of it.",
         lambda s, actor, asked: s.pull(actor, asked.plain()),
     ),
@@ -148,23 +148,24 @@ _REGISTRIES = (
 
 _ENVIRONMENTS = (
     _post(
-        "apply", "/v1/environments/apply", m.Apply, shapes.Applied, "Make environments what a stelae.toml says.",
+        "apply", "/v1/environments/apply", m.Apply, environments.Applied,
+        "Make environments what a stelae.toml says.",
         lambda s, actor, asked: s.apply(actor, asked.plain()),
     ),
     _get(
-        "environments", "/v1/environments", m.AppQuery, shapes.Environments,
+        "environments", "/v1/environments", m.AppQuery, environments.Environments,
         "Show the environments as they were applied.", lambda s, asked: s.environments(asked.app),
     ),
     _post(
-        "scale", "/v1/scales", m.Scale, shapes.Scaled, "Set how many instances processes have.",
+        "scale", "/v1/scales", m.Scale, environments.Scaled, "Set how many instances processes have.",
         lambda s, actor, asked: s.scale(actor, asked.plain()),
     ),
     _get(
-        "status", "/v1/status", m.EnvironmentQuery, shapes.Status, "Show where things stand.",
+        "status", "/v1/status", m.EnvironmentQuery, environments.Status, "Show where things stand.",
         lambda s, asked: s.status(asked.environment),
     ),
     _stream(
-        "logs", "GET", "/v1/logs", m.LogsQuery, shapes.LogLine, shapes.Empty, "Show what instances wrote.",
+        "logs", "GET", "/v1/logs", m.LogsQuery, machine.LogLine, common.Empty, "Show what instances wrote.",
         lambda s, _, asked: s.logs(
             asked.environment, asked.instance, asked.release, asked.process, asked.follow
         ),
@@ -173,68 +174,69 @@ _ENVIRONMENTS = (
 
 _DEPLOYMENTS = (
     _post(
-        "plan", "/v1/plans", m.Plan, shapes.Planned, "Show what a deployment or a rollback would change.",
+        "plan", "/v1/plans", m.Plan, plans.Planned, "Show what a deployment or a rollback would change.",
         lambda s, _, asked: s.plan(asked.plain()),
     ),
     _post(
-        "deploy", "/v1/deployments", m.Deploy, shapes.Deployed, "Move an environment to an image or a release.",
+        "deploy", "/v1/deployments", m.Deploy, environments.Deployed, "Move an environment to an image or a release.",
         lambda s, actor, asked: s.deploy(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
     _get(
-        "deployment", "/v1/deployments/{id}", m.DeploymentPath, shapes.Deployment, "Show a deployment.",
+        "deployment", "/v1/deployments/{id}", m.DeploymentPath, environments.Deployment, "Show a deployment.",
         lambda s, asked: s.deployment(asked.id),
     ),
     _stream(
-        "watch", "GET", "/v1/deployments/{id}/watch", m.DeploymentPath, shapes.Progress, shapes.Deployment,
+        "watch", "GET", "/v1/deployments/{id}/watch", m.DeploymentPath, environments.Progress,
+        environments.Deployment,
         "Follow a deployment to its end.", lambda s, _, asked: s.watch(asked.id),
     ),
     _post(
-        "rollback", "/v1/rollbacks", m.Rollback, shapes.Deployed, "Go back to an earlier release.",
+        "rollback", "/v1/rollbacks", m.Rollback, environments.Deployed, "Go back to an earlier release.",
         lambda s, actor, asked: s.rollback(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
     _post(
-        "abort", "/v1/aborts", m.Abort, shapes.Aborted, "End the deployment that is under way, and go back.",
+        "abort", "/v1/aborts", m.Abort, environments.Aborted, "End the deployment that is under way, and go back.",
         lambda s, actor, asked: s.abort(actor, asked.plain()), also=(CONFLICT,),
     ),
 )  # fmt: skip
 
 _RECORD = (
     _get(
-        "history", "/v1/history", m.HistoryQuery, shapes.History, "Show what happened.",
+        "history", "/v1/history", m.HistoryQuery, environments.History, "Show what happened.",
         lambda s, asked: s.history(asked.environment, asked.limit, asked.everything),
     ),
     _get(
-        "show", "/v1/show", m.ShowQuery, shapes.Shown, "Show what a reference names.",
+        "show", "/v1/show", m.ShowQuery, proofs.Shown, "Show what a reference names.",
         lambda s, asked: s.show(asked.ref),
     ),
     _get(
-        "proof", "/v1/proofs", m.ShowQuery, shapes.Proof, "Say what is proven of an image, and what is inside.",
+        "proof", "/v1/proofs", m.ShowQuery, proofs.Proof, "Say what is proven of an image, and what is inside.",
         lambda s, asked: s.proof(asked.ref),
     ),
     _get(
-        "document", "/v1/documents", m.DocumentQuery, shapes.Document,
+        "document", "/v1/documents", m.DocumentQuery, proofs.Document,
         "Show the verified provenance of an image, or its list of what is inside.",
         lambda s, asked: s.document(asked.ref, asked.kind),
     ),
     _get(
-        "diff", "/v1/diffs", m.DiffQuery, shapes.Diff, "Show what differs between two images.",
+        "diff", "/v1/diffs", m.DiffQuery, proofs.Diff, "Show what differs between two images.",
         lambda s, asked: s.diff(asked.old, asked.new),
     ),
-    _get("keys", "/v1/keys", m.Nothing, shapes.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
+    _get("keys", "/v1/keys", m.Nothing, proofs.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
     _post(
-        "import_key", "/v1/keys", m.ImportKey, shapes.Key, "Sign with a key, or trust one.",
+        "import_key", "/v1/keys", m.ImportKey, proofs.Key, "Sign with a key, or trust one.",
         lambda s, actor, asked: s.import_key(actor, asked.pem), also=(CONFLICT,),
     ),
     _post(
-        "revoke", "/v1/revocations", m.Revoke, shapes.Revoked, "Take back an image or a key.",
+        "revoke", "/v1/revocations", m.Revoke, proofs.Revoked, "Take back an image or a key.",
         lambda s, actor, asked: s.revoke(actor, asked.ref, asked.reason), also=(CONFLICT,),
     ),
     _get(
-        "state", "/v1/state", m.StateQuery, shapes.State, "Show what ran at a time.",
+        "state", "/v1/state", m.StateQuery, environments.State, "Show what ran at a time.",
         lambda s, asked: s.state(asked.at, asked.environment),
     ),
     _post(
-        "verify_ledger", "/v1/verify-ledger", m.Nothing, shapes.Head, "Check the whole record.",
+        "verify_ledger", "/v1/verify-ledger", m.Nothing, common.Head, "Check the whole record.",
         lambda s, _, asked: s.verify_ledger(),
     ),
 )  # fmt: skip

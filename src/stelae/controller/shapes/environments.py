@@ -1,0 +1,204 @@
+"""The shapes of answers about environments: what is applied, deployed and running, now and at a time."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+from stelae.controller.shapes.common import Count, Digest, Head, OptionalDigest, Time
+from stelae.controller.shapes.machine import Cleaned
+
+
+class Change(TypedDict):
+    """A value of an environment that differs, in the spec's words."""
+
+    environment: str
+    path: str
+    old: Any
+    new: Any
+
+
+class Applied(TypedDict):
+    """What differed, and the environments that were changed (none in a dry run)."""
+
+    changes: list[Change]
+    applied: list[str]
+
+
+class Environment(TypedDict):
+    """An environment as it was applied, in the words of ``[env.NAME]``."""
+
+    app: str
+    name: str
+    processes: dict[str, Count]
+    settings: dict[str, str]
+    hosts: list[str]
+    strategy: dict[str, str]
+    bake: str
+    promote_from: str
+    require: list[str]
+
+
+class Environments(TypedDict):
+    """The environments."""
+
+    environments: list[Environment]
+
+
+class Deployed(TypedDict):
+    """A deployment that was accepted: the release it moves to, and the one before (``""`` for none). ``note`` says
+    what a rollback passed over, because it was revoked."""
+
+    deployment: str
+    release: str
+    previous: str
+    image: Digest
+    note: str
+
+
+class Aborted(TypedDict):
+    """The deployment that is being ended."""
+
+    deployment: str
+
+
+class Scaled(TypedDict):
+    """How many instances of each process are wanted now."""
+
+    environment: str
+    processes: dict[str, Count]
+
+
+class Serving(TypedDict):
+    """The release that serves, and its ready instances."""
+
+    release: str
+    ready: Count
+    wanted: Count
+
+
+class Deployment(TypedDict):
+    """A deployment and how it went; ``outcome`` is ``""`` and ``ended_at`` null while it is under way."""
+
+    deployment: str
+    environment: str
+    kind: Literal["deploy", "rollback"]
+    release: str
+    image: Digest
+    previous: str
+    actor: str
+    requested_at: Time
+    reason: str
+    outcome: Literal["", "succeeded", "reverted", "cancelled", "superseded", "failed"]
+    ended_at: Time | None
+    why: str
+    details: list[str]
+    warm_until: Time | None
+    serving: Serving
+    hosts: list[str]
+
+
+class Progress(TypedDict):
+    """How far a deployment is."""
+
+    text: str
+    step: Count
+    ready: Count
+    wanted: Count
+
+
+class Ready(TypedDict):
+    """Instances that are ready, and that are wanted."""
+
+    ready: Count
+    wanted: Count
+
+
+class Rollout(TypedDict):
+    """A deployment that is under way."""
+
+    deployment: str
+    kind: Literal["deploy", "rollback"]
+    candidate: str
+    strategy: str
+    phase: Literal["forward", "reverting"]
+    step: Count
+    steps: Count
+    ready: Count
+    wanted: Count
+    reason: str
+    actor: str
+    started_at: Time
+
+
+class Row(TypedDict):
+    """Where an environment stands."""
+
+    app: str
+    environment: str
+    image: OptionalDigest
+    release: str
+    commit: str
+    instances: Ready
+    processes: dict[str, Ready]
+    traffic: dict[str, Count]
+    since: Time | None
+    state: Literal["down", "reverting", "deploying", "empty", "steady", "degraded"]
+    detail: str
+    hosts: list[str]
+    warm: dict[str, Time]
+    rollout: Rollout | None
+
+
+class Status(TypedDict):
+    """Where all environments stand, the record's head, and how the disk was cleaned last."""
+
+    environments: list[Row]
+    record: Head
+    storage: Cleaned
+
+
+class Happened(TypedDict):
+    """An event of the record, in words."""
+
+    index: Count
+    at: Time
+    actor: str
+    environment: str
+    kind: str
+    text: str
+
+
+class History(TypedDict):
+    """Events, oldest first."""
+
+    events: list[Happened]
+
+
+class Instance(TypedDict):
+    """An instance; ``exit`` says how it ended."""
+
+    id: str
+    process: str
+    release: str
+    since: Time
+    ready: bool
+    exit: str
+
+
+class RowAt(Row):
+    """Where an environment stood at a time."""
+
+    subject: str
+    deployed_by: str
+    deployed_at: Time | None
+    settings: dict[str, str]
+    table: dict[str, int]
+    instances: list[Instance]  # type: ignore[misc]  # one by one, where a row of now has their counts
+
+
+class State(TypedDict):
+    """What ran at a time; ``index`` is the number of events that were recorded up to then."""
+
+    at: Time
+    index: Count
+    environments: list[RowAt]

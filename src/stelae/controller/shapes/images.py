@@ -1,0 +1,121 @@
+"""The shapes of answers about sources, builds, locks, images built again, and images that come and go."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from stelae.controller.shapes.common import Count, Digest, OptionalDigest, Size
+
+
+class Lacking(TypedDict):
+    """The object ids that the controller lacks."""
+
+    missing: list[str]
+
+
+class Received(TypedDict):
+    """How many objects came."""
+
+    objects: Count
+
+
+class BuiltLayer(TypedDict):
+    """One layer of a build, and whether it was there already."""
+
+    digest: Digest
+    size: Size
+    cached: bool
+    name: str
+
+
+class Built(TypedDict):
+    """The image that a commit became; ``created`` is false when there was one of the same content."""
+
+    image: Digest
+    app: str
+    created: bool
+    layers: list[BuiltLayer]
+    seconds: float
+    locked: bool
+
+
+class Pushed(TypedDict):
+    """What was sent: ``name`` is HOST/PATH@DIGEST, ``referrers`` the number of signatures and attestations,
+    ``listed`` whether the registry lists them by itself (else the tag sha256-HEX does)."""
+
+    image: Digest
+    name: str
+    tag: str
+    referrers: Count
+    listed: bool
+
+
+class Pulled(TypedDict):
+    """What was taken: ``moved`` is what the tag was when it was taken last, if that was another image; ``keys`` are
+    the known keys that signed it, ``strangers`` the number of signatures by others."""
+
+    image: Digest
+    app: str
+    name: str
+    moved: OptionalDigest
+    keys: list[str]
+    strangers: Count
+
+
+class InputChange(TypedDict):
+    """An input of a stage that is another one; a version is empty where it is not there."""
+
+    stage: str
+    kind: str
+    name: str
+    old: str
+    new: str
+
+
+class ArchiveChange(TypedDict):
+    """The dates (ISO 8601) of the Debian archive that a stage was and is resolved from, and the days between."""
+
+    stage: str
+    old: str
+    new: str
+    days: int
+
+
+class ChangedPath(TypedDict):
+    """A path that came out otherwise, and how: a phrase for each property."""
+
+    path: str
+    how: list[str]
+
+
+class ChangedLayer(TypedDict):
+    """A layer that came out otherwise, how many paths differ, and the first of them."""
+
+    name: str
+    old: OptionalDigest
+    new: OptionalDigest
+    count: Count
+    paths: list[ChangedPath]
+
+
+class Reproduced(TypedDict):
+    """What building again gave: ``equal`` when ``made`` is ``image``. ``known`` is false when there is no image left
+    to compare files with; ``config`` are the fields of the image's config that differ."""
+
+    image: Digest
+    made: Digest
+    equal: bool
+    known: bool
+    layers: list[ChangedLayer]
+    config: list[str]
+    seconds: float
+    commit: str
+    repository: str
+
+
+class Locked(TypedDict):
+    """The text of stelae.lock, and what it changes."""
+
+    lock: str
+    changes: list[InputChange]
+    archives: list[ArchiveChange]

@@ -1,0 +1,98 @@
+"""The shape of a plan."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+from stelae.controller.shapes.common import Count, Digest, Time
+from stelae.controller.shapes.environments import Rollout
+
+
+class End(TypedDict):
+    """One end of a plan's way; ``commit`` is ``""`` where it is not known."""
+
+    release: str
+    image: Digest
+    commit: str
+    subject: str
+
+
+class NowThen(TypedDict):
+    """Serving instances that should be there now, and in the end."""
+
+    now: Count
+    then: Count
+
+
+class Setting(TypedDict):
+    """A setting that differs, by name."""
+
+    name: str
+    change: Literal["added", "changed", "removed"]
+
+
+class Held(TypedDict):
+    """Instances of one process of one release."""
+
+    release: str
+    process: str
+    serving: Count
+    warm: Count
+
+
+class Step(TypedDict):
+    """What an environment holds at one step; no ``traffic`` means equal shares for what serves."""
+
+    holds: list[Held]
+    traffic: dict[str, Count]
+
+
+class Needed(TypedDict):
+    """What the environment requires to be proven of the image; ``why`` it is not, ``""`` when it is."""
+
+    requirement: Literal["signature", "provenance", "sbom"]
+    ok: bool
+    why: str
+
+
+class Refusal(TypedDict):
+    """What the deployment would be refused with now."""
+
+    kind: str
+    message: str
+    hint: str
+    exit: int
+
+
+class Difference(TypedDict):
+    """A value that applying the spec would change."""
+
+    path: str
+    old: str
+    new: str
+
+
+Planned = TypedDict(
+    "Planned",
+    {
+        "environment": str,
+        "index": Count,
+        "kind": Literal["deploy", "rollback"],
+        "from": End | None,
+        "to": End,
+        "processes": dict[str, NowThen],
+        "settings": list[Setting],
+        "strategy": str,
+        "steps": list[Step],
+        "after": Step,
+        "warm": dict[str, Time],
+        "nothing": bool,
+        "promote_from": str,
+        "hosts": list[str],
+        "rollout": Rollout | None,
+        "proofs": list[Needed],
+        "refusal": Refusal | None,
+        "spec": list[Difference],
+    },
+)
+"""What would change. ``index`` is what a deployment or a rollback can be bound to."""
