@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ SEEDS = int(os.environ.get("STELAE_SEEDS", "150"))
 """So many seeds must be enough; most bugs are found by one of the first ten."""
 
 NEEDS = 2000
-"""So many seeds must be enough for the bugs of ``RARE``; a life made for them finds them in every run."""
+"""So many seeds must be enough for every bug. Those of ``RARE`` have seeds that find them, below this number."""
 
 
 def _ready_when_it_runs(instance: Any, seen: Any) -> bool:
@@ -143,12 +143,15 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
 
 RARE = {
     "pending acts are done again unseen (law 6)": (
-        "an end that was intended before a crash is not asked for when the instance is needed again"
+        "802", "an end that was intended before a crash is not asked for when the instance is needed again",
     ),
-    "acts of a decision that was overtaken (law 6)": "what a superseded recreate wanted to take away stays",
-    "waits for events only (exact inventory)": "an end that nobody told of is seen all the same",
-}
-"""Bugs that the first hundreds of seeds may not find, and the life of ``test_found`` that does."""
+    "acts of a decision that was overtaken (law 6)": (
+        "863", "what a superseded recreate wanted to take away stays"
+    ),
+    "waits for events only (exact inventory)": ("157", "an end that nobody told of is seen all the same"),
+}  # fmt: skip
+"""Bugs that the first hundreds of seeds may not find: the first seed that does, and a life of ``test_found`` that
+does too. When what is drawn of a seed changes, look for the first one again: ``STELAE_SEEDS=2000``."""
 
 LAWS = {f"(law {number})" for number in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11)}
 
@@ -159,12 +162,16 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
     if "never ends" in bug:
         monkeypatch.setattr(failures, "failure", lambda *_: None)
     monkeypatch.setattr(target, name, replacement)
+    seeds: Iterable[str] = map(str, range(SEEDS))
     if bug in RARE:
-        assert live(life(RARE[bug])).broken
-    if bug not in RARE or SEEDS >= NEEDS:
-        tally, failed = live_all(str(seed) for seed in range(SEEDS))
-        assert failed, f"not found by {tally.seeds} seeds"
-        print(f"found by seed {failed}: {bug}")
+        seed, what = RARE[bug]
+        assert live(life(what)).broken
+        if SEEDS < NEEDS:
+            assert int(seed) < NEEDS
+            seeds = [seed]
+    tally, failed = live_all(seeds)
+    assert failed, f"not found by {tally.seeds} seeds; STELAE_SEEDS={NEEDS} looks for one"
+    print(f"found by seed {failed}: {bug}")
 
 
 def test_each_law_of_a_running_system_has_a_planted_bug() -> None:
