@@ -101,7 +101,7 @@ class Machine:
         self.close()
         if error[0] is None:
             assert DIFFERS not in self.problems, "the live proxy differed from the record after an act"
-            assert "Traceback" not in self.problems
+            assert "Traceback" not in self.problems, self.problems[-6000:]
 
     def start(self, *more: str, **environment: str) -> Machine:
         """Start the controller, with *more* arguments and *environment*, and wait until it answers."""

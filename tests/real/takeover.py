@@ -55,6 +55,7 @@ def replaced(machine: Machine, first: subprocess.Popen[bytes]) -> bool:
     assert UNDER_WAY.format(first.pid) in machine.log.read_text()
     first.kill()
     first.wait(30)
+    machine.held.discard(first.pid)
     machine.start()
     return False
 
