@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stelae.build.config import FORMAT
-from stelae.domain.digest import Digest
+from stelae.domain.digest import Digest, short
 from stelae.domain.errors import InvalidInput
 from stelae.domain.inputs import Input, InputKind
 
@@ -96,14 +96,19 @@ def check_recipe(lock: Lock, wanted: Lock) -> None:
         _same(f"packages{where}", list(locked.packages), list(now.packages))
         files, files_now = dict(locked.files), dict(now.files)
         for path in sorted(files.keys() | files_now.keys()):
-            _same(path, files.get(path, "none"), files_now.get(path, "none"))
+            if files.get(path) != files_now.get(path):
+                was, is_now = (short(found[path]) if path in found else "none" for found in (files, files_now))
+                raise _changed(path, was, is_now)
 
 
 def _same(what: str, locked: object, now: object) -> None:
     if locked != now:
-        raise InvalidInput(
-            f"{what} changed since it was locked: {locked} locked, {now} now", where=FILE_NAME, hint=AGAIN
-        )
+        raise _changed(what, locked, now)
+
+
+def _changed(what: str, locked: object, now: object) -> InvalidInput:
+    said = f"{what} changed since it was locked: {locked} locked, {now} now"
+    return InvalidInput(said, where=FILE_NAME, hint=AGAIN)
 
 
 def _stage_lines(stage: StageLock, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -126,3 +127,10 @@ def test_the_same_package_at_two_places_is_two_inputs() -> None:
     other = replace(NPM, file="node_modules/@types/node", version="18.0.0")
     assert differences((NPM, other), (other, NPM)) == []
     assert differences((NPM, other), (NPM,)) == ["@types/node 18.0.0 locked, not needed now"]
+
+
+def test_digests_of_files_are_told_as_a_person_reads_them() -> None:
+    changed = replace(STAGE, files=(("r.txt", digest_of(b"other")),))
+    with pytest.raises(InvalidInput) as caught:
+        check_recipe(LOCK, replace(LOCK, stages={"": changed, "tools": TOOLS}))
+    assert re.search(r"r\.txt changed since it was locked: [0-9a-f]{12} locked, [0-9a-f]{12} now$", str(caught.value))
