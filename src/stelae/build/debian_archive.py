@@ -31,6 +31,7 @@ SECONDS = 1800
 _PASSED = ("http_proxy", "https_proxy", "no_proxy", "APT_CONFIG")
 _DATE = re.compile(r"^Date: (.+)$", re.MULTILINE)
 _LINES = 20
+_NOISE = re.compile(r"I: |W: Download is performed unsandboxed|E: command failed|E: mmdebstrap failed")
 
 # mmdebstrap runs it when apt is configured and nothing is downloaded. $2: where what is downloaded goes, $3: a
 # source of packages that are preferred, $4: what apt-get is to do; then its words.
@@ -171,7 +172,7 @@ def _ask(suite: str, work: Path, kept: str, verb: str, words: Sequence[str]) -> 
 
 
 def _error(suite: str, status: int, lines: list[str]) -> StelaeError:
-    text, details = "\n".join(lines), tuple(lines[-_LINES:])
+    text, details = "\n".join(lines), tuple([line for line in lines if not _NOISE.match(line)][-_LINES:])
     if "No space left on device" in text:
         return Failed("the disk is full", hint="stelae gc frees space; then build again")
     gone = re.search(r"Version '([^']+)' for '([^']+)' was not found", text)

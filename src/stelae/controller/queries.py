@@ -123,6 +123,11 @@ class Queries:
                 return {"kind": "instance", "instance": ref, "environment": env.id, **found}
         if ref.startswith("r-"):
             return self._release(ref)
+        if "/" in ref:
+            stable = references.environment(state, EnvironmentId(ref)).stable
+            if stable is None:
+                raise InvalidInput(f"{ref} runs nothing", hint="deploy to it first: stelae deploy")
+            return self._release(stable)
         commits = [
             built for built in state.images.values() if any(source.commit.startswith(ref) for source in built.sources)
         ]

@@ -255,12 +255,14 @@ def test_a_broken_list_is_a_problem_and_no_traceback(store: Store, listing: byte
     assert proof.problems
 
 
-@pytest.mark.parametrize("change", ["manifest", "layers", "none"])
+@pytest.mark.parametrize("change", ["manifest", "subject", "layers", "none"])
 def test_a_referrer_of_another_form_is_a_problem_or_nobodys(store: Store, change: str) -> None:
     (first, *_) = referrers.of(store.layout, store.image)
     document = first.document
     if change == "manifest":
         document["subject"] = "x"
+    elif change == "subject":
+        document["subject"]["digest"] = digest_of(b"another image")
     elif change == "layers":
         document["layers"] = []
     else:

@@ -250,3 +250,9 @@ def test_a_lock_of_another_base_of_the_same_name_makes_another_layer(archive: Ar
     other = replace(deb("bash"), version="2", digest=deb("bash", "2").digest)
     second = archive.base(StageLock(base="debian:bookworm", inputs=(other, deb("libc6"))))
     assert first.layers != second.layers
+
+
+def test_what_mmdebstrap_says_of_itself_is_left_out() -> None:
+    said = "E: Failed to fetch http://a/InRelease  Temporary failure resolving 'a'"
+    error = debian_archive._error("bookworm", 25, ["I: using /x", said, "E: command failed: x", "I: removing /x"])
+    assert error.details == (said,)

@@ -109,13 +109,17 @@ def test_diff(stelae: Stelae, service: FakeService) -> None:
     assert document(stelae("diff", "9b1d", "51e8", "--json")) == service.answers["diff"]
 
 
-def test_diff_knows_the_environments_of_the_folder(
+def test_diff_and_show_know_the_environments_of_the_folder(
     stelae: Stelae, service: FakeService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "stelae.toml").write_text('[app]\nname = "shop"\n[env.staging]\n')
     monkeypatch.chdir(tmp_path)
     stelae("diff", "staging", "production")
     assert asked(service, "diff") == ("shop/staging", "production")
+    stelae("show", "staging")
+    assert asked(service, "show") == ("shop/staging",)
+    stelae("show", "staging", "--sbom")
+    assert asked(service, "document") == ("shop/staging", "sbom")
 
 
 def test_keys(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:

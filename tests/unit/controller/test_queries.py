@@ -143,8 +143,15 @@ def test_show_tells_what_a_reference_names(tmp_path: Path) -> None:
         assert (await show(next(iter(site.env().instances))))["kind"] == "instance"
         commit = site.record.state.images[done["image"]].sources[0].commit
         assert (await show(commit))["kind"] == "commit"
+        assert (await show("shop/test"))["release"] == done["release"], "an environment means what it runs"
         await site.image("v2")
-        for ref, words in (("sha256:", "names 2"), ("r-zz", "no release"), ("zz", "no image"), ("d-7", "no deploy")):
+        for ref, words in (
+            ("sha256:", "names 2"),
+            ("r-zz", "no release"),
+            ("zz", "no image"),
+            ("d-7", "no deploy"),
+            ("shop/none", "no environment"),
+        ):
             with pytest.raises(InvalidInput, match=words) as refusal:
                 await show(ref)
             assert refusal.value.hint

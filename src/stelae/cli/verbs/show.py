@@ -6,7 +6,7 @@ import json
 
 import click
 
-from stelae.cli.common import client, screen, verb
+from stelae.cli.common import client, reference, screen, verb
 from stelae.cli.screen import Screen
 from stelae.cli.words import local_time, short_commit
 from stelae.controller.client import Json
@@ -21,11 +21,13 @@ _WIDTH = 100
 @click.option("--provenance", "document", flag_value="provenance", help="Print how an image was built (SLSA).")
 @verb
 def command(ref: str, document: str | None) -> None:
-    """Show what REF (a unique prefix of an id) names: how it was built, where it ran, who deployed it.
+    """Show what REF (a unique prefix of an id, or an environment: what it runs now) names: how it was built, where it
+    ran, who deployed it.
 
     What is said of an image is verified before it is shown.
     """
     out, controller = screen(), client()
+    ref = reference(ref)
     if document:
         _write(out, controller.get("/v1/documents", ref=ref, kind=document)["document"])
         return
