@@ -1,13 +1,15 @@
 """Build in a process of its own, so that a test can give it another machine to work on: prints what came out as JSON.
 
 ``python build_apart.py PLACE SOURCES INPUTS`` reads a BuildRequest's fields as JSON from its input. With CLOCK set to
-a folder that holds libfaketime, the clock of what runs in the sandbox is FAKETIME's, too.
+a folder that holds libfaketime, the clock of what runs in the sandbox is FAKETIME's, too. With SHUFFLED set, names in
+a folder come to this process in another order each time.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,8 @@ def main() -> None:
     place, sources, inputs = map(Path, sys.argv[1:])
     if os.environ.get("CLOCK"):
         _with_clock(Path(os.environ["CLOCK"]))
+    if os.environ.get("SHUFFLED"):
+        _shuffle()
     builder = Builder(Layout.open(place / "images"), Mirror(sources), place / "cache", inputs)
     result = builder.build(BuildRequest(**json.load(sys.stdin)))
     print(
@@ -51,7 +55,34 @@ def _with_clock(folder: Path) -> None:
         shown = {**rules.shown, "/run/clock": folder}
         original(self, lowers, work, replace(rules, settings={**rules.settings, **settings}, shown=shown))
 
-    Sandbox.__init__ = changed  # type: ignore[assignment, method-assign]
+    Sandbox.__init__ = changed  # type: ignore[method-assign]
+
+
+def _shuffle() -> None:
+    """Give folders in an order that no file system has twice; what Python has of folders goes through these two."""
+    scandir, listdir = os.scandir, os.listdir
+
+    class Shuffled(list[Any]):
+        """The entries of a folder, with what ``os.scandir`` returns has."""
+
+        def __init__(self, entries: Any) -> None:
+            with entries:
+                super().__init__(entries)
+            random.shuffle(self)
+            self._next = iter(self)
+
+        def __next__(self) -> Any:
+            return next(self._next)
+
+        def __enter__(self) -> Shuffled:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def close(self) -> None: ...
+
+    os.scandir = lambda *path: Shuffled(scandir(*path))  # type: ignore[assignment]
+    os.listdir = lambda *path: random.sample(names := listdir(*path), len(names))  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
