@@ -109,6 +109,7 @@ def inside(machine: Machine, image: str) -> set[tuple[str, ...]]:
         for item in found_by_syft(place, parse_digest(image), machine.folder)
         if item["type"] != "npm" or is_package(item)
     }
+    theirs = {purl.lower() if purl.startswith("pkg:npm/") else purl for purl in theirs}  # as a purl of npm must be
     assert ours == theirs, (sorted(ours - theirs)[:9], sorted(theirs - ours)[:9])
     return {tuple(purl.removeprefix("pkg:").split("/", 1)) for purl in ours}
 
