@@ -140,6 +140,15 @@ def test_a_locked_base_asks_no_archive(archive: Archive) -> None:
     assert len(archive.resolved) == 1
 
 
+def test_a_package_of_the_same_version_with_other_bytes_makes_another_base(archive: Archive) -> None:
+    first = archive.base()
+    other = replace(deb("bash"), digest=archive.inputs.blobs.add(b"other bytes"))
+    again = archive.base(replace(archive.lock(first), inputs=(other, deb("libc6"))))
+    assert not again.cached
+    assert again.layers != first.layers
+    assert told(again.facts) == (other, deb("libc6"))
+
+
 def test_what_the_store_lacks_is_fetched_by_its_version(archive: Archive) -> None:
     locked = StageLock(base="debian:bookworm", inputs=(deb("bash"), deb("libc6")))
     archive.put(deb("libc6"))
