@@ -84,7 +84,9 @@ class Record:
     async def append_drafts(self, drafts: Callable[[], Sequence[Draft]], *, urgent: bool) -> tuple[Recorded, ...]:
         """As ``append``, for events of several environments."""
         # A cancelled request must not leave an event recorded and not folded.
-        return await asyncio.shield(self._append(drafts, urgent))
+        task = asyncio.ensure_future(self._append(drafts, urgent))
+        task.add_done_callback(_heard)
+        return await asyncio.shield(task)
 
     async def _append(self, drafts: Callable[[], Sequence[Draft]], urgent: bool) -> tuple[Recorded, ...]:
         async with self._turn:
@@ -127,3 +129,9 @@ class Record:
         if not self.replaced.is_set():
             self._projections.save(PROJECTION, self.state.size, state_codec.encode(self.state))
         self.ledger.close()
+
+
+def _heard(task: asyncio.Task[tuple[Recorded, ...]]) -> None:
+    """Take the error of what nobody awaits any more: the controller ends, and would log it as forgotten."""
+    if not task.cancelled():
+        task.exception()
