@@ -210,7 +210,7 @@ class Layout:
     def layers(self, digest: Digest) -> tuple[Digest, ...]:
         """Return the diffIDs of the image *digest*, lowest layer first: the digests of the layers' tars."""
         found = self.config(digest).get("rootfs", {}).get("diff_ids", [])
-        return tuple(parse_digest(str(item)) for item in found)
+        return tuple(_named(item, "config") for item in found)
 
     def blobs_of(self, digest: Digest) -> frozenset[Digest]:
         """Return every blob that belongs to the image *digest*: manifest, config, layers, and their tars."""
@@ -253,13 +253,21 @@ def descriptors(manifest: dict[str, Any]) -> list[Entry]:
         if manifest["schemaVersion"] != 2:
             raise ValueError("schemaVersion is not 2")
         items = [manifest["config"], *manifest["layers"]]
-        return [Entry(digest=parse_digest(str(item["digest"])), size=int(item["size"]), name="") for item in items]
+        return [Entry(digest=_named(item["digest"], "manifest"), size=int(item["size"]), name="") for item in items]
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"not an OCI image manifest: {error!r}",
             where="manifest",
             hint="an index of images has to be narrowed to one",
         ) from error
+
+
+def _named(text: object, where: str) -> Digest:
+    """Return the digest that a document of an image, *where*, names; raises InvalidInput for what is none."""
+    try:
+        return parse_digest(str(text))
+    except InvalidInput as error:
+        raise InvalidInput(error.message, where=where, hint=error.hint) from error
 
 
 def is_manifest(data: bytes) -> bool:
