@@ -21,12 +21,16 @@ TIMES = {
 """At which of its passages of each thing the controller dies. The first append is the controller's own start, the
 second the request; opening copies the log."""
 
+ONCE = ("blue-green", "action.route")
+"""All of the traffic is switched in one act."""
+
 IN_A_DEPLOYMENT = [
     Crash(kind=kind, point=f"{thing}.{side}", number=number)
     for kind in KINDS
     for thing, numbers in TIMES.items()
     for side in SIDES
     for number in numbers
+    if (kind, thing) != ONCE or number == 1
 ]
 AT_THE_BEGINNING = [f"ledger.{write}.{side}" for write in ("create", "reserve") for side in SIDES]
 AT_THE_END = [f"ledger.projection.{side}" for side in SIDES]
