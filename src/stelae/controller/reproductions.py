@@ -75,16 +75,18 @@ class Reproductions:
             yield item
 
     def _built(self, image: str, ref: str) -> ev.ImageBuilt:
-        """Return the newest event that says how *image* was built: of the commit *ref*, when it is one."""
+        """Return the newest event that says how *image* was built: of the commit *ref*, when it is one, and rather
+        of a commit of the repository's than of a working tree."""
         ledger = self._record.ledger
         end = ledger.index_at(self._record.state.images[parse_digest(image)].last_built_at)
         other: ev.ImageBuilt | None = None
+        wanted = self._wanted(image, ref)
         while end > 0:
             start = max(end - _BACK, 0)
             for recorded in reversed(list(ledger.read(start, end))):
                 event = recorded.event
                 if isinstance(event, ev.ImageBuilt) and event.image.digest == image:
-                    if event.source.commit.startswith(ref) or not self._names_a_commit(image, ref):
+                    if event.source.commit in wanted:
                         return event
                     other = other or event
             end = start
@@ -92,9 +94,12 @@ class Reproductions:
             raise Failed(f"the record does not say how {image} was built")
         return other
 
-    def _names_a_commit(self, image: str, ref: str) -> bool:
+    def _wanted(self, image: str, ref: str) -> set[str]:
+        """Return the commits of *image* that are meant by *ref*, or else those that are no working tree's, or all."""
         sources = self._record.state.images[parse_digest(image)].sources
-        return any(source.commit.startswith(ref) for source in sources)
+        named = {source.commit for source in sources if source.commit.startswith(ref)}
+        versioned = {source.commit for source in sources if source.versioned}
+        return named or versioned or {source.commit for source in sources}
 
     def _lock(self, built: ev.ImageBuilt) -> str:
         if built.format != FORMAT:

@@ -45,8 +45,10 @@ async def _told(site: Site, again: Again, inputs: Inputs, ref: str, **more: Any)
     return [item async for item in use.reproduce("ana", {"ref": ref, "offline": False, **more})]
 
 
-async def _built(site: Site, inputs: Inputs, commit: str, lock: str, number: int = FORMAT) -> None:
-    source = Source(repository="shop", commit=commit, path="app")
+async def _built(
+    site: Site, inputs: Inputs, commit: str, lock: str, number: int = FORMAT, *, versioned: bool = True
+) -> None:
+    source = Source(repository="shop", commit=commit, path="app", versioned=versioned)
     event = ev.ImageBuilt(image=IMAGE, source=source, lock=inputs.blobs.add(lock.encode()), format=number)
     await site.record.append([event], actor="ana")
 
@@ -64,6 +66,20 @@ def test_the_newest_build_counts_or_that_of_the_commit(tmp_path: Path) -> None:
         assert request.secrets == {"npmrc": b"x"}
         await _told(site, again, inputs, FIRST[:7])
         assert (again.asked[1][1].commit, again.asked[1][1].lock) == (FIRST, "first lock")
+
+    on_site(tmp_path, body)
+
+
+def test_a_commit_comes_before_a_working_tree(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        inputs, again = Inputs(tmp_path / "inputs"), Again()
+        await _built(site, inputs, FIRST, "lock", versioned=False)
+        await _told(site, again, inputs, "shop/production")
+        await _built(site, inputs, SECOND, "lock")
+        await _built(site, inputs, FIRST, "other lock", versioned=False)
+        await _told(site, again, inputs, "shop/production")
+        await _told(site, again, inputs, FIRST)
+        assert [request.commit for _, request in again.asked] == [FIRST, SECOND, FIRST]
 
     on_site(tmp_path, body)
 
