@@ -30,7 +30,8 @@ from stelae.controller.client import Client
 from stelae.controller.contract import Service
 from stelae.controller.operations import OPERATIONS
 from stelae.system.installation import Installation
-from stelae.testing.service import ANSWERS, FakeService
+from stelae.testing.answers import ANSWERS
+from stelae.testing.service import FakeService
 
 TAKE_NOTHING = {"GET /v1/ping", "GET /v1/openapi.json", "GET /v1/keys"}
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE

@@ -14,7 +14,8 @@ import pytest
 
 from stelae.cli.entry import main
 from stelae.system.installation import Installation
-from stelae.testing.service import NOON, FakeService, served
+from stelae.testing.answers import NOON
+from stelae.testing.service import FakeService, served
 
 SPEC = """\
 [app]

@@ -12,17 +12,8 @@ import pytest
 from inline_snapshot import snapshot
 
 from stelae.domain.errors import Conflict
-from stelae.testing.service import (
-    ANSWERS,
-    IMAGE,
-    NEXT_IMAGE,
-    NEXT_RELEASE,
-    NOON,
-    RELEASE,
-    FakeService,
-    deployment,
-    row,
-)
+from stelae.testing.answers import ANSWERS, IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, deployment, row
+from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
 

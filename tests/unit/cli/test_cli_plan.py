@@ -13,7 +13,8 @@ import pytest
 from inline_snapshot import snapshot
 
 from stelae.domain.errors import Conflict
-from stelae.testing.service import IMAGE, NEXT_IMAGE, NEXT_RELEASE, RELEASE, FakeService, plan
+from stelae.testing.answers import IMAGE, NEXT_IMAGE, NEXT_RELEASE, RELEASE, plan
+from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
 

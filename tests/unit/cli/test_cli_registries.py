@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from stelae.domain.errors import Failed
-from stelae.testing.service import IMAGE, FakeService
+from stelae.testing.answers import IMAGE
+from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
 

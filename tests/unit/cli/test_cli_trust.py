@@ -12,7 +12,8 @@ from inline_snapshot import snapshot
 from tests.unit.cli.test_cli_output import asked, document, plain
 
 from stelae.domain.errors import Failed
-from stelae.testing.service import ANSWERS, IMAGE, KEY, NEXT_IMAGE, NOON, FakeService
+from stelae.testing.answers import ANSWERS, IMAGE, KEY, NEXT_IMAGE, NOON
+from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
 SHOWN = {"kind": "image", "image": IMAGE, "app": "guestbook", "size": 41_000_000}

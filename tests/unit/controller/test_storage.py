@@ -61,9 +61,7 @@ class Store:
         self.builder = FakeBuilder(self.layout)
         roots = Roots(self.layout, folder / "layers", folder / "mounts")
         self.space = Space()
-        self.storage = Storage(
-            site.record, cast(Mirror, None), cast(Builder, self.builder), self.clock, self.space
-        )
+        self.storage = Storage(site.record, cast(Mirror, None), cast(Builder, self.builder), self.clock, self.space)
         self.installation = Installation(name="sttest", state=folder, run=folder / "run")
         self.cleaner = Cleaner(site.record, self.installation, self.layout, roots, self.space, self.clock)
         self.deployments = Deployments(site.record, site.platform, self.space)

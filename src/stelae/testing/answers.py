@@ -1,0 +1,298 @@
+"""Answers of a controller, one of each kind, as tests of the API and of the command line meet them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stelae.controller.contract import Json
+
+NOON = 1_796_040_000_000_000
+"""2026-11-30 12:00 UTC, the time of the fixed answers, in microseconds."""
+
+IMAGE = "sha256:" + "9b1d02c4aa37" + "0" * 52
+NEXT_IMAGE = "sha256:" + "51e8c07d91f2" + "0" * 52
+RELEASE = "r-7k2m9q" + "0" * 46
+NEXT_RELEASE = "r-c04xvt" + "0" * 46
+KEY = "k-4b7ppd" + "0" * 46
+COMMIT = "3f9c1e2" + "0" * 33
+NEXT_COMMIT = "8d1f0aa" + "0" * 33
+
+
+def row(**changes: Any) -> Json:
+    """Return one environment of a status, with *changes*."""
+    return {
+        "app": "guestbook",
+        "environment": "production",
+        "image": IMAGE,
+        "release": RELEASE,
+        "commit": COMMIT,
+        "instances": {"ready": 3, "wanted": 3},
+        "processes": {"web": {"ready": 3, "wanted": 3}},
+        "traffic": {RELEASE: 10_000},
+        "since": NOON - 120_000_000,
+        "state": "steady",
+        "detail": "",
+        "hosts": ["guestbook.localhost"],
+        "warm": {},
+        "rollout": None,
+    } | changes
+
+
+def deployment(**changes: Any) -> Json:
+    """Return one deployment that succeeded, with *changes*."""
+    return {
+        "deployment": "d-7",
+        "environment": "guestbook/production",
+        "kind": "deploy",
+        "release": NEXT_RELEASE,
+        "image": NEXT_IMAGE,
+        "previous": RELEASE,
+        "actor": "ana",
+        "requested_at": NOON - 5_000_000,
+        "reason": "",
+        "outcome": "succeeded",
+        "ended_at": NOON - 4_400_000,
+        "why": "",
+        "details": [],
+        "warm_until": NOON + 600_000_000,
+        "serving": {"release": NEXT_RELEASE, "ready": 3, "wanted": 3},
+        "hosts": ["guestbook.localhost"],
+    } | changes
+
+
+def plan(**changes: Any) -> Json:
+    """Return a plan that nothing speaks against, with *changes*."""
+    return {
+        "environment": "guestbook/production",
+        "index": 118,
+        "kind": "deploy",
+        "from": {"release": RELEASE, "image": IMAGE, "commit": COMMIT, "subject": "Sort entries by date"},
+        "to": {"release": NEXT_RELEASE, "image": NEXT_IMAGE, "commit": NEXT_COMMIT, "subject": "Add export"},
+        "processes": {"web": {"now": 2, "then": 2}, "worker": {"now": 0, "then": 1}},
+        "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
+        "strategy": "rolling",
+        "steps": [
+            {"holds": [_held(RELEASE, "web", 2), _held(NEXT_RELEASE, "web", 1)], "traffic": {}},
+            {"holds": [_held(RELEASE, "web", 1, 1), _held(NEXT_RELEASE, "web", 2)], "traffic": {}},
+        ],
+        "after": {"holds": [_held(NEXT_RELEASE, "web", 2), _held(RELEASE, "web", 0, 2)], "traffic": {}},
+        "warm": {RELEASE: NOON + 600_000_000},
+        "nothing": False,
+        "promote_from": "staging",
+        "hosts": ["guestbook.localhost"],
+        "rollout": None,
+        "proofs": [],
+        "refusal": None,
+        "spec": [],
+    } | changes
+
+
+def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
+    return {"release": release, "process": process, "serving": serving, "warm": warm}
+
+
+_DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
+
+_REPRODUCED = {
+    "image": IMAGE, "made": IMAGE, "equal": True, "known": True, "layers": [], "config": [], "seconds": 12.5,
+    "commit": COMMIT, "repository": "guestbook",
+}  # fmt: skip
+
+ANSWERS: dict[str, Any] = {
+    "ping": {"version": "0.1.0", "pid": 1, "size": 204, "root": "ab" * 32, "http_port": 8080},
+    "missing": {"missing": []},
+    "receive": {"objects": 3},
+    "build": [
+        {"progress": {"text": "packages (cached)"}},
+        {
+            "result": {
+                "image": NEXT_IMAGE,
+                "app": "guestbook",
+                "created": True,
+                "layers": [
+                    {"digest": IMAGE, "size": 41_000_000, "cached": True, "name": "base"},
+                    {"digest": NEXT_IMAGE, "size": 212_000, "cached": False, "name": "app"},
+                ],
+                "seconds": 0.31,
+                "locked": True,
+            }
+        },
+    ],
+    "lock": [
+        {"progress": {"text": "resolving packages"}},
+        {
+            "result": {
+                "lock": "version = 1\n",
+                "changes": [{"stage": "", "kind": "deb", "name": "libc6", "old": "2.36-9", "new": "2.36-10"}],
+                "archives": [{"stage": "", "old": "2026-10-01T00:00:00Z", "new": "2026-11-21T02:10:46Z", "days": 51}],
+            }
+        },
+    ],
+    "reproduce": [{"progress": {"text": "base: 98.0 MB"}}, {"result": _REPRODUCED}],
+    "check": [{"progress": {"text": "first: base: 98.0 MB"}}, {"result": _REPRODUCED}],
+    "push": [
+        {"progress": {"text": "sending 4 layers to registry.example.com/guestbook:1"}},
+        {
+            "result": {
+                "image": IMAGE,
+                "name": f"registry.example.com/guestbook@{IMAGE}",
+                "tag": "1",
+                "referrers": 3,
+                "listed": True,
+            }
+        },
+    ],
+    "pull": [
+        {"progress": {"text": "fetching registry.example.com/guestbook:1"}},
+        {
+            "result": {
+                "image": IMAGE,
+                "app": "guestbook",
+                "name": f"registry.example.com/guestbook@{IMAGE}",
+                "moved": "",
+                "keys": [],
+                "strangers": 0,
+            }
+        },
+    ],
+    "apply": {
+        "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
+        "applied": ["guestbook/production"],
+    },
+    "environments": {
+        "environments": [
+            {
+                "app": "guestbook",
+                "name": "production",
+                "processes": {"web": 3},
+                "settings": {},
+                "hosts": [],
+                "strategy": {"kind": "rolling"},
+                "bake": "10m",
+                "promote_from": "",
+                "require": [],
+            }
+        ]
+    },
+    "deploy": _DEPLOYED,
+    "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
+    "plan": plan(),
+    "abort": {"deployment": "d-7"},
+    "scale": {"environment": "guestbook/production", "processes": {"web": 5}},
+    "deployment": deployment(),
+    "watch": [
+        {"progress": {"text": "rolling, step 1 of 2", "step": 1, "ready": 1, "wanted": 3}},
+        {"progress": {"text": "rolling, step 2 of 2", "step": 2, "ready": 3, "wanted": 3}},
+        {"result": deployment()},
+    ],
+    "status": {
+        "environments": [row()],
+        "record": {"size": 204, "root": "ab" * 32},
+        "storage": {"cleaned_at": None, "bytes": 0, "problem": ""},
+    },
+    "history": {
+        "events": [
+            {
+                "index": 203,
+                "at": NOON - 4_400_000,
+                "actor": "ana",
+                "environment": "guestbook/production",
+                "kind": "rollout.ended",
+                "text": "deployment d-7 succeeded",
+            }
+        ]
+    },
+    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "settings": {"LOG_LEVEL": "info"}},
+    "proof": {
+        "image": IMAGE,
+        "trusted": True,
+        **{name: {"ok": True, "key": KEY, "why": ""} for name in ("signature", "provenance", "sbom")},
+        "built": {
+            "source": "git+stelae:guestbook",
+            "path": "",
+            "commit": COMMIT,
+            "inputs": 93,
+            "builder": "https://stelae.dev/builder/controller",
+            "finished": "2026-11-30T12:00:00Z",
+        },
+        "revoked": None,
+        "problems": [],
+        "counts": {"deb": 1},
+        "packages": [
+            {
+                "kind": "deb",
+                "name": "libc6",
+                "version": "2.36-9",
+                "purl": "pkg:deb/debian/libc6@2.36-9?arch=amd64",
+                "licences": ["LGPL-2.1-only"],
+                "layer": IMAGE,
+            }
+        ],
+    },
+    "document": {"image": IMAGE, "key": KEY, "document": {"bomFormat": "CycloneDX"}},
+    "diff": {
+        "old": IMAGE,
+        "new": NEXT_IMAGE,
+        "packages": [{"kind": "pypi", "name": "flask", "old": "3.1.1", "new": "3.1.2"}],
+        "files": [
+            {
+                "path": "app/main.py",
+                "old": {"kind": "file", "mode": "0644", "owner": "0:0", "size": 120},
+                "new": {"kind": "file", "mode": "0755", "owner": "0:0", "size": 130},
+                "content": True,
+            }
+        ],
+        "layers": [{"digest": IMAGE, "size": 41_000_000, "old": True, "new": True}],
+        "processes": [{"name": "web", "change": "changed"}],
+        "settings": [{"name": "LOG_LEVEL", "change": "added"}],
+    },
+    "keys": {
+        "keys": [
+            {
+                "key": KEY,
+                "pem": "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+                "added_by": "controller",
+                "added_at": NOON,
+                "signs": True,
+                "revoked": None,
+            }
+        ]
+    },
+    "import_key": {"key": KEY},
+    "revoke": {"revoked": IMAGE, "running": ["guestbook/production"]},
+    "state": {
+        "at": NOON,
+        "index": 204,
+        "environments": [
+            row(
+                subject="Add export",
+                deployed_by="ana",
+                deployed_at=NOON - 86_400_000_000,
+                settings={"LOG_LEVEL": "info"},
+                table={"web-7k2m9q-1": 100},
+                instances=[
+                    {
+                        "id": "web-7k2m9q-1",
+                        "process": "web",
+                        "release": RELEASE,
+                        "since": NOON - 1,
+                        "ready": True,
+                        "exit": "",
+                    }
+                ],
+            )
+        ],
+    },
+    "logs": [
+        {"progress": {"instance": "web-7k2m9q-1", "at": NOON, "stream": "stdout", "text": "listening on 8000"}},
+        {"progress": {"instance": "web-7k2m9q-1", "at": NOON + 1, "stream": "stderr", "text": "warning: \x1b[2Jhm"}},
+    ],
+    "down": {"stopped": ["guestbook/production"]},
+    "start": {"started": ["guestbook/production"]},
+    "gc": {
+        "removed": [{"what": "layer", "name": IMAGE, "bytes": 41_000_000, "reason": "no image has it"}],
+        "bytes": 41_000_000,
+        "left": [],
+    },
+    "verify_ledger": {"size": 204, "root": "ab" * 32},
+}
