@@ -20,7 +20,16 @@ from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import SECOND, Instant
-from stelae.platforms.port import Engine, EngineInstance, LaunchSpec, LogLine, RouteEntry, Router, RouterView
+from stelae.platforms.port import (
+    Capability,
+    Engine,
+    EngineInstance,
+    LaunchSpec,
+    LogLine,
+    RouteEntry,
+    Router,
+    RouterView,
+)
 from stelae.platforms.probe import Prober
 
 SOON = SECOND
@@ -45,6 +54,11 @@ class InstancePlatform:
         self._clock = clock
         self._fence = fence
         self._prepared: set[ReleaseId] = set()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See ``Platform.capabilities``: of every engine and router, because their ports demand it."""
+        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""

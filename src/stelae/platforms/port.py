@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from stelae.domain.action import Action
@@ -18,6 +19,13 @@ from stelae.domain.process import Process
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
+
+
+class Capability(StrEnum):
+    """What one platform can do and another cannot."""
+
+    EXACT_WEIGHTS = "exact-weights"  # each instance gets the share of the requests that the table says
+    OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,11 @@ class Router(Protocol):
 
 
 class Platform(Protocol):
-    """A thing that can hold an allocation."""
+    """A thing that can hold an allocation. ``capabilities`` is what it can do besides: it never says more."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this platform can do, the same for as long as it is there."""
 
     async def prepare(self, release: Release) -> None:
         """Make *release* ready to be launched; raises Failed when its bytes are not what its digest says."""

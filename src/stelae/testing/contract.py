@@ -17,7 +17,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Unreachable
 from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
-from stelae.platforms.port import Platform
+from stelae.platforms.port import Capability, Platform
 from stelae.testing.hand import Hand
 
 FIRST, SECOND = InstanceId("web-first-1"), InstanceId("web-second-2")
@@ -175,6 +175,28 @@ class PlatformContract:
             for table in ({FIRST: 256}, {FIRST: 256, SECOND: 64}, {SECOND: 256}, {}):
                 await hand.act(Verb.ROUTE, table=table)
                 assert dict((await hand.look()).table) == table, f"{table} was set, and another one is there"
+
+        self.run(body)
+
+    def test_it_can_do_what_it_says(self) -> None:
+        """Capabilities are told truthfully: the controller plans with them."""
+
+        async def body(subject: Subject) -> None:
+            hand = subject.hand()
+            can = hand.capabilities
+            assert all(isinstance(item, Capability) for item in can), "a capability that nobody knows"
+            for name in (FIRST, SECOND):
+                await hand.launch(name, subject.serving)
+            for name in (FIRST, SECOND):
+                await hand.until(name, Phase.READY)
+            if Capability.OWN_INSTANCE_IDS in can:
+                there = set((await hand.look()).instances)
+                assert there == {FIRST, SECOND}, f"{FIRST} and {SECOND} were launched, {there} are seen"
+            if Capability.EXACT_WEIGHTS in can:
+                for shares in ((256, 1), (3, 256), (100, 200)):
+                    await hand.act(Verb.ROUTE, table=dict(zip((FIRST, SECOND), shares, strict=True)))
+                    table = (await hand.look()).table
+                    assert (table[FIRST], table[SECOND]) == shares, f"shares of {shares} were set, {table} is there"
 
         self.run(body)
 

@@ -16,7 +16,7 @@ from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState
-from stelae.platforms.port import LogLine, Platform
+from stelae.platforms.port import Capability, LogLine, Platform
 
 PATIENCE = 20.0
 """Seconds after which something that was waited for counts as never coming."""
@@ -30,6 +30,11 @@ class Hand:
         app, _, name = environment.partition("/")
         self.env = EnvironmentState(id=environment, releases={item.id: item for item in releases})
         self._record(ev.EnvironmentApplied(environment=Environment(app=app, name=name, processes={"web": 1})))
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the platform says that it can do."""
+        return self._platform.capabilities
 
     def moved_to(self, platform: Platform) -> Hand:
         """Return a hand on *platform* with this one's record."""

@@ -18,7 +18,7 @@ from stelae.domain.observation import Observation
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.port import LogLine
+from stelae.platforms.port import Capability, LogLine
 from stelae.testing.faults import ActFault, Faults, LookFault
 from stelae.testing.machine import Machine
 
@@ -59,6 +59,11 @@ class SimulatedPlatform:
         self.dead = False
         self.looks: dict[EnvironmentId, Look] = {}
         machine.listeners.append(self._happened)
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See ``Platform.capabilities``."""
+        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""

@@ -29,7 +29,7 @@ from stelae.domain.state import EnvironmentState, Instance, Outcome
 from stelae.domain.units import SECOND, Instant
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
-from stelae.platforms.port import LogLine
+from stelae.platforms.port import Capability, LogLine
 from tests.unit.core.fixtures import WEB, WORKER
 
 Json = dict[str, Any]
@@ -68,6 +68,10 @@ class FakePlatform:
         self.refusal: StelaeError | None = None
         self.problem: Exception | None = None
         self.lines: dict[InstanceId, list[str] | StelaeError] = {}
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
 
     async def prepare(self, release: Release) -> None:
         if self.slow is not None:

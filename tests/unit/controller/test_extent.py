@@ -85,7 +85,8 @@ def test_apply_and_scale_refuse_what_the_record_cannot_name(tmp_path: Path) -> N
         size = site.ledger.size
         with pytest.raises(InvalidInput, match="2000 instances are more than an entry of the record can name"):
             await site.deployments.scale("ana", {"environment": "shop/test", "processes": {"worker": 1000}})
-        assert site.ledger.size == size
+        assert [item.event.kind for item in site.ledger.read(size, site.ledger.size)] == ["request.refused"]
+        assert site.env().wanted == {"web": 1000, "worker": 1}
         await site.deployments.scale("ana", {"environment": "shop/test", "processes": {"worker": 1000, "web": 1}})
         assert site.env().wanted == {"web": 1, "worker": 1000}
 

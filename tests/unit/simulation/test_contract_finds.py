@@ -11,6 +11,7 @@ import pytest
 
 from stelae.core import converge
 from stelae.domain.action import Verb
+from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Observation, Phase
 from stelae.testing.contract import PlatformContract
 from stelae.testing.faults import LookFault
@@ -70,6 +71,21 @@ def _keeps_what_was_removed(carry_out: Any) -> Any:
 def _adds_to_the_table(route: Any) -> Any:
     def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
         route(self, replace(action, table={**site.table, **action.table}), env, site)
+
+    return wrong
+
+
+def _shares_alike(route: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+        route(self, replace(action, table=dict.fromkeys(action.table, 256)), env, site)
+
+    return wrong
+
+
+def _names_anew(look: Any) -> Any:
+    def wrong(self: Any, environment: Any) -> Any:
+        instances, table = look(self, environment)
+        return {InstanceId(f"{name}-1"): seen for name, seen in instances.items()} | instances, table
 
     return wrong
 
@@ -135,6 +151,7 @@ BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "an_instance_is_asked_to_end_and_ended_when_it_does_not": [(Machine, "_stop", _stops_by_force)],
     "what_is_removed_leaves_nothing": [(Machine, "carry_out", _keeps_what_was_removed)],
     "the_traffic_table_is_exactly_what_was_set": [(Machine, "_route", _adds_to_the_table)],
+    "it_can_do_what_it_says": [(Machine, "_route", _shares_alike), (Machine, "look", _names_anew)],
     "an_instance_that_has_ended_gets_no_traffic": [(Machine, "_routable", lambda _: lambda *__: True)],
     "open_requests_are_counted_until_they_end": [(Machine, "look", _counts_nothing)],
     "what_cannot_be_asked_is_not_told_as_known": [(SimulatedPlatform, "observe", _empty_when_nobody_answers)],
