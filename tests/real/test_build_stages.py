@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
 import urllib.request
@@ -113,15 +114,17 @@ def test_a_compiler_stays_out_of_the_image_and_its_program_serves(machine: Machi
     assert all(layer["cached"] for layer in found["layers"])
     assert found["seconds"] < 1
 
-    # What changes the program changes the image, and only the layer of what is copied.
-    machine.edit("serve.c", "carved", "hewn!!").commit("answer otherwise")
+    # What changes the program changes the image, and only the layer of what is copied. No run of this test before
+    # made the same: builds are kept from one to the next.
+    word = secrets.token_hex(3)
+    machine.edit("serve.c", "carved", word).commit("answer otherwise")
     changed = machine.json("build")
     assert [layer["name"] for layer in changed["layers"] if not layer["cached"]] == ["copy"]
     assert changed["image"] != built["image"]
 
     # Elsewhere, with nothing cached but the packages of Debian, the same digest comes out.
     repository = Repository(tmp_path / "elsewhere")
-    repository.commit({"stelae.toml": SPEC, "serve.c": SERVE.replace("carved", "hewn!!")}, "Another history")
+    repository.commit({"stelae.toml": SPEC, "serve.c": SERVE.replace("carved", word)}, "Another history")
     other = Workshop(tmp_path / "other")
     steps = machine.installation.cache / "build" / "steps" / "debian"
     shutil.copytree(steps, other.cache / "steps" / "debian")
@@ -170,7 +173,7 @@ def test_what_node_compiles_in_a_stage_comes_without_its_compiler(tmp_path: Path
     assert "typescript" in {item.name for item in result.inputs}
     repository.commit({"stelae.lock": result.lock})
     assert workshop.build(repository).image.digest == result.image.digest
-    repository.commit({"index.html": "another"})
+    repository.commit({"index.html": secrets.token_hex()})  # no run of this test before made the same
     again = workshop.build(repository)
     assert [layer.name for layer in again.layers if not layer.cached] == ["files"]
     assert "assets: run: " in "".join(line for line in workshop.lines if "(cached)" in line)
