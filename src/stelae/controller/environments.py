@@ -10,7 +10,7 @@ from typing import Any
 from stelae.controller import extent
 from stelae.controller.record import Record
 from stelae.core import trust
-from stelae.core.fold import evolve
+from stelae.core.evolve import evolve
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput, Refused

@@ -19,7 +19,7 @@ from stelae.controller.record import Record
 from stelae.controller.sentences import sentence
 from stelae.core import request as asking
 from stelae.core import trust
-from stelae.core.fold import revises
+from stelae.core.evolve import revises
 from stelae.core.plan import Plan, plan
 from stelae.domain.allocation import Allocation
 from stelae.domain.environment import EnvironmentId

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from stelae.core import backoff, failures, gates, timers
-from stelae.core.fold import evolve, evolve_all
+from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import target
 from stelae.domain import event as ev
 from stelae.domain.event import Event

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stelae.core import strategies
-from stelae.core.fold import evolve
+from stelae.core.evolve import evolve
 from stelae.core.target import move, target
 from stelae.domain import event as ev
 from stelae.domain.allocation import Allocation

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from stelae.core import converge
 from stelae.core.decide import decide
-from stelae.core.fold import evolve
+from stelae.core.evolve import evolve
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb

@@ -12,7 +12,7 @@ from typing import Any
 
 from stelae.core.converge import actions
 from stelae.core.decide import decide
-from stelae.core.fold import evolve_all
+from stelae.core.evolve import evolve_all
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stelae.core import backoff, converge
-from stelae.core.fold import evolve
+from stelae.core.evolve import evolve
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb

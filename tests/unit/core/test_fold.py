@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from stelae.core import backoff, owned
-from stelae.core.fold import apply, apply_all, evolve, evolve_all
+from stelae.core.evolve import evolve, evolve_all
+from stelae.core.fold import apply, apply_all
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, Holding, InstanceId

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stelae.core import fold, owned
+from stelae.core.evolve import evolve_all
 from stelae.domain import event as ev
 from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.testing.world import World
@@ -71,7 +72,7 @@ def test_a_fold_of_many_events_copies_a_mapping_once(monkeypatch: pytest.MonkeyP
     crowd.deploy("v1")
     events = [ev.InstanceUnready(instance=name) for name in crowd.env.instances]
     monkeypatch.setattr(owned, "Owned", Counted)
-    after = fold.evolve_all(crowd.env, events, crowd.now)
+    after = evolve_all(crowd.env, events, crowd.now)
     assert copied == [count]
     assert all(instance.ready_at is None for instance in after.instances.values())
     assert all(instance.ready_at is not None for instance in crowd.env.instances.values())
