@@ -40,7 +40,7 @@ mutate: env ## change the core in one place at a time: a test must fail each tim
 bench: ## measure Stelae beside what would be used instead
 	@scripts/system-packages bench
 	@scripts/environment
-	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" bench/run.py
+	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" -m bench.run
 
 lock: ## write the lock files again (scripts/lock --upgrade takes newer versions)
 	@scripts/lock

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Row:
     """One line of a table: *samples* in milliseconds, or in *unit*. ``goal`` is the most that the median should be.
 
-    ``quoted`` samples were not measured in this run: they are the issue's, of another tool on a like machine.
+    ``quoted`` samples were not measured in this run, but earlier, of another tool on a like machine.
     """
 
     name: str

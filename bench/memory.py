@@ -1,6 +1,6 @@
 """The most memory that a build of a large image takes: this process, and each one that it starts.
 
-``python bench/memory.py [MiB]`` prints a table. Each build is in a process of its own, whose peak (VmHWM) is begun
+``python -m bench.memory [MiB]`` prints a table. Each build is in a process of its own, whose peak (VmHWM) is begun
 anew just before: that of the parent, or of making the content, plays no part.
 """
 
@@ -17,18 +17,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the fixtures of the tests are used here too
+from bench.figure import Row, Section
+from tests.unit.images.test_layout import manifest_of
 
-from bench.figure import Row, Section  # noqa: E402
-from tests.unit.images.test_layout import manifest_of  # noqa: E402
-
-from stelae.build import client_git  # noqa: E402
-from stelae.build.builder import Builder, BuildRequest  # noqa: E402
-from stelae.build.mirror import Mirror  # noqa: E402
-from stelae.images.content import Slice  # noqa: E402
-from stelae.images.layout import Layout  # noqa: E402
-from stelae.images.tree import Tree, file  # noqa: E402
+from stelae.build import client_git
+from stelae.build.builder import Builder, BuildRequest
+from stelae.build.mirror import Mirror
+from stelae.images.content import Slice
+from stelae.images.layout import Layout
+from stelae.images.tree import Tree, file
 
 GOAL = 300.0
 MIB = 1 << 20
@@ -58,7 +55,7 @@ def section(size: int, say: Callable[[str], None]) -> Section:
     rows = []
     for kind, words in KINDS.items():
         say(f"memory of a build: {words}")
-        command = [sys.executable, __file__, "--one", kind, str(size)]
+        command = [sys.executable, "-m", "bench.memory", "--one", kind, str(size)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append(Row(name=f"{words}: the builder", samples=[found["builder"]], goal=GOAL, unit="MiB"))
         name, peak = max(found["children"].items(), key=lambda item: item[1], default=("none", 0))

@@ -1,6 +1,6 @@
 """All figures in one run, as tables with ratios: what ``make bench`` runs. Writes ``bench/RESULTS.md``.
 
-Run as root: ``python bench/run.py [--rounds N] [--output FILE]``.
+Run as ``python -m bench.run [--rounds N] [--output FILE]``, as root.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # the fixtures of the tests on real parts are used here too
+from bench import app, launch, ledger, machine, memory, scale
+from bench.dockerd import docker_daemon
+from bench.figure import Row, Section, shown
+from bench.phases import phases
+from bench.rivals import Rivals
 
-from bench import app, launch, ledger, machine, memory, scale  # noqa: E402
-from bench.dockerd import docker_daemon  # noqa: E402
-from bench.figure import Row, Section, shown  # noqa: E402
-from bench.phases import phases  # noqa: E402
-from bench.rivals import Rivals  # noqa: E402
-
-from stelae.platforms.local.runtime import choose_runtime  # noqa: E402
+from stelae.platforms.local.runtime import choose_runtime
 
 Samples = dict[str, list[float]]
 
@@ -39,7 +36,7 @@ def main() -> None:
     """Measure, write the results, and print them."""
     parser = argparse.ArgumentParser(description="measure Stelae beside what would be used instead")
     parser.add_argument("--rounds", type=int, default=15, help="runs of each figure")
-    parser.add_argument("--output", type=Path, default=ROOT / "bench" / "RESULTS.md")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RESULTS.md"))
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("launching instances needs root")
@@ -92,7 +89,7 @@ def _head(runtime: str, before: float, sections: list[Section]) -> str:
     verdict = f"All {goals} goals are reached." if not missed else f"Not reached: {'; '.join(missed)}."
     lines = [
         "# Results", "",
-        "Written by `make bench` (`bench/run.py`), in one run on one machine, but for what is called quoted.",
+        "Written by `make bench` (`python -m bench.run`), in one run on one machine, but for what is called quoted.",
         "Medians of several runs; the ratio is to the first line of a table.", "",
         verdict, "",
         *(f"- {line}" for line in machine.description(runtime)),

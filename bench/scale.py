@@ -5,7 +5,7 @@ replacement, where each step changes a tenth of the instances; and in a blue-gre
 ready or end at once. A pass is all that is pure in one turn of the controller's loop: decide, the next actions, and
 the fold of what was recorded.
 
-``python bench/scale.py`` measures and prints this alone.
+``python -m bench.scale``, as root, measures and prints this alone.
 """
 
 from __future__ import annotations
@@ -20,13 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bench import fifty, launch  # noqa: E402
-from bench.figure import Row, Section  # noqa: E402
-from tests.real.machine import Machine  # noqa: E402
-from tests.unit.core.crowd import Crowd, Pass  # noqa: E402
+from bench import fifty, launch
+from bench.figure import Row, Section
+from tests.real.machine import Machine
+from tests.unit.core.crowd import Crowd, Pass
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000)
 GOAL_SIZE = 10_000
