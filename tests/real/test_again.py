@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stelae.images.tree import Tree, file, symlink
+from tests.real.building import shell
 from tests.real.machine import Machine
 from tests.unit.build.test_builder import oci_base
 
@@ -39,13 +39,9 @@ ip link set lo up && exec {python} "$@"
 @pytest.fixture
 def again(tmp_path: Path) -> Machine:
     """A machine without a seed, and the repository of an app on a base of its own; the controller does not run."""
-    busybox = shutil.which("busybox")
-    if busybox is None or shutil.which("bwrap") is None:
-        pytest.skip("needs busybox-static and bubblewrap")
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(busybox).read_bytes(), 0o755))
-    for name in ("sh", "echo", "head", "sleep"):
-        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
+    if shutil.which("bwrap") is None:
+        pytest.skip("needs bubblewrap")
+    tree = shell("sh", "echo", "head", "sleep")
     machine = Machine(seed=False)
     machine.app.mkdir()
     machine.git("init", "-q", "-b", "main")

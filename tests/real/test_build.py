@@ -6,25 +6,23 @@ What a Debian base costs (half a minute and the network) is paid once a machine:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stelae.build.config import FORMAT, architecture
 from stelae.build.mirror import Mirror
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images import content
 from stelae.images.roots import Roots
-from stelae.images.tree import Tree, directory, file, symlink
-from stelae.system.mount import mount, mounts_below, unmount
+from stelae.images.tree import directory, file
+from stelae.system.mount import mount, unmount
+from tests.real.building import TOOLS, kept, run_lines, shell
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
 from tests.unit.build.workshop import Workshop, spec
@@ -34,45 +32,19 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("bwrap") is None, reason="needs root and bubblewrap"),
 ]
 
-CACHE = Path("/var/tmp/stelae-test-cache")
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
-TOOLS = ("sh", "cat", "ls", "id", "hostname", "env", "ip", "sleep", "mkdir", "rm", "mv", "ln", "echo", "touch", "dd",
-         "chmod", "chown", "wget", "mkfifo", "test", "true", "yes", "head", "pwd")  # fmt: skip
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "source")
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(tmp_path / "workshop")
-    yield made
-    assert made.leftovers() == []
-    assert mounts_below(tmp_path) == ()
 
 
 @pytest.fixture
 def busybox(tmp_path: Path) -> str:
     """A base with a shell, as ``image.base``."""
-    program = shutil.which("busybox")
-    if program is None:
-        pytest.skip("needs busybox-static")
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(program).read_bytes(), 0o755))
-    for name in TOOLS:
-        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
+    tree = shell(*TOOLS)
     tree.add(b"opt/kept/inside", file(b"lower"))
     tree.add(b"opt/gone/inside", file(b"lower"))
     tree.add(b"opt/swapped/inside", file(b"lower"))
     tree.add(b"opt/private", directory(0o700))
     tree.add(b"opt/owned", directory(0o700, uid=7, gid=8))
     return oci_base(tmp_path / "base", tree)
-
-
-def run_lines(*lines: str) -> str:
-    return "run = [" + ", ".join("'''" + line + "'''" for line in lines) + "]"
 
 
 def test_run_steps_change_the_image(repository: Repository, workshop: Workshop, busybox: str) -> None:
@@ -227,10 +199,7 @@ def test_a_step_that_fills_the_disk(repository: Repository, busybox: str, tmp_pa
 @pytest.fixture
 def debian() -> Workshop:
     """A builder whose store is kept between runs, for recipes on Debian."""
-    folder = Path(__file__).parents[2] / "src/stelae/build"
-    names = ("bootstrap", "debian", "debian_base", "debs", "sandbox", "upper")
-    key = hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names))
-    return Workshop(CACHE / f"{FORMAT}-{architecture()}-{key.hexdigest()[:12]}")
+    return Workshop(kept("guestbook"))
 
 
 @pytest.mark.network

@@ -17,8 +17,7 @@ from stelae.build.sandbox import BeyondError, Rules, Sandbox, lay_out
 from stelae.domain.errors import Failed
 from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB, SECOND
-from stelae.images.tree import Tree, file, symlink
-from tests.real.test_build import run_lines
+from tests.real.building import run_lines, shell
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
 from tests.unit.build.workshop import Workshop, spec
@@ -32,28 +31,11 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "source")
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(tmp_path / "workshop")
-    yield made
-    assert made.leftovers() == []
-
-
-@pytest.fixture
 def base(tmp_path: Path) -> str:
     """A base with a shell and what eats memory and disk."""
-    program = shutil.which("busybox")
-    if program is None:
-        pytest.skip("needs busybox-static")
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(program).read_bytes(), 0o755))
-    for name in ("sh", "dd", "head", "tail", "echo", "true", "sleep", "rm", "cat"):
-        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
-    return oci_base(tmp_path / "base", tree)
+    return oci_base(
+        tmp_path / "base", shell("sh", "dd", "head", "tail", "echo", "true", "sleep", "rm", "cat")
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -90,11 +72,8 @@ def test_memory_is_held_by_a_control_group(repository: Repository, workshop: Wor
     assert workshop.build(repository).created
 
 
-def test_a_limit_that_is_not_the_recipes_names_no_key_of_it(base: str, tmp_path: Path) -> None:
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(shutil.which("busybox") or "").read_bytes(), 0o755))
-    tree.add(b"bin/sh", symlink(b"busybox"))
-    lower = lay_out(tree, tmp_path / "lower")
+def test_a_limit_that_is_not_the_recipes_names_no_key_of_it(tmp_path: Path) -> None:
+    lower = lay_out(shell("sh"), tmp_path / "lower")
     for configured, hint in ((True, "that is image.limits.time"), (False, "")):
         place = tmp_path / f"place{configured}"
         place.mkdir()

@@ -86,18 +86,6 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     made.stop()
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "source")
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(tmp_path / "workshop")
-    yield made
-    assert made.leftovers() == []
-
-
 def tree(text: bytes = b"based") -> Tree:
     made = Tree()
     made.add(b"opt/based", file(text))

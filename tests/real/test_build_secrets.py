@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from stelae.build.request import BuildResult
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images import content
-from stelae.images.tree import Tree, file, symlink
+from tests.real.building import run_lines, shell
 from tests.real.machine import Machine
-from tests.real.test_build import run_lines
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
 from tests.unit.build.workshop import Workshop, spec
@@ -33,26 +31,8 @@ USE = "grep -c authToken /run/secrets/npmrc > used; cat /run/secrets/npmrc; ls -
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "source")
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(tmp_path / "workshop")
-    yield made
-    assert made.leftovers() == []
-
-
-@pytest.fixture
 def base(tmp_path: Path) -> str:
-    program = shutil.which("busybox")
-    if program is None:
-        pytest.skip("needs busybox-static")
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(program).read_bytes(), 0o755))
-    for name in ("sh", "cat", "ls", "grep", "cp", "mount", "touch", "base64", "false", "sleep"):
-        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
+    tree = shell("sh", "cat", "ls", "grep", "cp", "mount", "touch", "base64", "false", "sleep")
     return oci_base(tmp_path / "base", tree)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -13,15 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from stelae.build.config import FORMAT, architecture
 from stelae.images import content
+from tests.real.building import kept
 from tests.real.machine import ROOT, Machine
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop, spec
 
 pytestmark = [pytest.mark.real, pytest.mark.network]
-
-KEPT = Path("/var/tmp/stelae-test-cache")
 
 SPEC = """
 [app]
@@ -74,9 +71,7 @@ int main(void) {
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """A machine that keeps the stage's Debian for later test runs."""
-    sources = (ROOT / "src/stelae/build" / name for name in ("base.py", "debian.py"))
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    seed = KEPT / f"stages-{FORMAT}-{architecture()}-{key}"
+    seed = kept("stages")
     with Machine(seed=False) as made:
         made.installation.state.mkdir()
         if seed.is_dir():
@@ -153,9 +148,7 @@ run = ["node_modules/.bin/tsc --outDir dist main.ts"]
 
 
 def test_what_node_compiles_in_a_stage_comes_without_its_compiler(tmp_path: Path) -> None:
-    sources = [(ROOT / "src/stelae/build" / name).read_bytes() for name in ("base.py", "debian.py")]
-    key = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
-    workshop = Workshop(KEPT / f"languages-{FORMAT}-{architecture()}-{key}")
+    workshop = Workshop(kept("languages"))
     lock = ROOT / "tests" / "fixtures" / "languages" / "node" / "package-lock.json"
     repository = Repository(tmp_path / "source")
     main = "const greeting: string = 'carved';\nconsole.log(greeting);\n"

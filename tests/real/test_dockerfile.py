@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from stelae.build.reproduce import Reproducer
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.images import content
 from stelae.images.layout import image_of
-from stelae.images.tree import Tree, directory, file, symlink
+from stelae.images.tree import Tree, directory, file
 from stelae.system.mount import mounts_below
-from tests.real.test_build import TOOLS
+from tests.real.building import TOOLS, shell
 from tests.real.test_build_registry import Registry
 from tests.unit.attest.samples import ABOVE, BASE, build_of, packaged
 from tests.unit.build.repository import Repository
@@ -58,28 +57,9 @@ def spec(image: str = "", process: str = "") -> str:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    return Repository(tmp_path / "source")
-
-
-@pytest.fixture
-def workshop(tmp_path: Path) -> Iterator[Workshop]:
-    made = Workshop(tmp_path / "workshop")
-    yield made
-    assert made.leftovers() == []
-    assert mounts_below(tmp_path) == ()
-
-
-@pytest.fixture
 def base(tmp_path: Path) -> str:
     """An image with a shell, as FROM names it."""
-    program = shutil.which("busybox")
-    if program is None:
-        pytest.skip("needs busybox-static")
-    tree = Tree()
-    tree.add(b"bin/busybox", file(Path(program).read_bytes(), 0o755))
-    for name in (*TOOLS, "date", "mount", "ps", "od", "stat", "find", "sort"):
-        tree.add(b"bin/" + name.encode(), symlink(b"busybox"))
+    tree = shell(*TOOLS, "date", "mount", "ps", "od", "stat", "find", "sort")
     tree.add(b"etc/passwd", file(b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\n"))
     tree.add(b"etc/group", file(b"root:x:0:\nteam:x:77:\n"))
     tree.add(b"opt/gone/inside", file(b"lower"))

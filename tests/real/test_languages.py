@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from stelae.build.config import FORMAT, architecture
+from stelae.build.config import architecture
 from stelae.build.sandbox import lay_out
 from stelae.domain.digest import Digest
 from stelae.domain.inputs import InputKind
 from stelae.images import content
 from stelae.images.layer_tar import read_layer
 from stelae.images.roots import Roots
+from tests.real.building import kept
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_node_deps import Place
 from tests.unit.build.workshop import Workshop, spec
 
 pytestmark = [pytest.mark.real, pytest.mark.network]
 
-CACHE = Path("/var/tmp/stelae-test-cache")
-SOURCES = Path(__file__).parents[2] / "src/stelae/build"
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "languages"
 
 CHECK_JS = """
@@ -42,9 +40,7 @@ CHECK_PY = "import flask, httpx, markupsafe, redis; print(flask.Flask('x').test_
 @pytest.fixture
 def debian() -> Workshop:
     """A builder whose store is kept between runs, for what the archives give."""
-    sources = [path.read_bytes() for path in sorted(SOURCES.glob("*.py")) if path.name in ("debian.py", "base.py")]
-    key = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
-    return Workshop(CACHE / f"languages-{FORMAT}-{architecture()}-{key}")
+    return Workshop(kept("languages"))
 
 
 def run(workshop: Workshop, digest: Digest, folder: Path, *command: str) -> str:

@@ -21,6 +21,7 @@ import pytest
 
 from stelae.build.reproduce import Reproducer
 from stelae.build.request import BuildRequest, BuildResult
+from tests.real.building import CACHE
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop
 
@@ -31,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("bwrap") is None, reason="needs root and bubblewrap"),
 ]
 
-CACHE = Path("/var/tmp/stelae-test-cache")
 GUESTBOOK = Path(__file__).parents[2] / "examples" / "guestbook"
 CHILD = Path(__file__).with_name("build_apart.py")
 YEARS = 3 * 365
