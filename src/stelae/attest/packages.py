@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from packageurl import PackageURL
 
+from stelae.domain.inputs import InputKind
+
 
 class PackageKind(StrEnum):
     """Whose package it is: the type of its package URL."""
@@ -15,6 +17,10 @@ class PackageKind(StrEnum):
     DEB = "deb"
     PYPI = "pypi"
     NPM = "npm"
+
+
+KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, InputKind.NPM: PackageKind.NPM}
+"""Whose package an input of a build is; one that is not here is no package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -9,27 +9,23 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from packageurl import PackageURL
 
 from stelae import __version__
-from stelae.attest.packages import Distribution, Package, PackageKind, purl
+from stelae.attest.packages import KINDS, Distribution, Package, purl
+from stelae.attest.statement import Json
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.image import Image, Source
-from stelae.domain.inputs import Input, InputKind
+from stelae.domain.inputs import Input
 from stelae.domain.units import SECOND, Instant
-
-Json = dict[str, Any]
 
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://stelae.dev/build/recipe/v1"
 """What ``docs/verify.md`` describes: a commit with a ``stelae.toml`` and its lock becomes an image."""
 
 BUILDER = "https://stelae.dev/builder/controller"
-
-_KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, InputKind.NPM: PackageKind.NPM}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +84,14 @@ def source_uri(source: Source) -> str:
 
 
 def _dependency(item: Input, distribution: Distribution) -> Json:
-    kind = _KINDS.get(item.kind)
+    kind = KINDS.get(item.kind)
     if kind is None:
         name = item.name.rpartition("/")[2] or "base"
         url = str(PackageURL("oci", None, name, item.digest).to_string())
     else:
         package = Package(kind=kind, name=item.name, version=item.version, architecture=item.architecture)
         url = purl(package, distribution)
-    found: Json = {"uri": url, "name": item.file or item.name, "digest": {"sha256": hex_of(item.digest)}}
-    return found
+    return {"uri": url, "name": item.file or item.name, "digest": {"sha256": hex_of(item.digest)}}
 
 
 def _time(at: Instant) -> str:

@@ -7,18 +7,16 @@ Source: the JSON schema of CycloneDX 1.6.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from packageurl import PackageURL
 
 from stelae import __version__
 from stelae.attest.contents import Contents
 from stelae.attest.licences import is_expression
-from stelae.attest.packages import Distribution, Package, PackageKind, normalised, purl
+from stelae.attest.packages import KINDS, Distribution, Package, PackageKind, normalised, purl
+from stelae.attest.statement import Json
 from stelae.domain.digest import Digest, hex_of
-from stelae.domain.inputs import Input, InputKind
-
-Json = dict[str, Any]
+from stelae.domain.inputs import Input
 
 PREDICATE = "https://cyclonedx.org/bom"
 """The type of a statement that holds such a document."""
@@ -28,8 +26,6 @@ LAYER = "dev.stelae:layer"
 
 PATH = "dev.stelae:path"
 """The property that says which file of the image names it."""
-
-_KINDS = {InputKind.DEB: PackageKind.DEB, InputKind.WHEEL: PackageKind.PYPI, InputKind.NPM: PackageKind.NPM}
 
 
 def sbom(app: str, image: Digest, contents: Contents, inputs: Iterable[Input]) -> Json:
@@ -76,7 +72,7 @@ def _licences(package: Package) -> list[Json]:
 def _digests(inputs: Iterable[Input]) -> dict[tuple[str, ...], list[str]]:
     found: dict[tuple[str, ...], set[str]] = {}
     for item in inputs:
-        kind = _KINDS.get(item.kind)
+        kind = KINDS.get(item.kind)
         if kind is not None:
             name = normalised(item.name) if kind is PackageKind.PYPI else item.name
             architecture = item.architecture if kind is PackageKind.DEB else ""

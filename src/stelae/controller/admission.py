@@ -13,7 +13,7 @@ from stelae.core import trust
 from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Refused
 from stelae.domain.release import Release
-from stelae.domain.state import EnvironmentState
+from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.domain.trust import Requirement
 from stelae.images.layout import Layout
 
@@ -45,10 +45,13 @@ class Admission:
 
     async def proof(self, image: Digest) -> Proof:
         """Return what is proven of *image* with the keys that count now."""
-        layout = self._layout
-        if layout is None:
+        if self._layout is None:
             return Proof(image=image, problems=("nothing can be checked here: there is no image store",))
-        state = self._record.state
-        keys = {key.id: key.pem for key in state.keys.values()}
-        revoked = {name: str(state.revoked[name]) for name in keys if name in state.revoked}
-        return await to_thread.run_sync(check, layout, image, keys, revoked)
+        return await to_thread.run_sync(verified, self._record.state, self._layout, image)
+
+
+def verified(state: InstallationState, layout: Layout, image: Digest) -> Proof:
+    """Return what is proven of *image* in *layout* with the keys that count in *state*."""
+    keys = {key.id: key.pem for key in state.keys.values()}
+    revoked = {name: str(state.revoked[name]) for name in keys if name in state.revoked}
+    return check(layout, image, keys, revoked)

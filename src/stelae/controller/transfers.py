@@ -15,7 +15,8 @@ from typing import Any
 
 from anyio import Lock, to_thread
 
-from stelae.attest.checking import Proof, check
+from stelae.attest.checking import Proof
+from stelae.controller.admission import verified
 from stelae.controller.background import Background, Tell
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -118,18 +119,13 @@ class Transfers:
         with self._access(request) as access, self._layout.in_use():
             layout, digest = exchange.pull(place, access, folder / "layout", self._layout, tell)
             try:
-                pulled = _Pulled(image=image_of(layout, digest), proof=self._proof(layout, digest))
+                proof = verified(self._record.state, layout, digest)
+                pulled = _Pulled(image=image_of(layout, digest), proof=proof)
                 self._refuse(pulled)
                 exchange.take(layout, digest, self._layout, f"{pulled.image.app}-{short(digest)}")
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         return pulled
-
-    def _proof(self, layout: Layout, digest: Digest) -> Proof:
-        state = self._record.state
-        keys = {key.id: key.pem for key in state.keys.values()}
-        revoked = {name: str(state.revoked[name]) for name in keys if name in state.revoked}
-        return check(layout, digest, keys, revoked)
 
     def _refuse(self, pulled: _Pulled) -> None:
         """Raise Failed for what is damaged, Refused for what was revoked."""
