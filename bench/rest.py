@@ -29,10 +29,11 @@ from stelae.controller.record import Record
 from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
-from stelae.domain.environment import Environment, EnvironmentId, Strategy
+from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
 from stelae.domain.state import DeploymentKind, EnvironmentState
+from stelae.domain.strategy import Strategy
 from stelae.domain.units import SECOND
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger

@@ -19,10 +19,10 @@ from stelae.core import trust
 from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
-from stelae.domain.environment import Strategy
 from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
+from stelae.domain.strategy import Strategy
 from stelae.platforms.port import Platform
 
 Json = dict[str, Any]

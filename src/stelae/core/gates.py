@@ -8,10 +8,10 @@ from stelae.core import strategies
 from stelae.core.target import live_members, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import Allocation, InstanceId
-from stelae.domain.environment import StrategyKind
 from stelae.domain.observation import Observation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Rollout
+from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Duration, Instant
 
 

@@ -15,9 +15,10 @@ from stelae.core.evolve import evolve
 from stelae.core.target import move, target
 from stelae.domain import event as ev
 from stelae.domain.allocation import Allocation
-from stelae.domain.environment import EnvironmentId, Strategy
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
+from stelae.domain.strategy import Strategy
 from stelae.domain.units import Instant
 
 _DEPLOYMENT = "planned"

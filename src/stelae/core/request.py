@@ -10,11 +10,12 @@ from dataclasses import replace
 
 from stelae.core import trust
 from stelae.domain.digest import Digest, short
-from stelae.domain.environment import Environment, Strategy, StrategyKind, environment_id
+from stelae.domain.environment import Environment, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image
 from stelae.domain.release import Release, short_release
 from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.domain.strategy import Strategy, StrategyKind
 
 
 def config(env: EnvironmentState) -> Environment:

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding
-from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.process import Moves
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.strategy import Strategy, StrategyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,9 @@ from dataclasses import replace
 from stelae.core import backoff, strategies
 from stelae.core.strategies import Move
 from stelae.domain.allocation import Allocation, Holding, InstanceId
-from stelae.domain.environment import StrategyKind
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
+from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
 
 

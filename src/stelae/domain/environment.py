@@ -4,39 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NewType
 
+from stelae.domain.strategy import Strategy
 from stelae.domain.trust import Requirement
-from stelae.domain.units import MINUTE, SECOND, Duration
+from stelae.domain.units import Duration
 
 EnvironmentId = NewType("EnvironmentId", str)
 """``app/environment``, for example ``guestbook/production``."""
-
-
-class StrategyKind(StrEnum):
-    """The shape of a rollout's path of allocations."""
-
-    RECREATE = "recreate"
-    ROLLING = "rolling"
-    BLUE_GREEN = "blue-green"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strategy:
-    """How an environment moves from one release to the next.
-
-    ``batch`` is the share of the wanted instances that a rolling step adds, in percent, at least one
-    instance. ``min_healthy`` is how long a new instance must stay ready before it counts. ``progress``
-    is the longest time that a step may take; ``platform`` the longest time that the platform may be
-    unreachable during a rollout.
-    """
-
-    kind: StrategyKind = StrategyKind.ROLLING
-    batch: int = 25
-    min_healthy: Duration = SECOND
-    progress: Duration = 10 * MINUTE
-    platform: Duration = 5 * MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stelae.domain.allocation import InstanceId
+from stelae.domain.release import ReleaseId
+from stelae.domain.traffic import Traffic
 from stelae.domain.units import Instant
 
 
@@ -58,7 +60,8 @@ class Observation:
 
     ``applied`` is the number of the last action that the platform had carried out when it looked;
     ``complete`` is false when a part could not be asked. ``table`` is what the router really has:
-    instance to weight, only those that can get new requests.
+    instance to weight, only those that can get new requests. ``traffic`` is what the router counted of each release,
+    since it began to count.
     """
 
     as_of: Instant
@@ -66,3 +69,4 @@ class Observation:
     complete: bool = True
     instances: Mapping[InstanceId, Seen] = field(default_factory=dict)
     table: Mapping[InstanceId, int] = field(default_factory=dict)
+    traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)

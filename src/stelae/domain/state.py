@@ -9,10 +9,11 @@ from enum import StrEnum
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.digest import Digest
-from stelae.domain.environment import Environment, EnvironmentId, Strategy
+from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.strategy import Strategy
 from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Instant
 
@@ -25,8 +26,10 @@ class DeploymentKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """Which way a rollout goes."""
+    """Where a rollout is. It holds what was there before, and nothing of the candidate, until it goes FORWARD."""
 
+    WAITING = "waiting"  # for an approval, or for the end of a freeze
+    PREPARING = "preparing"  # the jobs that come before any traffic run
     FORWARD = "forward"
     REVERTING = "reverting"
 

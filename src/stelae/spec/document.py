@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stelae.domain.environment import Environment, Strategy, StrategyKind
+from stelae.domain.environment import Environment
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
 from stelae.spec import checks, structure
 from stelae.spec.problem import error_of

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stelae.domain.environment import Environment, Strategy
+from stelae.domain.environment import Environment
+from stelae.domain.strategy import Strategy
 from stelae.spec.problem import dotted
 from stelae.spec.units import format_duration, format_percent
 

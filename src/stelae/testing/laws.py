@@ -14,11 +14,12 @@ from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
-from stelae.domain.environment import EnvironmentId, StrategyKind, environment_id
+from stelae.domain.environment import EnvironmentId, environment_id
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
+from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
 from stelae.testing.machine import Machine
 from stelae.testing.simulated import Look, SimulatedPlatform, Witness

@@ -15,11 +15,12 @@ from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
-from stelae.domain.environment import Environment, Strategy
+from stelae.domain.environment import Environment
 from stelae.domain.event import Event
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState
+from stelae.domain.strategy import Strategy
 from stelae.domain.units import SECOND, Instant
 from stelae.testing.things import Behaviour, BrokenLaw, Thing
 

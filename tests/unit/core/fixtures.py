@@ -7,10 +7,11 @@ from typing import Any
 
 from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
-from stelae.domain.environment import Environment, EnvironmentId, Strategy, StrategyKind
+from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
 from stelae.domain.state import DeploymentKind, EnvironmentState, Instance, Outcome, Rollout
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import SECOND
 from stelae.testing.world import World
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from stelae.core import converge, decide, evolve, gates
+from stelae.core import converge, decide, gates
+from stelae.core.folds import acts
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
 from stelae.domain.allocation import Allocation
@@ -101,7 +102,7 @@ PLANTED: dict[str, tuple[object, str, Any]] = {
     "a revert that never ends (law 8)": (gates, "reverted", lambda *_: False),
     "a failed candidate goes on (law 8)": (decide.failures, "failure", _no_rollout_fails),
     "ids are counted anew for each launch (law 2)": (
-        evolve, "_with", lambda mapping, key, value: {**mapping, key: 1 if value == 2 else value},
+        acts, "with_item", lambda mapping, key, value: {**mapping, key: 1 if value == 2 else value},
     ),
     "nothing is ever removed (exact inventory)": (converge, "_ends", lambda *_: iter(())),
     "superseded instances are forgotten (exact inventory)": (converge, "_stops", lambda *_: iter(())),

@@ -14,11 +14,11 @@ from stelae.core.plan import Count, plan
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
-from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release
 from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outcome
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import SECOND
 from stelae.testing.things import Behaviour
 from stelae.testing.world import World

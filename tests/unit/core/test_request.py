@@ -8,7 +8,7 @@ import pytest
 
 from stelae.core import request
 from stelae.domain.digest import Digest, digest_of
-from stelae.domain.environment import EnvironmentId, Strategy, StrategyKind
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image, Source
 from stelae.domain.process import Process
@@ -19,6 +19,7 @@ from stelae.domain.state import (
     InstallationState,
     Rollout,
 )
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import MINUTE, SECOND
 from tests.unit.core.fixtures import WEB, WORKER, environment, release
 
@@ -118,7 +119,7 @@ def test_strategies() -> None:
     with pytest.raises(InvalidInput) as caught:
         request.strategy(there, "sideways")
     assert (str(caught.value), caught.value.hint) == (
-        "no strategy 'sideways'", "one of recreate, rolling, blue-green"
+        "no strategy 'sideways'", "one of recreate, rolling, blue-green, canary"
     )  # fmt: skip
     assert request.quick(there) == replace(usual, kind=StrategyKind.BLUE_GREEN, min_healthy=0)
     alone = env(config=replace(environment("recreate"), strategy=replace(usual, kind=StrategyKind.RECREATE)))

@@ -10,8 +10,8 @@ import pytest
 from stelae.core import strategies
 from stelae.core.strategies import Move
 from stelae.domain.allocation import Allocation
-from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.process import Moves
+from stelae.domain.strategy import Strategy, StrategyKind
 from tests.unit.core.fixtures import WEB, WORKER, release
 
 OLD, NEW = release("v1"), release("v2")

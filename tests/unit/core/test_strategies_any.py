@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from stelae.core import strategies
 from stelae.core.strategies import Move
 from stelae.domain.allocation import FULL_WEIGHT, Allocation
-from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.process import Moves, Process
 from stelae.domain.release import Release
+from stelae.domain.strategy import Strategy, StrategyKind
 from tests.unit.core.fixtures import WEB, WORKER, release
 
 PROCESSES = (

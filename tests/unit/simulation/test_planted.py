@@ -16,6 +16,8 @@ from stelae.controller import loop
 from stelae.controller.deployments import Deployments
 from stelae.controller.loop import EnvironmentLoop
 from stelae.core import converge, decide, evolve, failures, gates, request, resume, strategies
+from stelae.core.folds import acts
+from stelae.core.folds.instances import of_instance
 from stelae.core.target import live as live_
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
@@ -107,12 +109,12 @@ _GUESS = iter(range(10**9))
 
 
 def _folds_what_is_not_recorded(env: Any, event: Any, at: int, actor: str) -> Any:
-    return evolve._instance(env, event.instance, ready_at=at - next(_GUESS) % 7, ever_ready=True, unready_at=None)
+    return of_instance(env, event.instance, ready_at=at - next(_GUESS) % 7, ever_ready=True, unready_at=None)
 
 
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "an instance is given the new release (law 1)": (converge, "actions", _updates_in_place),
-    "an instance id is used twice (law 2)": (evolve, "_with", _counted_anew),
+    "an instance id is used twice (law 2)": (acts, "with_item", _counted_anew),
     "any image is admitted (law 4)": (request, "admit", lambda *_: None),
     "acts before the intent is recorded (law 5)": (
         EnvironmentLoop, "_intents", _acts_first(EnvironmentLoop._intents),
@@ -131,7 +133,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "a success that is none (law 8)": (gates, "step_passes", lambda *_: True),
     "a revert is reverted (law 8)": (decide, "_reverting", _reverts_again),
     "a fold by more than the record (law 9)": (
-        evolve, "_FOLDS", {**evolve._FOLDS, ev.InstanceReady: _folds_what_is_not_recorded},
+        evolve, "FOLDS", {**evolve.FOLDS, ev.InstanceReady: _folds_what_is_not_recorded},
     ),
     "what hangs is started again where it is (law 10)": (converge, "actions", _restarts_in_place),
     "unknown counts as healthy (law 11)": (loop, "decide", _knows_everything(loop.decide)),

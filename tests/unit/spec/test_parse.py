@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stelae.domain.environment import Strategy, StrategyKind
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import Copy, Limits, Recipe, Stage
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import GIB, HOUR, MIB, MINUTE, SECOND
 from stelae.spec.document import parse
 from tests.unit.spec.samples import document, toml

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stelae.domain.environment import Environment, Strategy, StrategyKind
+from stelae.domain.environment import Environment
+from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
 from stelae.domain.units import MINUTE
 from stelae.spec.document import parse

@@ -1,0 +1,9 @@
+"""How each event changes the state of an environment.
+
+Total: an event that an older or newer decision would not have made is folded by what it says, never judged.
+"""
+
+from stelae.core.folds import acts, environments, instances, rollouts
+from stelae.core.folds.table import FOLDS
+
+__all__ = ["FOLDS", "acts", "environments", "instances", "rollouts"]

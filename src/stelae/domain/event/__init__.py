@@ -1,0 +1,70 @@
+"""Events: what the ledger holds. Each is a fact with a time and an actor; states are folds over them.
+
+The wire form of an event is canonical JSON of an envelope (see ``stelae.ledger.codec``); ``KINDS`` maps the
+``kind`` there to the class here. A kind is never renamed or given another meaning; a new fact gets a new kind.
+One module a topic; who uses events imports this package.
+"""
+
+from stelae.domain.event.base import KINDS, Event, Recorded
+from stelae.domain.event.environments import (
+    EnvironmentApplied,
+    EnvironmentStarted,
+    EnvironmentStopped,
+    RequestRefused,
+    Scaled,
+)
+from stelae.domain.event.images import BuildFailed, ImageAttested, ImageBuilt, ImageImported, ImagePushed
+from stelae.domain.event.installation import ControllerStarted, KeyTrusted, Revoked, StorageCleaned, StorageCleaning
+from stelae.domain.event.instances import (
+    ActionDone,
+    ActionIntended,
+    InstanceExited,
+    InstanceLost,
+    InstanceReady,
+    InstanceUnready,
+)
+from stelae.domain.event.rollouts import (
+    AllocationSet,
+    DeploymentRequested,
+    PlatformBack,
+    PlatformLost,
+    RolloutAdvanced,
+    RolloutEnded,
+    RolloutReverting,
+    WarmEnded,
+)
+
+__all__ = [
+    "KINDS",
+    "ActionDone",
+    "ActionIntended",
+    "AllocationSet",
+    "BuildFailed",
+    "ControllerStarted",
+    "DeploymentRequested",
+    "EnvironmentApplied",
+    "EnvironmentStarted",
+    "EnvironmentStopped",
+    "Event",
+    "ImageAttested",
+    "ImageBuilt",
+    "ImageImported",
+    "ImagePushed",
+    "InstanceExited",
+    "InstanceLost",
+    "InstanceReady",
+    "InstanceUnready",
+    "KeyTrusted",
+    "PlatformBack",
+    "PlatformLost",
+    "Recorded",
+    "RequestRefused",
+    "Revoked",
+    "RolloutAdvanced",
+    "RolloutEnded",
+    "RolloutReverting",
+    "Scaled",
+    "StorageCleaned",
+    "StorageCleaning",
+    "WarmEnded",
+]

@@ -1,0 +1,68 @@
+"""Events of single instances: what is done to them, and what is seen of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from stelae.domain.action import Action
+from stelae.domain.allocation import InstanceId
+from stelae.domain.event.base import Event, known
+from stelae.domain.observation import Exit
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionIntended(Event):
+    """The controller is about to do this."""
+
+    kind: ClassVar[str] = "action.intended"
+    action: Action
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionDone(Event):
+    """The platform did it, or failed (``error`` says why)."""
+
+    kind: ClassVar[str] = "action.done"
+    number: int
+    error: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReady(Event):
+    """An instance's probe succeeded, at first or again."""
+
+    kind: ClassVar[str] = "instance.ready"
+    instance: InstanceId
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceUnready(Event):
+    """An instance that was ready fails its probes."""
+
+    kind: ClassVar[str] = "instance.unready"
+    instance: InstanceId
+    problem: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceExited(Event):
+    """An instance ended, as it was asked to or not."""
+
+    kind: ClassVar[str] = "instance.exited"
+    instance: InstanceId
+    exit: Exit
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceLost(Event):
+    """An instance is not there any more, and the platform cannot say how it ended."""
+
+    kind: ClassVar[str] = "instance.lost"
+    instance: InstanceId
