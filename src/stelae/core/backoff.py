@@ -37,8 +37,10 @@ def act_key(action: Action) -> str:
     """Return the name under which failures of *action* are counted: another traffic table is another act."""
     if action.verb is not Verb.ROUTE:
         return f"{action.verb}/{action.instance}"
-    told = canonical({"table": action.table, "hosts": list(action.hosts)})
-    return ROUTES + hex_of(digest_of(told))[:16]
+    told: dict[str, object] = {"table": action.table, "hosts": list(action.hosts)}
+    if action.routes:
+        told["routes"] = [[route.kind, route.release, route.name, route.value] for route in action.routes]
+    return ROUTES + hex_of(digest_of(canonical(told)))[:16]
 
 
 def after(before: Backoff | None, instance: Instance, at: Instant) -> Backoff:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.release import ReleaseId
 
 
@@ -30,7 +30,8 @@ class Action:
     observation says by it how new it is. That one controller acts at a time is what the record's lock is for.
 
     LAUNCH has ``instance``, ``release`` and ``process``; STOP, KILL and REMOVE have ``instance``; ROUTE has
-    ``table`` (instance to share of the traffic in HAProxy's scale, 1 to 256) and ``hosts``.
+    ``table`` (instance to share of the traffic in HAProxy's scale, 1 to 256; 0 for one that gets only requests that a
+    route leads to it), ``hosts`` and ``routes``.
     """
 
     verb: Verb
@@ -40,3 +41,4 @@ class Action:
     process: str = ""
     table: Mapping[InstanceId, int] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()

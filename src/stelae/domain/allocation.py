@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NewType
 
 from stelae.domain.release import ReleaseId
@@ -33,13 +34,38 @@ class Holding:
         return self.serving + self.warm
 
 
+class RouteKind(StrEnum):
+    """By what a request is sent to a release whatever the weights are."""
+
+    HOST = "host"  # its host name is ``name``
+    HEADER = "header"  # its header ``name`` is ``value``
+    COOKIE = "cookie"  # its cookie ``name`` is ``value``
+    STICKY = "sticky"  # the release answered an earlier request of the same user, who kept the router's cookie
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Requests that go to *release* before the weights are asked; by the weights where it has no ready instance.
+
+    HOST has ``name``, which leads nowhere else; HEADER and COOKIE have ``name`` and ``value`` (any value, where that
+    is ""); STICKY has neither. Of several that are true of a request the first kind in this order counts: HOST,
+    HEADER, COOKIE, STICKY.
+    """
+
+    kind: RouteKind
+    release: ReleaseId
+    name: str = ""
+    value: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
     """What an environment should hold.
 
     ``weights`` are basis points a release, sum 10,000; empty means that each serving instance gets an
     equal share. ``floor`` is, for each process, the ready capacity that no act may go below (less, when
-    less is ready now). ``condemned`` instances do not count: their replacement is ready first.
+    less is ready now). ``condemned`` instances do not count: their replacement is ready first. ``routes`` come
+    before the weights; a release that they lead to needs no weight.
     """
 
     generation: int = 0
@@ -48,6 +74,7 @@ class Allocation:
     floor: Mapping[str, int] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     condemned: frozenset[InstanceId] = frozenset()
+    routes: tuple[Route, ...] = ()
 
     def holding(self, release: ReleaseId, process: str) -> Holding:
         """Return the holding of *process* of *release*, empty when there is none."""
@@ -58,6 +85,6 @@ class Allocation:
 
     def same_target(self, other: Allocation) -> bool:
         """True when both ask for the same, whatever their generations."""
-        return (self.holdings, dict(self.weights), dict(self.floor), self.hosts, self.condemned) == (
-            other.holdings, dict(other.weights), dict(other.floor), other.hosts, other.condemned
+        return (self.holdings, dict(self.weights), dict(self.floor), self.hosts, self.condemned, self.routes) == (
+            other.holdings, dict(other.weights), dict(other.floor), other.hosts, other.condemned, other.routes
         )  # fmt: skip

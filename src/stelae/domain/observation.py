@@ -60,8 +60,8 @@ class Observation:
 
     ``applied`` is the number of the last action that the platform had carried out when it looked;
     ``complete`` is false when a part could not be asked. ``table`` is what the router really has:
-    instance to weight, only those that can get new requests. ``traffic`` is what the router counted of each release,
-    since it began to count.
+    instance to weight, only those that can get new requests (weight 0: by a route only). ``traffic`` is what the
+    router counted of each release, since it began to count.
     """
 
     as_of: Instant

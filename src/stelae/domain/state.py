@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stelae.domain.action import Action
-from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.allocation import Allocation, InstanceId, Route
 from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.strategy import Strategy
+from stelae.domain.traffic import Traffic
 from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Instant
 
@@ -48,9 +49,14 @@ class Outcome(StrEnum):
 class Rollout:
     """The carrying out of a deployment. ``step`` counts the allocations of its path from 0.
 
-    ``ready_at`` is when the step's instances were all ready first (None while they are not);
-    ``unreachable_since`` when the platform stopped answering. ``ending`` is the outcome that a revert
+    ``unreachable_since`` is when the platform stopped answering. ``ending`` is the outcome that a revert
     ends with, and ``reason`` why it reverts.
+
+    ``step_at`` is when the phase or the step began; time in which a person was waited for, or in which the platform
+    did not answer, is taken out of it and of ``held_at``, when the step's allocation was first held (the start of its
+    soak; ``baseline`` is what the router had counted then). ``paused_at`` and ``paused_by`` say since when and by whom
+    it is paused. ``hurried``: somebody skipped the soaks, gates and analysis that were left. ``opened`` is the step
+    whose gate a person opened last. ``asks`` says what a person is waited for for, since ``asks_since``.
     """
 
     deployment: str
@@ -67,6 +73,14 @@ class Rollout:
     reason: str = ""
     details: tuple[str, ...] = ()
     unreachable_since: Instant | None = None
+    held_at: Instant | None = None
+    baseline: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
+    paused_at: Instant | None = None
+    paused_by: str = ""
+    hurried: bool = False
+    opened: int = -1
+    asks: str = ""
+    asks_since: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +132,8 @@ class Backoff:
 class EnvironmentState:
     """All that is recorded of one environment.
 
-    ``instances`` are those not yet removed; ``table`` is the last traffic table whose outcome is recorded;
+    ``instances`` are those not yet removed; ``table`` is the last traffic table whose outcome is recorded, with
+    ``hosts`` and ``routes``;
     ``pending`` are actions whose intent is recorded and whose outcome is not. ``stables`` are the
     releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
@@ -142,6 +157,7 @@ class EnvironmentState:
     instances: Mapping[InstanceId, Instance] = field(default_factory=dict)
     table: Mapping[InstanceId, int] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
     pending: Mapping[str, Action] = field(default_factory=dict)
     actions: int = 0
     applied: int = 0

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,8 +16,9 @@ from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.observation import Exit, Observation
 from stelae.domain.process import Process
-from stelae.domain.release import Release
+from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.traffic import Traffic
 from stelae.domain.units import Instant
 
 
@@ -26,6 +27,8 @@ class Capability(StrEnum):
 
     EXACT_WEIGHTS = "exact-weights"  # each instance gets the share of the requests that the table says
     OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
+    ROUTES = "routes"  # chosen requests go to a release whatever the weights are
+    TRAFFIC_COUNTS = "traffic-counts"  # an observation says how many requests each release answered, and how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,24 +63,28 @@ class EngineInstance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteEntry:
-    """Where an instance listens and its share of the traffic, in HAProxy's scale (1 to 256)."""
+    """Where an instance of *release* listens and its share of the traffic, in HAProxy's scale (1 to 256; 0: only
+    what a route leads to it)."""
 
     instance: InstanceId
     address: str
     port: int
     weight: int
+    release: ReleaseId = ReleaseId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterView:
     """What the router has for an environment.
 
-    ``table`` holds only the instances that can get new requests; ``connections`` counts the requests and
-    tunnels that are open to each instance that the router still knows.
+    ``table`` holds only the instances that can get new requests (weight 0: by a route only); ``connections`` counts
+    the requests and tunnels that are open to each instance that the router still knows; ``traffic`` what was counted
+    of each release that got requests since the router began to count.
     """
 
     table: Mapping[InstanceId, int]
     connections: Mapping[InstanceId, int]
+    traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
 
 
 class Engine(Protocol):

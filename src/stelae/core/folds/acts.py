@@ -10,6 +10,7 @@ from stelae.core.folds.table import folds
 from stelae.core.owned import changed, with_item, without
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.release import short_release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
@@ -61,10 +62,14 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     return env
 
 
+def _table(action: Action) -> tuple[dict[InstanceId, int], tuple[str, ...], tuple[Route, ...]]:
+    return dict(action.table), action.hosts, action.routes
+
+
 def _tried(env: EnvironmentState, action: Action, error: str, at: Instant) -> EnvironmentState:
     """Count an act that failed, or a traffic table that was set before and did not last."""
     route = action.verb is Verb.ROUTE
-    counts = error or (route and dict(action.table) == dict(env.table) and action.hosts == env.hosts)
+    counts = error or (route and _table(action) == (dict(env.table), env.hosts, env.routes))
     if not counts and not env.backoff:
         return env
     key = backoff.act_key(action)
@@ -87,4 +92,4 @@ def _routed(env: EnvironmentState, action: Action, at: Instant) -> EnvironmentSt
         elif name in env.table or instance.drained_at is None:
             # Also one that is in no recorded table: it may have been in one whose outcome nobody knows.
             instances[name] = changed(instance, drained_at=at)
-    return replace(env, instances=instances, table=dict(action.table), hosts=action.hosts)
+    return replace(env, instances=instances, table=dict(action.table), hosts=action.hosts, routes=action.routes)
