@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
+from stelae.domain.scaling import Scaling
 from stelae.domain.strategy import Strategy
 from stelae.domain.trust import Requirement
 from stelae.domain.units import Duration
@@ -18,9 +19,9 @@ EnvironmentId = NewType("EnvironmentId", str)
 class Environment:
     """What ``stelae env apply`` makes an environment be.
 
-    ``processes`` maps a process to the number of its instances. ``bake`` is how long the replaced
-    release stays warm (running, without traffic). ``promote_from`` admits only images whose rollout
-    succeeded in that environment of the same app. ``require`` is what must be proven of an image, with a key that
+    ``processes`` maps a process to the number of its instances; of one that is in ``scaling`` that is the number that
+    it starts with, its least. ``bake`` is how long the replaced release stays warm (running, without traffic).
+    ``promote_from`` admits only images whose rollout succeeded in that environment of the same app. ``require`` is what must be proven of an image, with a key that
     counts, before it may come in.
     """
 
@@ -33,6 +34,7 @@ class Environment:
     bake: Duration = 0
     promote_from: str = ""
     require: tuple[Requirement, ...] = ()
+    scaling: Mapping[str, Scaling] = field(default_factory=dict)
 
     @property
     def id(self) -> EnvironmentId:

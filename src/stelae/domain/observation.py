@@ -9,7 +9,7 @@ from enum import StrEnum
 from stelae.domain.allocation import InstanceId
 from stelae.domain.release import ReleaseId
 from stelae.domain.traffic import Traffic
-from stelae.domain.units import Instant
+from stelae.domain.units import Duration, Instant
 
 
 class Phase(StrEnum):
@@ -43,7 +43,8 @@ class Exit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """One instance as the platform sees it now. ``connections`` are those open through the router."""
+    """One instance as the platform sees it now. ``connections`` are those open through the router; ``cpu`` is the
+    processor time that it has used since it was launched, None where the platform cannot tell."""
 
     id: InstanceId
     phase: Phase
@@ -52,6 +53,7 @@ class Seen:
     exit: Exit | None = None
     problem: str = ""  # why the last probe failed, in words
     last_lines: tuple[str, ...] = ()  # of the output of a candidate that is about to be given up
+    cpu: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

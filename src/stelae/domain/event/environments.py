@@ -37,11 +37,12 @@ class EnvironmentStarted(Event):
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaled(Event):
-    """A process should have this many instances."""
+    """A process should have this many instances; ``reason`` says why, where no person said so."""
 
     kind: ClassVar[str] = "environment.scaled"
     process: str
     count: int
+    reason: str = ""
 
 
 @known
