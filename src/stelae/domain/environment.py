@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
+from stelae.domain.promotion import Approval, Freeze, Webhook
 from stelae.domain.scaling import Scaling
 from stelae.domain.strategy import Strategy
 from stelae.domain.trust import Requirement
@@ -21,8 +22,13 @@ class Environment:
 
     ``processes`` maps a process to the number of its instances; of one that is in ``scaling`` that is the number that
     it starts with, its least. ``bake`` is how long the replaced release stays warm (running, without traffic).
-    ``promote_from`` admits only images whose rollout succeeded in that environment of the same app. ``require`` is what must be proven of an image, with a key that
-    counts, before it may come in.
+    ``require`` is what must be proven of an image, with a key that counts, before it may come in. ``secrets`` are the
+    names of what its instances read at ``/run/secrets/NAME``, and ``secret_env`` those of them that are environment
+    variables too.
+
+    ``promote_from`` admits only images that were verified in that environment of the same app; ``verify_for`` is how
+    long nothing may go wrong after a rollout until its image is verified here. ``approval`` is who has to approve a
+    deployment, ``freeze`` when none may begin, ``notify`` who is told of what.
     """
 
     app: str
@@ -34,6 +40,12 @@ class Environment:
     bake: Duration = 0
     promote_from: str = ""
     require: tuple[Requirement, ...] = ()
+    secrets: tuple[str, ...] = ()
+    secret_env: tuple[str, ...] = ()
+    verify_for: Duration = 0
+    approval: Approval = field(default_factory=Approval)
+    freeze: tuple[Freeze, ...] = ()
+    notify: tuple[Webhook, ...] = ()
     scaling: Mapping[str, Scaling] = field(default_factory=dict)
 
     @property
