@@ -65,7 +65,7 @@ class Builder:
             built = stages.image()
             config = config_bytes(
                 app=source.spec.app, processes=_processes(source, built), layers=built.layers, user=built.user,
-                workdir=built.workdir, environment=built.environment,
+                workdir=built.workdir, environment=built.environment, jobs=source.spec.jobs,
             )  # fmt: skip
             lock = stages.lock()
             _keep(bench.inputs, lock.text())

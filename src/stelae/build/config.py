@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, digest_of
-from stelae.domain.image import APP_LABEL, PROCESSES_LABEL
+from stelae.domain.image import APP_LABEL, JOBS_LABEL, PROCESSES_LABEL
+from stelae.domain.job import Job
 from stelae.domain.process import Process
 from stelae.images.layout import CONFIG, LAYER, MANIFEST
-from stelae.images.processes import encode_processes
+from stelae.images.processes import encode_jobs, encode_processes
 from stelae.system.architecture import architecture as architecture
 
 FORMAT = 2
@@ -44,8 +45,15 @@ def config_bytes(
     user: tuple[int, int],
     workdir: str,
     environment: Sequence[str],
+    jobs: tuple[Job, ...] = (),
 ) -> bytes:
-    """Return the OCI config of an image; *user* is its uid and gid, *environment* the base's (``NAME=value``)."""
+    """Return the OCI config of an image; *user* is its uid and gid, *environment* the base's (``NAME=value``).
+
+    An image without jobs has no label of them, and so the digest that it had before there were any.
+    """
+    labels = {APP_LABEL: app, PROCESSES_LABEL: encode_processes(processes)}
+    if jobs:
+        labels[JOBS_LABEL] = encode_jobs(jobs)
     settings = {**ENVIRONMENT, **dict(item.split("=", 1) for item in environment if "=" in item)}
     return canonical(
         {
@@ -55,7 +63,7 @@ def config_bytes(
                 "User": f"{user[0]}:{user[1]}",
                 "WorkingDir": workdir,
                 "Env": [f"{name}={settings[name]}" for name in sorted(settings)],
-                "Labels": {APP_LABEL: app, PROCESSES_LABEL: encode_processes(processes)},
+                "Labels": labels,
             },
             "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
         }

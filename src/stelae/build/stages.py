@@ -30,7 +30,7 @@ from stelae.build.python_deps import make_python
 from stelae.build.source import IMAGE, Source, place
 from stelae.build.steps import make_copies, make_files, make_run, make_system
 from stelae.domain.inputs import Input, InputKind
-from stelae.domain.recipe import Steps
+from stelae.domain.recipe import AppSpec, Steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Stages:
         bases = self._dependencies(IMAGE, bench)["base"]
         made = make_dockerfile(bench, self._source, bases)
         _say(bench, "dockerfile", made)
-        mounts = {item.path for process in self._source.spec.processes for item in process.tmpfs}
+        mounts = _mounts(self._source.spec)
         facts = made.facts
         system = make_system(bench, made.layers, recipe.user or "root", facts["workdir"], sorted(mounts))
         user = (system.facts["uid"], system.facts["gid"]) if recipe.user else tuple(facts["user"])
@@ -98,7 +98,7 @@ class Stages:
         bench = self._apart(name)
         recipe = self._source.spec.recipe
         made = dict(self._dependencies(name, bench))
-        mounts = {item.path for process in self._source.spec.processes for item in process.tmpfs}
+        mounts = _mounts(self._source.spec)
         user = recipe.user if name == IMAGE else "root"
         made["system"] = make_system(
             bench, _layers(made), user, steps.workdir, sorted(mounts) if name == IMAGE else []
@@ -158,6 +158,11 @@ class Stages:
 
     def _inputs(self, locked: StageLock | None, kind: InputKind) -> Sequence[Input] | None:
         return locked.of(kind) if locked is not None and self._wish is Wish.LOCKED else None
+
+
+def _mounts(spec: AppSpec) -> set[str]:
+    """Where memory file systems of processes and jobs are mounted: the root is read-only, so it has these folders."""
+    return {item.path for program in (*spec.processes, *spec.jobs) for item in program.tmpfs}
 
 
 def _layers(made: dict[str, Made]) -> tuple[LayerFile, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from stelae.core import trust
+from stelae.core import secrets, trust
 from stelae.domain.digest import Digest, short
 from stelae.domain.environment import Environment, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
@@ -25,7 +25,8 @@ def config(env: EnvironmentState) -> Environment:
 
 
 def release_of(env: EnvironmentState, image: Image) -> Release:
-    """Return *image* joined with the settings of *env*; raises InvalidInput for an image that cannot run there."""
+    """Return *image* joined with the settings of *env* and the newest versions of its secrets; raises InvalidInput for
+    an image that cannot run there, and for a secret without a value."""
     of = config(env)
     if image.app != of.app:
         raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {of.app!r}")
@@ -37,13 +38,16 @@ def release_of(env: EnvironmentState, image: Image) -> Release:
         )
     return Release(
         app=of.app, environment=of.name, image=image.digest,
-        settings=dict(of.settings), processes=image.processes,
+        settings=dict(of.settings), processes=image.processes, jobs=image.jobs,
+        secrets=secrets.chosen(env), secret_env=of.secret_env,
     )  # fmt: skip
 
 
 def admit(state: InstallationState, env: EnvironmentState, release: Release) -> None:
-    """Raise Refused when the image of *release* was revoked, or the policy of *env* does not let it in."""
+    """Raise Refused when the image of *release* or a secret in it was revoked, or the policy of *env* does not let it
+    in."""
     trust.admit(state, release.image)
+    secrets.admit(env, release)
     of = config(env)
     if not of.promote_from:
         return
@@ -95,15 +99,18 @@ def quick(env: EnvironmentState) -> Strategy:
 
 def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:
     """Return the stable release while a rollout is under way, else the one that was stable before it; never one of
-    an image that is *banned*."""
+    an image that is *banned*, or with a secret that was revoked."""
     names = [name for name in reversed(env.stables) if name != env.stable]
     if env.rollout is not None and env.stable is not None:
         names.insert(0, env.stable)
     for name in names:
-        if env.releases[name].image not in banned:
+        if env.releases[name].image not in banned and not secrets.revocation(env, env.releases[name]):
             return env.releases[name]
     if names:
+        secret = next(filter(None, (secrets.revocation(env, env.releases[name]) for name in names)), "")
+        what = "or has a secret" if secret else ""
         raise Refused(
-            f"every earlier release of {env.id} is of an image that was revoked", hint="deploy another image"
+            " ".join(filter(None, (f"every earlier release of {env.id} is of an image", what, "that was revoked"))),
+            hint="deploy another image, or the one that runs with new secrets",
         )
     raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")

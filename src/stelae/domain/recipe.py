@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stelae.domain.environment import Environment
+from stelae.domain.job import Job
 from stelae.domain.process import Process
 from stelae.domain.units import GIB, MINUTE, Duration
 
@@ -92,3 +93,4 @@ class AppSpec:
     recipe: Recipe
     processes: tuple[Process, ...]
     environments: tuple[Environment, ...]
+    jobs: tuple[Job, ...] = ()

@@ -9,6 +9,7 @@ from typing import NewType
 
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, digest_of, spoken
+from stelae.domain.job import Job
 from stelae.domain.process import Process
 
 ReleaseId = NewType("ReleaseId", str)
@@ -21,8 +22,9 @@ SHORT = len("r-") + 6
 class Release:
     """Image ⊕ settings of one environment, content-addressed.
 
-    ``processes`` is copied from the image so that deciding needs no image store; it follows from
-    ``image`` and is therefore not part of the id.
+    ``processes`` and ``jobs`` are copied from the image so that deciding needs no image store; they follow from
+    ``image`` and are therefore not part of the id. ``secrets`` are the versions of the environment's secrets by name,
+    and ``secret_env`` those of them that are environment variables too; they are part of the id where there are any.
     """
 
     app: str
@@ -30,20 +32,36 @@ class Release:
     image: Digest
     settings: Mapping[str, str] = field(default_factory=dict)
     processes: tuple[Process, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    secrets: Mapping[str, int] = field(default_factory=dict)
+    secret_env: tuple[str, ...] = ()
 
     @property
     def id(self) -> ReleaseId:
         """The release's id: the same content gives the same id, on any machine."""
-        return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())))
+        secrets = (tuple(sorted(self.secrets.items())), tuple(sorted(self.secret_env)))
+        return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())), secrets)
 
     def process(self, name: str) -> Process | None:
         """Return the process called *name*, or None when the image has none of that name."""
         return next((process for process in self.processes if process.name == name), None)
 
+    def job(self, name: str) -> Job | None:
+        """Return the job called *name*, or None when the image has none of that name."""
+        return next((job for job in self.jobs if job.name == name), None)
+
 
 @lru_cache(maxsize=4096)  # deciding asks for it again and again
-def _id(app: str, environment: str, image: Digest, settings: tuple[tuple[str, str], ...]) -> ReleaseId:
-    content = {"app": app, "environment": environment, "image": image, "settings": dict(settings)}
+def _id(
+    app: str, environment: str, image: Digest, settings: tuple[tuple[str, str], ...],
+    secrets: tuple[tuple[tuple[str, int], ...], tuple[str, ...]],
+) -> ReleaseId:  # fmt: skip
+    content: dict[str, object] = {"app": app, "environment": environment, "image": image, "settings": dict(settings)}
+    versions, variables = secrets
+    if versions:  # one without secrets has the id that it had before there were any
+        content["secrets"] = dict(versions)
+    if variables:
+        content["secret_env"] = variables
     return ReleaseId("r-" + spoken(digest_of(canonical(content))))
 
 

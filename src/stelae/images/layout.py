@@ -18,13 +18,13 @@ from typing import Any
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import Failed, InvalidInput
-from stelae.domain.image import APP_LABEL, PROCESSES_LABEL, Image
+from stelae.domain.image import APP_LABEL, JOBS_LABEL, PROCESSES_LABEL, Image
 from stelae.images import disk, transfer
 from stelae.images.blobs import MAX_DOCUMENT, Blobs, corrupted
 from stelae.images.decompress import plain_tar
 from stelae.images.layer_tar import write_layer
 from stelae.images.narrow import REF_NAME, narrowed
-from stelae.images.processes import decode_processes, encode_processes
+from stelae.images.processes import decode_jobs, decode_processes, encode_processes
 from stelae.images.tree import Tree
 from stelae.system.files import write_atomic
 
@@ -294,4 +294,5 @@ def image_of(layout: Layout, digest: Digest) -> Image:
         processes=decode_processes(str(labels[PROCESSES_LABEL])),
         layers=layout.layers(digest),
         size=layout.size_of(digest),
+        jobs=decode_jobs(str(labels.get(JOBS_LABEL, "[]"))),
     )
