@@ -6,15 +6,17 @@ until a turn gives none; then the platform's actions lead to the allocation.
 
 Transitions of a rollout::
 
+    WAITING ──let in──▶ PREPARING ──done──▶ FORWARD             (either is left out where there is nothing to do)
+       └────────refused──────┴──failed──▶ REVERTING (reverted)
     FORWARD ──gate of the last step──▶ succeeded
        │  └─gate of a step──▶ FORWARD, next step
-       ├─exit, failed launch, not ready in time, unready, progress or platform deadline──▶ REVERTING (reverted)
-       └─abort──▶ REVERTING (cancelled)
+       ├─exit, failed launch, not ready in time, unready, gate failed, a deadline──▶ REVERTING (reverted)
+       └─abort (from each phase)──▶ REVERTING (cancelled)
     REVERTING ──stable release serves again──▶ reverted | cancelled      (failed, when there is no stable one)
        └─progress or platform deadline──▶ failed
 
 Unknown is not healthy: an observation that is incomplete, or older than the last act, moves nothing but the
-deadlines.
+deadlines. While a rollout is paused nothing moves it but failures, deadlines and people.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from stelae.core import backoff, failures, gates, timers
+from stelae.core import backoff, deadlines, failures, gates, phases, timers
 from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import target
+from stelae.core.verdict import Answer, Verdict
 from stelae.domain import event as ev
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Seen
@@ -58,7 +61,7 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
         if wanted.generation != env.allocation.generation:
             events.append(ev.AllocationSet(allocation=wanted))  # no deadline depends on it
     elif env.rollout is not None:
-        events += _overdue(env.rollout, now)
+        events += _overdue(env, env.rollout, now)
     return Decision(events=tuple(events), wake=timers.next_wake(env, now))
 
 
@@ -111,23 +114,54 @@ def _turn(env: EnvironmentState, seen: Observation, now: Instant) -> Iterator[Ev
         yield from (ev.WarmEnded(release=name) for name, until in env.warm.items() if until <= now)
     elif rollout.phase is Phase.FORWARD:
         yield from _forward(env, rollout, seen, now)
-    else:
+    elif rollout.phase is Phase.REVERTING:
         yield from _reverting(env, rollout, seen, now)
+    else:
+        yield from _before(env, rollout, now)
+
+
+def _before(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Event]:
+    """A rollout that holds nothing of its candidate yet: nothing that is seen speaks for or against it."""
+    yield from (ev.WarmEnded(release=name) for name, until in env.warm.items() if until <= now)
+    verdict = phases.verdict(env, rollout, now)
+    if verdict.answer is Answer.FAIL:
+        yield _back(rollout, verdict.reason, verdict.details)
+    elif verdict.answer is Answer.PASS and rollout.paused_at is None:
+        yield ev.RolloutPhase(deployment=rollout.deployment, phase=phases.following(env, rollout))
+    else:
+        yield from _standing(env, rollout, verdict, now)
 
 
 def _forward(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
     failure = failures.failure(env, rollout, seen, now)
     if failure is not None:
-        yield ev.RolloutReverting(
-            deployment=rollout.deployment, ending=Outcome.REVERTED, reason=failure.reason, details=failure.details
-        )
-    elif gates.step_passes(env, rollout, seen, now):
-        if gates.is_last(env, rollout):
-            yield _ended(rollout, Outcome.SUCCEEDED)
-        else:
-            yield ev.RolloutAdvanced(deployment=rollout.deployment, step=rollout.step + 1)
+        yield _back(rollout, failure.reason, failure.details)
+        return
+    verdict = gates.verdict(env, rollout, seen, now)
+    if verdict.answer is Answer.FAIL:
+        yield _back(rollout, verdict.reason, verdict.details)
+    elif verdict.answer is Answer.PASS and rollout.paused_at is None:
+        yield _on(env, rollout, seen)
     else:
-        yield from _overdue(rollout, now)
+        yield from _standing(env, rollout, verdict, now)
+
+
+def _on(env: EnvironmentState, rollout: Rollout, seen: Observation) -> Event:
+    """The step's allocation is held, or its gate has passed."""
+    if gates.is_to_hold(env, rollout):
+        return ev.StepHeld(deployment=rollout.deployment, step=rollout.step, traffic=seen.traffic)
+    if gates.is_last(env, rollout):
+        return _ended(rollout, Outcome.SUCCEEDED)
+    return ev.RolloutAdvanced(deployment=rollout.deployment, step=rollout.step + 1)
+
+
+def _standing(env: EnvironmentState, rollout: Rollout, verdict: Verdict, now: Instant) -> Iterator[Event]:
+    """Nothing moves: say whether a person has to, and look at the deadlines."""
+    asks = verdict.reason if verdict.answer is Answer.PERSON and rollout.paused_at is None else ""
+    if bool(asks) != bool(rollout.asks):
+        yield ev.PersonAwaited(deployment=rollout.deployment, reason=asks)
+    else:
+        yield from _overdue(env, rollout, now)
 
 
 def _reverting(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
@@ -136,19 +170,23 @@ def _reverting(env: EnvironmentState, rollout: Rollout, seen: Observation, now: 
         no_stable = env.stable is None and rollout.ending is Outcome.REVERTED
         yield _ended(rollout, Outcome.FAILED if no_stable else rollout.ending, rollout.reason)
     else:
-        yield from _overdue(rollout, now)
+        yield from _overdue(env, rollout, now)
 
 
-def _overdue(rollout: Rollout, now: Instant) -> Iterator[Event]:
-    """The end of the step's time. It comes also while what is there is not known: a rollout always ends."""
-    if now - rollout.step_at < rollout.strategy.progress:
+def _overdue(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Event]:
+    """The end of the time that there is. It comes also while what is there is not known: a rollout always ends."""
+    deadline = deadlines.deadline(env, rollout)
+    if now < deadline.at:
         return
-    if rollout.phase is Phase.FORWARD:
-        reason = f"step {rollout.step + 1} made no progress for {rollout.strategy.progress // SECOND} s"
-        yield ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.REVERTED, reason=reason)
-    else:
+    if rollout.phase is Phase.REVERTING:
         reason = f"{rollout.reason}; and the stable release did not come back in time"
         yield _ended(rollout, Outcome.FAILED, reason)
+    else:
+        yield _back(rollout, deadline.reason)
+
+
+def _back(rollout: Rollout, reason: str, details: tuple[str, ...] = ()) -> ev.RolloutReverting:
+    return ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.REVERTED, reason=reason, details=details)
 
 
 def _ended(rollout: Rollout, outcome: Outcome, reason: str = "") -> ev.RolloutEnded:

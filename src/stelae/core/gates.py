@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from stelae.core import strategies
 from stelae.core.target import live_members, move
 from stelae.core.traffic import entry
+from stelae.core.verdict import Answer, Verdict
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.observation import Observation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Rollout
-from stelae.domain.strategy import StrategyKind
+from stelae.domain.strategy import Gate, StrategyKind
 from stelae.domain.units import Duration, Instant
 
 
@@ -20,7 +21,57 @@ def is_last(env: EnvironmentState, rollout: Rollout) -> bool:
     return rollout.step >= strategies.steps(move(env, rollout)) - 1
 
 
-def step_passes(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> bool:
+def soak(env: EnvironmentState, rollout: Rollout) -> Duration:
+    """Return for how long the present step is held."""
+    return 0 if rollout.hurried else gate(env, rollout).soak
+
+
+def gate(env: EnvironmentState, rollout: Rollout) -> Gate:
+    """Return what the present step waits for once it is held."""
+    return strategies.gate(move(env, rollout), rollout.step)
+
+
+def is_to_hold(env: EnvironmentState, rollout: Rollout) -> bool:
+    """True when the step waits for something from when it is held on, and does not yet."""
+    waits = gate(env, rollout) != Gate() or rollout.strategy.analysis is not None
+    return waits and rollout.held_at is None and not rollout.hurried
+
+
+def verdict(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Verdict:
+    """Return whether *rollout* may leave its step: PASS when the step is held first, and when its gate is open."""
+    says = [] if rollout.hurried else list(_evidence(env, rollout, seen, now))
+    failed = next((one for one in says if one.answer is Answer.FAIL), None)
+    if failed is not None:
+        return failed
+    if not is_held(env, rollout, seen, now):
+        return Verdict(answer=Answer.WAIT, reason="its instances are not all ready")
+    if rollout.hurried or rollout.held_at is None:
+        return Verdict(answer=Answer.PASS)
+    says += _waits(env, rollout, now)
+    opened = rollout.opened == rollout.step
+    for answer in (Answer.WAIT,) if opened else (Answer.WAIT, Answer.PERSON):
+        found = next((one for one in says if one.answer is answer), None)
+        if found is not None:
+            return found
+    return Verdict(answer=Answer.PASS)
+
+
+def _evidence(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Verdict]:
+    """What speaks for or against the candidate. A FAIL counts at once, even before the step is held."""
+    yield from ()
+
+
+def _waits(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Verdict]:
+    """What else the step waits for."""
+    assert rollout.held_at is not None
+    wanted = gate(env, rollout)
+    if now < rollout.held_at + wanted.soak:
+        yield Verdict(answer=Answer.WAIT, reason="its soak is not over")
+    if wanted.manual:
+        yield Verdict(answer=Answer.PERSON, reason=f"whether step {rollout.step + 1} may go on")
+
+
+def is_held(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> bool:
     """True when the step's allocation is held: the candidate's instances have been ready for long enough,
     and the traffic is where the step wants it. The old release's health is not asked: a fix must get in."""
     way = move(env, rollout)

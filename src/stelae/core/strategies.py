@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding
 from stelae.domain.process import Moves
 from stelae.domain.release import Release, ReleaseId
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.strategy import Gate, Strategy, StrategyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,28 @@ def next_step(move: Move, step: int) -> Allocation:
     if move.strategy.kind is StrategyKind.BLUE_GREEN:
         return _blue_green(move, step)
     return _rolling(move, step)
+
+
+def gate(move: Move, step: int) -> Gate:
+    """Return what *step* waits for once it is held. Where all of the traffic has moved nothing is left to decide
+    before it: only the soak counts. What there is nothing to move away from waits for nothing."""
+    usual, last_of_old = move.strategy.gate, moved(move)
+    if move.direct or (move.strategy.kind is StrategyKind.RECREATE and step == 0):
+        return Gate()
+    if step >= last_of_old:
+        return Gate(soak=usual.soak)
+    return move.strategy.steps[step].gate if move.strategy.kind is StrategyKind.CANARY else usual
+
+
+def moved(move: Move) -> int:
+    """Return the first step in which the candidate has all of the traffic; that of a rolling one is beyond its last
+    batch."""
+    if move.direct:
+        return 0
+    kind = move.strategy.kind
+    if kind is StrategyKind.ROLLING:
+        return _batches(move)
+    return len(move.strategy.steps) if kind is StrategyKind.CANARY else 1
 
 
 def steady(release: Release, wanted: Mapping[str, int]) -> Allocation:

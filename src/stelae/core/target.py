@@ -13,6 +13,9 @@ from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
 
+BEFORE = (Phase.WAITING, Phase.PREPARING)
+"""Phases in which a rollout holds nothing of its candidate."""
+
 
 def target(env: EnvironmentState, now: Instant) -> Allocation:
     """Return the allocation to hold now; its generation is one more than the present one's where it differs."""
@@ -58,6 +61,8 @@ def _wanted(env: EnvironmentState) -> Allocation:
     if env.down:
         return Allocation()
     rollout = env.rollout
+    if rollout is not None and rollout.phase in BEFORE:
+        rollout = None  # it holds nothing yet: all stays as it was
     if rollout is not None and rollout.phase is Phase.FORWARD:
         way = move(env, rollout)
         if way.direct and _must_not_overlap(env, rollout.strategy.kind, way.candidate):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stelae.core import backoff
+from stelae.core import backoff, deadlines, gates
 from stelae.core.target import given_up_at
 from stelae.domain.state import EnvironmentState, Instance, Phase
 from stelae.domain.units import MINUTE, SECOND, Instant
@@ -30,7 +30,9 @@ def _deadlines(env: EnvironmentState) -> Iterator[Instant]:
     yield from (pause.until for pause in env.backoff.values())
     rollout = env.rollout
     if rollout is not None:
-        yield rollout.step_at + rollout.strategy.progress
+        yield deadlines.deadline(env, rollout).at
+        if rollout.held_at is not None and rollout.paused_at is None:
+            yield rollout.held_at + gates.soak(env, rollout)
         if rollout.unreachable_since is not None:
             yield rollout.unreachable_since + rollout.strategy.platform
     for instance in env.instances.values():

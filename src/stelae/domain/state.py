@@ -13,6 +13,7 @@ from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.secret import SecretVersion
 from stelae.domain.strategy import Strategy
 from stelae.domain.traffic import Traffic
 from stelae.domain.trust import Attested, Revocation, TrustedKey
@@ -52,11 +53,15 @@ class Rollout:
     ``unreachable_since`` is when the platform stopped answering. ``ending`` is the outcome that a revert
     ends with, and ``reason`` why it reverts.
 
-    ``step_at`` is when the phase or the step began; time in which a person was waited for, or in which the platform
-    did not answer, is taken out of it and of ``held_at``, when the step's allocation was first held (the start of its
-    soak; ``baseline`` is what the router had counted then). ``paused_at`` and ``paused_by`` say since when and by whom
+    ``step_at`` is when the phase or the step began, and ``held_at`` when the step's allocation was first held (the
+    start of its soak; ``baseline`` is what the router had counted then); both are put off by the time in which a
+    person was waited for, or the platform did not answer. ``paused_at`` and ``paused_by`` say since when and by whom
     it is paused. ``hurried``: somebody skipped the soaks, gates and analysis that were left. ``opened`` is the step
-    whose gate a person opened last. ``asks`` says what a person is waited for for, since ``asks_since``.
+    whose gate a person opened last. ``asks`` is what a person has to say, waited for since ``asks_since``.
+
+    ``needs`` is who has to approve it, as the environment said when it was asked for, and ``approved`` who did.
+    ``waits_from`` is from when the patience for that counts: from the end of the freeze that it began in, if any.
+    ``emergency`` is why it may begin in a freeze, "" where it may not.
     """
 
     deployment: str
@@ -81,11 +86,15 @@ class Rollout:
     opened: int = -1
     asks: str = ""
     asks_since: Instant | None = None
+    needs: Approval = field(default_factory=Approval)
+    approved: tuple[Approved, ...] = ()
+    waits_from: Instant = 0
+    emergency: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A request to move an environment to a release, and how it went."""
+    """A request to move an environment to a release, who approved it, and how it went."""
 
     id: str
     kind: DeploymentKind
@@ -98,6 +107,8 @@ class Deployment:
     ended_at: Instant | None = None
     why: str = ""
     details: tuple[str, ...] = ()
+    approved: tuple[Approved, ...] = ()
+    emergency: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +149,10 @@ class EnvironmentState:
     releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
     the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
-    keys are of ``stelae.core.backoff``). ``verified`` are images whose rollout succeeded here. ``revision`` is the
-    index of the newest event that a plan must know of.
+    keys are of ``stelae.core.backoff``). ``verified`` are images that were ever verified here, ``verifications`` says
+    of each when last, and how (whether that still counts says ``stelae.core.promotion``); ``verifying`` is what may
+    come to be. ``freeze`` is the one that is in force or comes next, as far as somebody had to know. ``revision`` is
+    the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest first.
     """
 
     id: EnvironmentId
@@ -152,6 +165,9 @@ class EnvironmentState:
     stables: tuple[ReleaseId, ...] = ()
     warm: Mapping[ReleaseId, Instant] = field(default_factory=dict)
     verified: frozenset[Digest] = frozenset()
+    verifications: Mapping[Digest, Verification] = field(default_factory=dict)
+    verifying: Verifying | None = None
+    freeze: Window | None = None
     rollout: Rollout | None = None
     allocation: Allocation = field(default_factory=Allocation)
     instances: Mapping[InstanceId, Instance] = field(default_factory=dict)
@@ -165,6 +181,7 @@ class EnvironmentState:
     backoff: Mapping[str, Backoff] = field(default_factory=dict)
     releases: Mapping[ReleaseId, Release] = field(default_factory=dict)
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    secrets: Mapping[str, tuple[SecretVersion, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +213,8 @@ class InstallationState:
     ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
     ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
-    when an image was taken by them last.
+    when an image was taken by them last. ``verifiers`` are the keys (PEM by id) of other controllers whose word on
+    what was verified in an environment counts here.
     """
 
     size: int = 0
@@ -209,3 +227,4 @@ class InstallationState:
     revoked: Mapping[str, Revocation] = field(default_factory=dict)
     cleaned: Cleaning | None = None
     tags: Mapping[str, Digest] = field(default_factory=dict)
+    verifiers: Mapping[EnvironmentId, Mapping[str, str]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import pytest
 from stelae.core import backoff, failures, timers
 from stelae.core.decide import Decision, decide
 from stelae.core.failures import Failure, failure
-from stelae.core.gates import is_last, reverted, step_passes
+from stelae.core.gates import is_held, is_last, reverted
 from stelae.core.target import given_up_at, move, target
 from stelae.core.traffic import entry, scaled
 from stelae.domain import event as ev
@@ -234,12 +234,12 @@ def test_an_instance_has_its_time_to_start() -> None:
 def test_a_step_needs_its_instances_for_as_long_as_the_strategy_says() -> None:
     soak = replace(ROLLOUT, strategy=replace(ROLLOUT.strategy, batch=50, min_healthy=5 * SECOND))
     env = state(one(A, ready_at=1), new(B, ready_at=AT - 5 * SECOND), wanted={"web": 2}, rollout=soak)
-    assert step_passes(env, soak, seen(A, B), AT)
-    assert not step_passes(env, soak, seen(A, B), AT - 1)
-    assert not step_passes(env, soak, seen(A, B, table=(A,)), AT), "the traffic is not there"
-    assert not step_passes(replace(env, instances={A: env.instances[A], B: new(B)}), soak, seen(A, B), AT)
+    assert is_held(env, soak, seen(A, B), AT)
+    assert not is_held(env, soak, seen(A, B), AT - 1)
+    assert not is_held(env, soak, seen(A, B, table=(A,)), AT), "the traffic is not there"
+    assert not is_held(replace(env, instances={A: env.instances[A], B: new(B)}), soak, seen(A, B), AT)
     more = replace(env, wanted={"web": 4})
-    assert not step_passes(more, soak, seen(A, B), AT), "two are needed"
+    assert not is_held(more, soak, seen(A, B), AT), "two are needed"
     assert not is_last(env, soak)
     assert is_last(env, replace(soak, step=1))
     assert is_last(env, replace(soak, step=2))
@@ -248,25 +248,25 @@ def test_a_step_needs_its_instances_for_as_long_as_the_strategy_says() -> None:
 def test_recreate_waits_until_nothing_else_runs() -> None:
     first = replace(ROLLOUT, strategy=environment("recreate").strategy)
     for alive in (one(A), one(A, stopped_at=5)):
-        assert not step_passes(state(alive, rollout=first), first, seen(table=()), AT)
+        assert not is_held(state(alive, rollout=first), first, seen(table=()), AT)
     for gone in (one(A, exit=Exit(code=0, at=1)), one(A, failed="no"), new(A)):
-        assert step_passes(state(gone, rollout=first), first, seen(table=()), AT)
+        assert is_held(state(gone, rollout=first), first, seen(table=()), AT)
     served = state(new(B, ready_at=1), wanted={"web": 1}, rollout=first)
     second = replace(first, step=1)
-    assert step_passes(served, second, seen(B), AT)
-    assert not step_passes(served, second, seen(B, table=()), AT)
+    assert is_held(served, second, seen(B), AT)
+    assert not is_held(served, second, seen(B, table=()), AT)
     direct = state(new(B, ready_at=1), one(A), wanted={"web": 1}, stable=V2.id, rollout=first)
-    assert step_passes(direct, first, seen(B), AT)
+    assert is_held(direct, first, seen(B), AT)
 
 
 def test_blue_green_wants_no_traffic_before_and_all_of_it_after_the_switch() -> None:
     blue = replace(ROLLOUT, strategy=environment("blue-green").strategy)
     env = state(one(A, ready_at=1), new(B, ready_at=1), wanted={"web": 1}, rollout=blue)
-    assert step_passes(env, blue, seen(A, B, table=(A,)), AT)
+    assert is_held(env, blue, seen(A, B, table=(A,)), AT)
     green = replace(blue, step=1)
-    assert step_passes(env, green, seen(A, B, table=(B,)), AT)
-    assert not step_passes(env, green, seen(A, B, table=(A, B)), AT)
-    assert not step_passes(env, green, seen(A, B, table=(A,)), AT)
+    assert is_held(env, green, seen(A, B, table=(B,)), AT)
+    assert not is_held(env, green, seen(A, B, table=(A, B)), AT)
+    assert not is_held(env, green, seen(A, B, table=(A,)), AT)
 
 
 def test_a_release_without_a_port_needs_no_traffic() -> None:
@@ -274,7 +274,7 @@ def test_a_release_without_a_port_needs_no_traffic() -> None:
     moving = replace(ROLLOUT, candidate=job.id, stable=None)
     worker = one(W, release=job.id, process="worker", ready_at=1, launched_at=200)
     env = state(worker, stable=None, wanted={"worker": 1}, rollout=moving, releases={job.id: job})
-    assert step_passes(env, moving, seen(W, table=()), AT)
+    assert is_held(env, moving, seen(W, table=()), AT)
 
 
 def test_each_instance_counts_once() -> None:
@@ -282,14 +282,14 @@ def test_each_instance_counts_once() -> None:
     moving = replace(ROLLOUT, candidate=job.id, stable=None)
     workers = [one(name, release=job.id, process="worker", ready_at=1, launched_at=200) for name in (A, B)]
     env = state(*workers[:1], stable=None, wanted={"worker": 2}, rollout=moving, releases={job.id: job})
-    assert not step_passes(env, moving, seen(table=()), AT)
-    assert step_passes(replace(env, instances={A: workers[0], B: workers[1]}), moving, seen(table=()), AT)
+    assert not is_held(env, moving, seen(table=()), AT)
+    assert is_held(replace(env, instances={A: workers[0], B: workers[1]}), moving, seen(table=()), AT)
 
 
 def test_the_end_of_a_rolling_path_wants_all_of_the_traffic() -> None:
     env = state(one(A, ready_at=1), new(B, ready_at=1), wanted={"web": 1}, rollout=ROLLOUT, stable=V2.id)
-    assert step_passes(env, ROLLOUT, seen(A, B, table=(B,)), AT)
-    assert not step_passes(env, ROLLOUT, seen(A, B, table=(A, B)), AT)
+    assert is_held(env, ROLLOUT, seen(A, B, table=(B,)), AT)
+    assert not is_held(env, ROLLOUT, seen(A, B, table=(A, B)), AT)
 
 
 def test_a_revert_is_done_when_the_stable_release_has_the_traffic_alone() -> None:
@@ -327,8 +327,8 @@ def test_a_revert_waits_until_the_candidate_has_no_traffic_though_the_stable_rel
 
 def test_traffic_for_what_is_not_in_the_record_is_of_no_release() -> None:
     env = state(one(A, ready_at=1), wanted={"web": 1}, stable=V1.id, rollout=replace(ROLLOUT, candidate=V1.id))
-    assert step_passes(env, replace(ROLLOUT, candidate=V1.id), seen(A), AT)
-    assert not step_passes(env, replace(ROLLOUT, candidate=V1.id), seen(A, D), AT)
+    assert is_held(env, replace(ROLLOUT, candidate=V1.id), seen(A), AT)
+    assert not is_held(env, replace(ROLLOUT, candidate=V1.id), seen(A, D), AT)
 
 
 # The target

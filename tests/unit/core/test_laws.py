@@ -98,7 +98,7 @@ PLANTED: dict[str, tuple[object, str, Any]] = {
     "acts on an incomplete observation (law 11)": (
         converge, "actions", _actions_without_looking(converge.actions),
     ),
-    "a gate that never passes (law 8)": (gates, "step_passes", lambda *_: False),
+    "a gate that never passes (law 8)": (gates, "is_held", lambda *_: False),
     "a revert that never ends (law 8)": (gates, "reverted", lambda *_: False),
     "a failed candidate goes on (law 8)": (decide.failures, "failure", _no_rollout_fails),
     "ids are counted anew for each launch (law 2)": (

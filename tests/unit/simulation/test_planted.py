@@ -130,7 +130,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "acts of a decision that was overtaken (law 6)": (EnvironmentLoop, "_intents", _intents_of_an_old_decision),
     "a rollback without the settings (law 7)": (request, "last_good", _without_settings(request.last_good)),
     "a rollout that never ends (law 8)": (decide, "_overdue", lambda *_: iter(())),
-    "a success that is none (law 8)": (gates, "step_passes", lambda *_: True),
+    "a success that is none (law 8)": (gates, "is_held", lambda *_: True),
     "a revert is reverted (law 8)": (decide, "_reverting", _reverts_again),
     "a fold by more than the record (law 9)": (
         evolve, "FOLDS", {**evolve.FOLDS, ev.InstanceReady: _folds_what_is_not_recorded},

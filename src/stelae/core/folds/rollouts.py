@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from stelae.core import clocks, phases
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item, without
 from stelae.domain import event as ev
@@ -24,15 +26,20 @@ def _requested(env: EnvironmentState, event: ev.DeploymentRequested, at: Instant
         deployment=event.deployment, kind=event.deployment_kind, candidate=release.id, stable=env.stable,
         strategy=event.strategy, actor=actor, started_at=at, step_at=at,
     )  # fmt: skip
+    rollout = replace(rollout, phase=phases.first(env, release, rollout))
+    env = _begun(env) if rollout.phase is Phase.FORWARD else env
     return replace(
         env,
-        down=False,
-        warm={},
         rollout=rollout,
         backoff=_of_stable(env, release.id),
         releases=with_item(env.releases, release.id, release),
         deployments=with_item(env.deployments, event.deployment, deployment),
     )
+
+
+def _begun(env: EnvironmentState) -> EnvironmentState:
+    """Until it goes forward, what was warm stays warm, and what was taken down stays down."""
+    return replace(env, down=False, warm={})
 
 
 def _of_stable(env: EnvironmentState, candidate: ReleaseId) -> dict[str, Backoff]:
@@ -41,24 +48,41 @@ def _of_stable(env: EnvironmentState, candidate: ReleaseId) -> dict[str, Backoff
     return {key: value for key, value in env.backoff.items() if not key.startswith(tuple(others))}
 
 
+@folds(ev.RolloutPhase)
+def _phase(env: EnvironmentState, event: ev.RolloutPhase, at: Instant, actor: str) -> EnvironmentState:
+    env = _begun(env) if event.phase is Phase.FORWARD and _is_of(env, event.deployment) else env
+    return _of_rollout(env, event.deployment, phase=event.phase, step_at=at, **clocks.NOBODY)
+
+
 @folds(ev.RolloutAdvanced)
 def _advanced(env: EnvironmentState, event: ev.RolloutAdvanced, at: Instant, actor: str) -> EnvironmentState:
-    if env.rollout is None or env.rollout.deployment != event.deployment:
+    return _of_rollout(env, event.deployment, step=event.step, step_at=at, held_at=None, baseline={}, **clocks.NOBODY)
+
+
+@folds(ev.StepHeld)
+def _held(env: EnvironmentState, event: ev.StepHeld, at: Instant, actor: str) -> EnvironmentState:
+    if env.rollout is None or env.rollout.step != event.step:
         return env
-    return replace(env, rollout=replace(env.rollout, step=event.step, step_at=at))
+    return _of_rollout(env, event.deployment, held_at=at, baseline=dict(event.traffic))
 
 
 @folds(ev.RolloutReverting)
 def _reverting(env: EnvironmentState, event: ev.RolloutReverting, at: Instant, actor: str) -> EnvironmentState:
-    if env.rollout is None or env.rollout.deployment != event.deployment:
-        return env
-    return replace(
-        env,
-        rollout=replace(
-            env.rollout, phase=Phase.REVERTING, ending=event.ending, reason=event.reason,
-            details=event.details, step_at=at,
-        ),
+    return _of_rollout(
+        env, event.deployment, phase=Phase.REVERTING, ending=event.ending, reason=event.reason,
+        details=event.details, step_at=at, paused_at=None, paused_by="", **clocks.NOBODY,
     )  # fmt: skip
+
+
+def _is_of(env: EnvironmentState, deployment: str) -> bool:
+    return env.rollout is not None and env.rollout.deployment == deployment
+
+
+def _of_rollout(env: EnvironmentState, deployment: str, **changes: Any) -> EnvironmentState:
+    """Return *env* with *changes* of its rollout; what comes for another deployment is left out."""
+    if env.rollout is None or env.rollout.deployment != deployment:
+        return env
+    return replace(env, rollout=replace(env.rollout, **changes))
 
 
 @folds(ev.RolloutEnded)
@@ -112,9 +136,7 @@ def _platform_back(env: EnvironmentState, event: ev.PlatformBack, at: Instant, a
     rollout = env.rollout
     if rollout is None or rollout.unreachable_since is None:
         return env
-    # The time without a platform counts against its own deadline, not against the step's.
-    step_at = rollout.step_at + (at - rollout.unreachable_since)
-    return replace(env, rollout=replace(rollout, unreachable_since=None, step_at=step_at))
+    return replace(env, rollout=clocks.back(rollout, at))
 
 
 @folds(ev.WarmEnded)

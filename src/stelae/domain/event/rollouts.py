@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from stelae.domain.allocation import Allocation
 from stelae.domain.event.base import Event, known
 from stelae.domain.release import Release, ReleaseId
-from stelae.domain.state import DeploymentKind, Outcome
+from stelae.domain.state import DeploymentKind, Outcome, Phase
 from stelae.domain.strategy import Strategy
+from stelae.domain.traffic import Traffic
 
 
 @known
@@ -33,6 +35,77 @@ class RolloutAdvanced(Event):
     kind: ClassVar[str] = "rollout.advanced"
     deployment: str
     step: int
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPhase(Event):
+    """The rollout may go on: from WAITING to PREPARING or FORWARD, or from PREPARING to FORWARD."""
+
+    kind: ClassVar[str] = "rollout.phase"
+    deployment: str
+    phase: Phase
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepHeld(Event):
+    """What the step asks for is held now: its soak begins. ``traffic`` is what the router had counted by then."""
+
+    kind: ClassVar[str] = "rollout.held"
+    deployment: str
+    step: int
+    traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonAwaited(Event):
+    """The rollout waits for a person, who has to say what ``reason`` tells; "" when it does no longer."""
+
+    kind: ClassVar[str] = "rollout.asks"
+    deployment: str
+    reason: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOpened(Event):
+    """A person lets the rollout go on from this step."""
+
+    kind: ClassVar[str] = "rollout.opened"
+    deployment: str
+    step: int
+    reason: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPaused(Event):
+    """A person holds the rollout where it is: no step forward, and no soak goes by."""
+
+    kind: ClassVar[str] = "rollout.paused"
+    deployment: str
+    reason: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutResumed(Event):
+    """The rollout goes on after a pause."""
+
+    kind: ClassVar[str] = "rollout.resumed"
+    deployment: str
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutHurried(Event):
+    """A person skips the soaks, gates and analysis that are left; what is not ready still gets no traffic."""
+
+    kind: ClassVar[str] = "rollout.hurried"
+    deployment: str
+    reason: str = ""
 
 
 @known

@@ -1,0 +1,46 @@
+"""Phases before a rollout goes forward: who has to let it in, and what is prepared. Pure.
+
+Until FORWARD a rollout holds nothing of the candidate, and the environment holds what it held before.
+"""
+
+from __future__ import annotations
+
+from stelae.core.verdict import Answer, Verdict
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Phase, Rollout
+from stelae.domain.units import Instant
+
+_PASS = Verdict(answer=Answer.PASS)
+
+
+def first(env: EnvironmentState, release: Release, rollout: Rollout) -> Phase:
+    """Return the phase in which a deployment of *release* begins; *env* is what was recorded before it."""
+    if admission(env, rollout):
+        return Phase.WAITING
+    return _prepared_or_forward(release, rollout)
+
+
+def following(env: EnvironmentState, rollout: Rollout) -> Phase:
+    """Return the phase after the one in which *rollout* is."""
+    if rollout.phase is Phase.WAITING:
+        return _prepared_or_forward(env.releases[rollout.candidate], rollout)
+    return Phase.FORWARD
+
+
+def admission(env: EnvironmentState, rollout: Rollout) -> bool:
+    """True when somebody, or a time, has to let *rollout* in."""
+    return False
+
+
+def preparation(release: Release, rollout: Rollout) -> bool:
+    """True when something has to be done once before *release* gets traffic."""
+    return False
+
+
+def verdict(env: EnvironmentState, rollout: Rollout, now: Instant) -> Verdict:
+    """Return whether *rollout* may leave its phase, WAITING or PREPARING."""
+    return _PASS
+
+
+def _prepared_or_forward(release: Release, rollout: Rollout) -> Phase:
+    return Phase.PREPARING if preparation(release, rollout) else Phase.FORWARD
