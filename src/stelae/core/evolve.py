@@ -17,7 +17,7 @@ from stelae.domain.units import Instant
 
 _REVISING = (
     ev.EnvironmentApplied, ev.EnvironmentStopped, ev.EnvironmentStarted, ev.Scaled, ev.DeploymentRequested,
-    ev.RolloutReverting, ev.RolloutEnded,
+    ev.RolloutReverting, ev.RolloutEnded, ev.SecretSet, ev.SecretRevoked,
 )  # fmt: skip
 
 

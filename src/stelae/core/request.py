@@ -108,9 +108,11 @@ def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release
             return env.releases[name]
     if names:
         secret = next(filter(None, (secrets.revocation(env, env.releases[name]) for name in names)), "")
-        what = "or has a secret" if secret else ""
+        if secret:
+            raise Refused(
+                f"no earlier release of {env.id} may come back: {secret}", hint=secrets.instead(env, env.releases[names[0]].image)
+            )
         raise Refused(
-            " ".join(filter(None, (f"every earlier release of {env.id} is of an image", what, "that was revoked"))),
-            hint="deploy another image, or the one that runs with new secrets",
+            f"every earlier release of {env.id} is of an image that was revoked", hint="deploy another image"
         )
     raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")

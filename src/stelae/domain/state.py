@@ -12,6 +12,7 @@ from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
+from stelae.domain.promotion import Approval, Approved, Verification, Verifying, Window
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.secret import SecretVersion
 from stelae.domain.strategy import Strategy

@@ -51,6 +51,7 @@ from stelae.domain.event.rollouts import (
     WarmEnded,
 )
 from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
+from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
 
 __all__ = [
     "KINDS",
@@ -93,6 +94,9 @@ __all__ = [
     "RolloutResumed",
     "RolloutReverting",
     "Scaled",
+    "SecretRevoked",
+    "SecretSet",
+    "SecretWiped",
     "SecretRevoked",
     "SecretSet",
     "SecretWiped",
