@@ -51,7 +51,6 @@ from stelae.domain.event.rollouts import (
     WarmEnded,
 )
 from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
-from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
 
 __all__ = [
     "KINDS",
@@ -94,9 +93,6 @@ __all__ = [
     "RolloutResumed",
     "RolloutReverting",
     "Scaled",
-    "SecretRevoked",
-    "SecretSet",
-    "SecretWiped",
     "SecretRevoked",
     "SecretSet",
     "SecretWiped",
