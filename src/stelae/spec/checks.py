@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec import image
+from stelae.spec import image, jobs
 from stelae.spec.image import DEFAULT_WORKDIR
 from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
 from stelae.spec.problem import Path, Problem, nearest, shown
@@ -24,7 +24,7 @@ def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
     """Return what is wrong between the values of *whole* that *problems* do not name."""
     sound = _without(whole, problems)
     found: list[Problem] = []
-    for part in (image.check, _processes, _one_port, _environments, _hosts, _circles):
+    for part in (image.check, _processes, _programs, jobs.check, _one_port, _environments, _hosts, _circles):
         found += part(whole, sound)
     return found
 
@@ -48,20 +48,27 @@ def _tables(document: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 
 def _processes(whole: Table, sound: Table) -> Iterator[Problem]:
-    workdir = table_at(sound, "image").get("workdir", DEFAULT_WORKDIR)
     for name, process in _tables(sound, "process"):
         here: Path = ("process", name)
         if "command" not in table_at(whole, "process", name) and "dockerfile" not in table_at(whole, "image"):
             yield Problem(path=(*here, "command"), text=f"missing; expected {needed((*here, 'command'))}")
-        if process.get("command") and not process["command"][0].strip():
-            yield Problem(path=(*here, "command", 0), text="expected the name of a program, got nothing")
-        if "cpu" in process:
-            try:
-                parse_cores(process["cpu"])
-            except InvalidInput as error:
-                yield Problem(path=(*here, "cpu"), text=error.message)
         yield from _port_rules(here, process, ported="port" in table_at(whole, "process", name))
-        yield from _tmpfs_rules((*here, "tmpfs"), list(table_at(process, "tmpfs")), workdir)
+
+
+def _programs(_whole: Table, sound: Table) -> Iterator[Problem]:
+    """What holds for processes and for jobs."""
+    workdir = table_at(sound, "image").get("workdir", DEFAULT_WORKDIR)
+    for kind in ("process", "job"):
+        for name, program in _tables(sound, kind):
+            here: Path = (kind, name)
+            if program.get("command") and not program["command"][0].strip():
+                yield Problem(path=(*here, "command", 0), text="expected the name of a program, got nothing")
+            if "cpu" in program:
+                try:
+                    parse_cores(program["cpu"])
+                except InvalidInput as error:
+                    yield Problem(path=(*here, "cpu"), text=error.message)
+            yield from _tmpfs_rules((*here, "tmpfs"), list(table_at(program, "tmpfs")), workdir)
 
 
 def _port_rules(here: Path, process: Table, *, ported: bool) -> Iterator[Problem]:

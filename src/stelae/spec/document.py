@@ -11,6 +11,7 @@ from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
 from stelae.spec import checks, structure
+from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
 from stelae.spec.units import parse_cores, parse_duration, parse_percent, parse_size
@@ -40,6 +41,7 @@ def _app(document: Table) -> AppSpec:
         recipe=_recipe(document["image"]),
         processes=processes,
         environments=tuple(_environment(app, name, table) for name, table in document.get("env", {}).items()),
+        jobs=jobs(document),
     )
 
 

@@ -16,7 +16,7 @@ NO_VOLUMES = (
 )
 
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"job", "policy", "notify"}),
+    (): frozenset({"policy", "notify"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
     ("env", "*"): frozenset(
         {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "secrets", "soak", "steps"}
@@ -44,8 +44,6 @@ def refused_key(path: Path, value: object) -> list[Problem]:
         return [Problem(path=path, text=NO_VOLUMES)]
     if key not in later_keys(path[:-1]):
         return []
-    if key == "job" and isinstance(value, dict) and value:
-        return [Problem(path=(*path, name), text="", unsupported=True) for name in value]
     return [Problem(path=path, text="", unsupported=True)]
 
 

@@ -7,41 +7,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from stelae.spec import units
-
-Schema = dict[str, Any]
+from stelae.spec import jobs, units
+from stelae.spec.forms import Schema
+from stelae.spec.forms import key as _key
+from stelae.spec.forms import listed as _list
+from stelae.spec.forms import mapped as _map
+from stelae.spec.forms import ref as _ref
+from stelae.spec.forms import table as _table
+from stelae.spec.forms import text as _text
 
 _NAME = "a name of at most 31 characters: a to z, 0 to 9 and -, a letter first"
 _PROCESS_NAME = "a name of at most 20 characters: a to z, 0 to 9 and -, a letter first"
 _SEGMENT = r"[A-Za-z0-9._@+-]+"
 _NO_DOTS = r"(?!\.\.?(/|$))"
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-
-
-def _text(title: str, pattern: str, **more: Any) -> Schema:
-    return {"title": title, "type": "string", "pattern": pattern, **more}
-
-
-def _list(title: str, items: Schema, **more: Any) -> Schema:
-    return {"title": title, "type": "array", "items": items, **more}
-
-
-def _table(title: str, properties: Schema, **more: Any) -> Schema:
-    return {"title": title, "type": "object", "properties": properties, "additionalProperties": False, **more}
-
-
-def _map(title: str, key: str, value: str, **more: Any) -> Schema:
-    return {"title": title, "type": "object", "propertyNames": _ref(key), "additionalProperties": _ref(value), **more}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/$defs/{name}"}
-
-
-def _key(name: str, description: str, **more: Any) -> Schema:
-    return {**_ref(name), "description": description, **more}
 
 
 _WORDS: Schema = {
@@ -101,6 +81,7 @@ _WORDS: Schema = {
         "minimum": 0,
         "maximum": 1000,
     },
+    "when": jobs.WHEN,
     "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
     "requirement": {"title": '"signature", "provenance" or "sbom"', "enum": ["signature", "provenance", "sbom"]},
     "kind": {"title": '"rolling", "blue-green" or "recreate"', "enum": ["rolling", "blue-green", "recreate"]},
@@ -292,11 +273,19 @@ SCHEMA: Schema = {
             "process": _map(
                 "1 to 50 tables [process.NAME]", "process_name", "process", minProperties=1, maxProperties=50
             ),
+            "job": _map("at most 50 tables [job.NAME]", "process_name", "job", maxProperties=50),
             "env": _map("at most 50 tables [env.NAME]", "name", "environment", maxProperties=50),
         },
         required=["app", "image", "process"],
     ),
-    "$defs": {**_WORDS, "copy": _COPY, "stage": _STAGE, "process": _PROCESS, "environment": _ENVIRONMENT},
+    "$defs": {
+        **_WORDS,
+        "copy": _COPY,
+        "stage": _STAGE,
+        "process": _PROCESS,
+        "job": jobs.JOB,
+        "environment": _ENVIRONMENT,
+    },
 }
 
 

@@ -15,7 +15,15 @@ from stelae.spec.schema import SCHEMA
 from tests.unit.spec.samples import document, toml
 from tests.unit.spec.test_hostile import VALUES
 
-NAMES = {"process": "web", "env": "testing", "tmpfs": "/tmp", "processes": "web", "settings": "A", "stage": "made"}
+NAMES = {
+    "process": "web",
+    "env": "testing",
+    "tmpfs": "/tmp",
+    "processes": "web",
+    "settings": "A",
+    "stage": "made",
+    "job": "migrate",
+}
 """A name for each table whose keys are free."""
 
 RAW = (
@@ -81,7 +89,7 @@ def judge(content: str, path: Path) -> None:
 
 
 def test_the_places_are_all_that_the_schema_knows() -> None:
-    assert {path[0] for path in PLACES} == {"app", "image", "process", "env"}
+    assert {path[0] for path in PLACES} == {"app", "image", "process", "job", "env"}
     assert ("env", "testing", "strategy", "batch") in PLACES
     assert ("image", "stage", "made", "copy", "[]", "from") in PLACES
     assert len(PLACES) > 70

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stelae.domain.job import Job, When
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import Copy, Limits, Recipe, Stage
 from stelae.domain.strategy import Strategy, StrategyKind
@@ -58,6 +59,10 @@ def test_every_key_arrives_where_it_belongs() -> None:
     assert (web.health.probe, web.health.path, web.health.timeout) == (Probe.HTTP, "/healthz", 2 * SECOND)
     assert (web.cpu, web.memory, web.pids, web.tmpfs) == (500, 256 * MIB, 256, (Tmpfs(path="/tmp", size=64 * MIB),))
     assert (worker.cpu, worker.moves, worker.health.start) == (2000, Moves.AFTER_TRAFFIC, 10 * SECOND)
+    (migrate,) = spec.jobs
+    assert (migrate.name, migrate.command) == ("migrate", ("python3", "-m", "app.migrate"))
+    assert (migrate.when, migrate.timeout, migrate.irreversible) == (When.BEFORE_TRAFFIC, 10 * MINUTE, True)
+    assert (migrate.cpu, migrate.tmpfs) == (1000, (Tmpfs(path="/tmp", size=64 * MIB),))
     testing, staging, production = spec.environments
     assert testing.routed_hosts == ("guestbook.testing.localhost",)
     assert staging.strategy == Strategy(kind=StrategyKind.BLUE_GREEN)
@@ -140,3 +145,26 @@ def test_a_whole_float_is_a_whole_number() -> None:
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/stelae.toml")), ids=lambda path: path.parent.name)
 def test_the_examples_are_right(path: Path) -> None:
     assert parse(path.read_bytes()).environments
+
+
+@pytest.mark.parametrize(
+    ("given", "irreversible"),
+    [
+        ({}, False),
+        ({"when": "on-demand"}, False),
+        ({"when": "before-traffic"}, True),
+        ({"when": "before-traffic", "reversible": True}, False),
+        ({"when": "on-demand", "reversible": False}, True),
+    ],
+)
+def test_a_job_before_traffic_cannot_be_undone_unless_it_says_so(
+    given: dict[str, object], irreversible: bool
+) -> None:
+    (job,) = parse(toml(document({"job.seed": {"command": ["x"], **given}}))).jobs
+    when = When.BEFORE_TRAFFIC if given.get("when") == "before-traffic" else When.ON_DEMAND
+    assert job == Job(name="seed", command=("x",), when=when, irreversible=irreversible)
+
+
+def test_jobs_keep_the_order_of_the_file() -> None:
+    spec = parse(toml(document({"job.z": {"command": ["x"]}, "job.a": {"command": ["y"]}})))
+    assert [job.name for job in spec.jobs] == ["z", "a"]

@@ -64,7 +64,6 @@ def test_the_file_is_named_as_it_was_given() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("job", {"migrate": {"command": ["x"]}}),
         ("image.python", "poetry.lock"),
         ("image.python", "locks/pdm.lock"),
         ("image.python", "Pipfile.lock"),
@@ -85,6 +84,28 @@ def test_the_file_is_named_as_it_was_given() -> None:
 def test_what_a_later_stelae_knows_is_not_supported_yet(path: str, value: object) -> None:
     (line,) = lines({path: value})
     assert line.startswith(f"stelae.toml: not supported yet: {path}")
+
+
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"migrate": {}}, "job.migrate.command: missing; expected a list of at least one string, the program first"),
+        ({"migrate": {"command": []}}, "job.migrate.command: expected a list of at least one string"),
+        ({"migrate": {"command": [" "]}}, "job.migrate.command[0]: expected the name of a program, got nothing"),
+        ({"migrate": {"command": ["x"], "when": "before-trafic"}}, 'Did you mean "before-traffic"?'),
+        ({"migrate": {"command": ["x"], "timeout": "0s"}}, "job.migrate.timeout: expected a duration above 0"),
+        ({"migrate": {"command": ["x"], "irreversible": True}}, 'unknown key. Did you mean "reversible"?'),
+        ({"migrate": {"command": ["x"], "port": 1}}, "job.migrate.port: unknown key"),
+        ({"migrate": {"command": ["x"], "cpu": 2000}}, "job.migrate.cpu: expected a number of cores"),
+        ({"migrate": {"command": ["x"], "tmpfs": {"/proc/x": "1MiB"}}}, "apart from /proc"),
+        ({"Migrate": {"command": ["x"]}}, "job.Migrate: expected a name of at most 20 characters"),
+        ({"web": {"command": ["x"]}}, "job.web: expected another name than that of a process"),
+        ({"run": {"command": ["x"]}}, 'job.run: expected another name than "run"'),
+    ],
+)
+def test_a_job_that_makes_no_sense_is_refused(job: dict[str, Any], text: str) -> None:
+    (line,) = lines({"job": job})
+    assert text in line
 
 
 def test_a_whole_canary_is_refused_key_by_key() -> None:
