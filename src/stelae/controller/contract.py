@@ -91,7 +91,9 @@ class Service(Protocol):
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
         {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "strategy", "steps":
         [step], "after": step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
-        "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already}``.
+        "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
+        "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
+        "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
 
         An end is ``{"release", "image", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
         "serving", "warm"}], "traffic": {release: basis points}}``, where no traffic means equal shares.

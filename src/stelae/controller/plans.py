@@ -14,11 +14,12 @@ from anyio import to_thread
 
 from stelae.controller import references, views
 from stelae.controller.admission import Admission
+from stelae.controller.changes import Changes
 from stelae.controller.environments import Environments
 from stelae.controller.record import Record
 from stelae.controller.sentences import sentence
+from stelae.core import memory, trust
 from stelae.core import request as asking
-from stelae.core import trust
 from stelae.core.evolve import revises
 from stelae.core.plan import Plan, plan
 from stelae.domain.allocation import Allocation
@@ -29,6 +30,7 @@ from stelae.domain.image import Source
 from stelae.domain.release import Release, short_release
 from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
 from stelae.domain.units import Instant
+from stelae.system import memory as machine
 
 Json = dict[str, Any]
 
@@ -92,9 +94,10 @@ class Plans:
 
     def __init__(
         self, record: Record, environments: Environments, clock: Callable[[], Instant],
-        admission: Admission | None = None,
+        admission: Admission | None = None, changes: Changes | None = None,
     ) -> None:  # fmt: skip
         self._record = record
+        self._changes = changes
         self._admission = admission or Admission(record, None)
         self._environments = environments
         self._clock = clock
@@ -118,6 +121,24 @@ class Plans:
             "proofs": await self._proofs(env, release),
             "refusal": _told(refusal) if refusal else None,
             "spec": await self._spec(env.id, request["spec"]),
+            "changes": await self._between(found),
+            "memory": self._memory(env, found),
+        }
+
+    async def _between(self, found: Plan) -> Json | None:
+        """What is another inside the image; None where it is the same, where there was none, or it cannot be told."""
+        old, new = found.previous, found.release
+        if self._changes is None or old is None or old.image == new.image:
+            return None
+        return await self._changes.between(old.image, new.image)
+
+    def _memory(self, env: EnvironmentState, found: Plan) -> Json:
+        """What the limits of all instances come to at the most, beside what else this machine may have to hold."""
+        releases = {**env.releases, found.release.id: found.release}
+        return {
+            "needed": memory.peak((*found.steps, found.after), releases),
+            "others": memory.of_others(env, self._record.state.environments.values()),
+            "machine": machine.total(),
         }
 
     def _refusal(self, env: EnvironmentState, release: Release, *, supersede: bool) -> StelaeError | None:

@@ -11,6 +11,7 @@ from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
 from stelae.controller.admission import Admission
+from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
@@ -50,7 +51,7 @@ def use_cases(
         deployments=Deployments(record, platform, space, admission),
         environments=environments,
         queries=Queries(record, platform),
-        plans=Plans(record, environments, clock, admission),
+        plans=Plans(record, environments, clock, admission, Changes(record, layout, inspector)),
         storage=Storage(record, mirror, builder, clock, space, proofs),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),
         proofs=proofs,

@@ -84,6 +84,13 @@ def plan(**changes: Any) -> Json:
         "proofs": [],
         "refusal": None,
         "spec": [],
+        "changes": {
+            "packages": [{"kind": "pypi", "name": "flask", "old": "3.1.1", "new": "3.1.2"}],
+            "files": {"added": 1, "changed": 2, "removed": 0},
+            "first": [{"path": "app/guestbook.py", "change": "changed"}],
+            "size": {"old": 41_000_000, "new": 41_002_000},
+        },
+        "memory": {"needed": 1 << 30, "others": 0, "machine": 8 << 30},
     } | changes
 
 

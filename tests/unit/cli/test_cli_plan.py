@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from inline_snapshot import snapshot
 
+from stelae.build import client_log
 from stelae.domain.errors import Conflict
 from stelae.testing.answers import IMAGE, NEXT_IMAGE, NEXT_RELEASE, RELEASE, plan
 from stelae.testing.service import FakeService
@@ -29,6 +30,8 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     assert ran.out == snapshot("""\
   plan 118   guestbook production   r-7k2m9q -> r-c04xvt   image 9b1d02c4aa37 -> 51e8c07d91f2
     commit     3f9c1e2 "Sort entries by date" -> 8d1f0aa "Add export"
+    packages   flask 3.1.1 -> 3.1.2
+    files      1 added, 2 changed (app/guestbook.py, …); image 41 MB -> 41 MB
     settings   LOG_LEVEL changed
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
@@ -138,6 +141,8 @@ def test_a_plan_that_would_be_refused(stelae: Stelae, service: FakeService) -> N
     assert ran.out == snapshot("""\
   plan 118   guestbook production   r-7k2m9q -> r-c04xvt   image 9b1d02c4aa37 -> 51e8c07d91f2
     commit     3f9c1e2 "Sort entries by date" -> 8d1f0aa "Add export"
+    packages   flask 3.1.1 -> 3.1.2
+    files      1 added, 2 changed (app/guestbook.py, …); image 41 MB -> 41 MB
     settings   LOG_LEVEL changed
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
@@ -158,7 +163,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
     first = plan()
     service.answers["plan"] = plan(
         **{"from": None, "to": first["to"] | {"commit": "", "subject": ""}},
-        settings=[], promote_from="", strategy="recreate", warm={},
+        settings=[], promote_from="", strategy="recreate", warm={}, changes=None,
         steps=[{"holds": [], "traffic": {}}, {"holds": first["after"]["holds"][:1], "traffic": {}}],
         spec=[
             {"path": "processes.web", "old": "2", "new": "3"}, {"path": "settings.DEBUG", "old": "", "new": "1"}
@@ -187,7 +192,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
 def test_a_plan_of_what_serves_already(stelae: Stelae, service: FakeService) -> None:
     there = plan()["from"]
     service.answers["plan"] = plan(
-        to=there, settings=[], nothing=True, processes={"web": {"now": 2, "then": 2}}, promote_from=""
+        to=there, settings=[], nothing=True, processes={"web": {"now": 2, "then": 2}}, promote_from="", changes=None
     )
     assert stelae("plan", "production", "--image", IMAGE).out == snapshot("""\
   plan 118   guestbook production   r-7k2m9q -> r-7k2m9q   image 9b1d02c4aa37
@@ -211,3 +216,39 @@ plan 118 of guestbook/production is stale: since then ana: web scaled to 5
     | 2026-11-30 11:58:00 UTC  ana: web scaled to 5
   nothing was done; look again: stelae plan production
 """)
+
+
+def test_commits_packages_files_and_memory_that_does_not_fit(
+    stelae: Stelae, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def between(folder: Path, old: str, new: str) -> tuple[client_log.Logged, ...] | None:
+        assert folder == Path.cwd()
+        forwards = (old, new) == (usual["from"]["commit"], usual["to"]["commit"])
+        return tuple(client_log.Logged(commit=f"{n}" * 40, subject=f"No. {n}") for n in (3, 2, 1)) if forwards else ()
+
+    usual = plan()
+    monkeypatch.setattr(client_log, "between", between)
+    packages = [{"kind": "deb", "name": f"lib{n}", "old": "1", "new": "2"} for n in range(6)]
+    packages += [
+        {"kind": "npm", "name": "left", "old": "1", "new": ""},
+        {"kind": "npm", "name": "x", "old": "", "new": "2"},
+    ]
+    files = {"added": 0, "changed": 1, "removed": 0}
+    service.answers["plan"] = plan(
+        changes=usual["changes"] | {"packages": packages[6:] + packages[:6], "files": files},
+        memory={"needed": 9 << 30, "others": 1 << 30, "machine": 8 << 30},
+    )  # fmt: skip
+    ran = stelae("plan", "production", "--image", NEXT_IMAGE)
+    rows = [line for line in ran.out.splitlines() if line.split()[0] in ("commits", "packages", "files", "memory")]
+    assert rows == snapshot(
+        [
+            '    commits    3   "No. 1" … "No. 3"',
+            "    packages   left 1 removed, x 2 added, lib0 1 -> 2, lib1 1 -> 2, lib2 1 -> 2, lib3 1 -> 2, and 2 more (stelae diff)",  # noqa: E501
+            "    files      1 changed (app/guestbook.py); image 41 MB -> 41 MB",
+            "    memory     does NOT fit: 9.7 GB on the way, 1.1 GB of other environments; this machine has 8.6 GB",
+        ]
+    )
+    told = json.loads(stelae("plan", "production", "--image", NEXT_IMAGE, "--json").out)
+    assert [item["subject"] for item in told["commits"]] == ["No. 3", "No. 2", "No. 1"]
+    service.answers["plan"] = plan(**{"from": usual["to"], "to": usual["from"]})
+    assert '3 back   "No. 1" … "No. 3"' in stelae("plan", "production", "--image", NEXT_IMAGE).out

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from stelae.cli import change_rows
 from stelae.cli.common import SPEC, app_option, client, environment_name, screen, verb
 from stelae.cli.screen import Screen
 from stelae.cli.verbs.deploy import STRATEGIES
-from stelae.cli.words import percent, short_commit, short_digest, short_release, span
+from stelae.cli.words import percent, short_digest, short_release, span
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
 from stelae.system.clock import now
@@ -54,6 +55,7 @@ def command(
     }  # fmt: skip
     out = screen()
     answer = client().post("/v1/plans", request)
+    answer["commits"] = change_rows.commits(Path.cwd(), answer)
     words = _command(env, app, answer, request)
     for line in lines(answer):
         out.line("  " + line)
@@ -116,7 +118,7 @@ def lines(plan: Json) -> Iterator[str]:
         f"   image {image}"
     )
     rows = [
-        ("commit", _commits(old, new)),
+        *change_rows.rows(plan),
         ("settings", ", ".join(f"{item['name']} {item['change']}" for item in plan["settings"])),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
         ("hosts", ", ".join(plan["hosts"])),
@@ -128,11 +130,6 @@ def lines(plan: Json) -> Iterator[str]:
     for label, text in rows:
         if text:
             yield f"  {label:<10} {text}"
-
-
-def _commits(old: Json, new: Json) -> str:
-    ends = [f'{short_commit(end["commit"])} "{end["subject"]}"' for end in (old, new) if end["commit"]]
-    return " -> ".join(ends if old["commit"] != new["commit"] else ends[-1:])
 
 
 def _count(name: str, count: Json) -> str:

@@ -72,6 +72,40 @@ class Difference(TypedDict):
     new: str
 
 
+class PlannedPackage(TypedDict):
+    """A package that is another one; a version is ``""`` where it is not there."""
+
+    kind: str
+    name: str
+    old: str
+    new: str
+
+
+class PlannedPath(TypedDict):
+    """A path that is another one."""
+
+    path: str
+    change: Literal["added", "changed", "removed"]
+
+
+class PlannedChanges(TypedDict):
+    """What is another inside the image: ``files`` counts, ``first`` names the first of them, ``size`` is in bytes."""
+
+    packages: list[PlannedPackage]
+    files: dict[str, Count]
+    first: list[PlannedPath]
+    size: dict[str, Count]
+
+
+class Memory(TypedDict):
+    """Bytes: what the instances may use at the most on the way, what those of other environments may use, and what
+    the machine has."""
+
+    needed: Count
+    others: Count
+    machine: Count
+
+
 Planned = TypedDict(
     "Planned",
     {
@@ -93,6 +127,8 @@ Planned = TypedDict(
         "proofs": list[Needed],
         "refusal": Refusal | None,
         "spec": list[Difference],
+        "changes": PlannedChanges | None,
+        "memory": Memory,
     },
 )
 """What would change. ``index`` is what a deployment or a rollback can be bound to."""

@@ -1,0 +1,29 @@
+"""Memory: what the limits of all instances come to together, while a rollout goes on and after it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from stelae.domain.allocation import Allocation
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.state import EnvironmentState
+
+
+def needed(held: Allocation, releases: Mapping[ReleaseId, Release]) -> int:
+    """Return the bytes that the instances of *held*, warm ones too, may use together by their limits."""
+    return sum(item.total * _limit(releases[item.release], item.process) for item in held.holdings)
+
+
+def peak(path: Iterable[Allocation], releases: Mapping[ReleaseId, Release]) -> int:
+    """Return the most bytes that any allocation of *path* needs."""
+    return max((needed(held, releases) for held in path), default=0)
+
+
+def of_others(env: EnvironmentState, all_of_them: Iterable[EnvironmentState]) -> int:
+    """Return the bytes that what the other environments hold now may use together."""
+    return sum(needed(other.allocation, other.releases) for other in all_of_them if other.id != env.id)
+
+
+def _limit(release: Release, name: str) -> int:
+    process = release.process(name)
+    return process.memory if process else 0
