@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stelae.core import clocks, gates
+from stelae.core import clocks, gates, promotion
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.units import SECOND, Duration, Instant
 
@@ -20,15 +20,14 @@ class Deadline:
 def deadline(env: EnvironmentState, rollout: Rollout) -> Deadline:
     """Return the deadline that counts now: the person's while one is waited for, else the machine's."""
     strategy = rollout.strategy
+    if rollout.phase is Phase.WAITING:
+        return Deadline(at=promotion.gives_up_at(rollout), reason=promotion.given_up(rollout))
     since = clocks.person_since(rollout)
     if since is not None:
         what = rollout.asks if rollout.paused_at is None else f"paused by {rollout.paused_by}"
         return Deadline(
             at=since + strategy.patience, reason=f"nobody came within {_seconds(strategy.patience)}: {what}"
         )
-    if rollout.phase is Phase.WAITING:
-        reason = f"it was not let in within {_seconds(strategy.patience)}"
-        return Deadline(at=rollout.step_at + strategy.patience, reason=reason)
     if rollout.phase is Phase.PREPARING:
         reason = f"it was not prepared within {_seconds(strategy.progress)}"
         return Deadline(at=rollout.step_at + strategy.progress, reason=reason)

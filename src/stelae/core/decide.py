@@ -181,6 +181,8 @@ def _overdue(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[
     if rollout.phase is Phase.REVERTING:
         reason = f"{rollout.reason}; and the stable release did not come back in time"
         yield _ended(rollout, Outcome.FAILED, reason)
+    elif rollout.phase is Phase.WAITING:  # nothing speaks against its release
+        yield replace(_back(rollout, deadline.reason), ending=Outcome.CANCELLED)
     else:
         yield _back(rollout, deadline.reason)
 

@@ -43,6 +43,10 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
         state = _imported(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
         state = _trusted(state, event, recorded)
+    if isinstance(event, ev.VerifierTrusted):
+        known = state.verifiers.get(event.verifies, {})
+        keys = _with(state.verifiers, event.verifies, {**known, event.key: event.pem})
+        state = replace(state, verifiers=keys)
     if isinstance(event, ev.StorageCleaned):
         state = replace(state, cleaned=Cleaning(at=recorded.at, bytes=event.bytes, problem=event.problem))
     if isinstance(event, ev.DeploymentRequested):

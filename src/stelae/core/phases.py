@@ -5,6 +5,7 @@ Until FORWARD a rollout holds nothing of the candidate, and the environment hold
 
 from __future__ import annotations
 
+from stelae.core import promotion
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Phase, Rollout
@@ -29,7 +30,7 @@ def following(env: EnvironmentState, rollout: Rollout) -> Phase:
 
 def admission(env: EnvironmentState, rollout: Rollout) -> bool:
     """True when somebody, or a time, has to let *rollout* in."""
-    return False
+    return promotion.waits(env, rollout)
 
 
 def preparation(release: Release, rollout: Rollout) -> bool:
@@ -39,6 +40,8 @@ def preparation(release: Release, rollout: Rollout) -> bool:
 
 def verdict(env: EnvironmentState, rollout: Rollout, now: Instant) -> Verdict:
     """Return whether *rollout* may leave its phase, WAITING or PREPARING."""
+    if rollout.phase is Phase.WAITING:
+        return promotion.admitted(env, rollout, now)
     return _PASS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from stelae.core import verification
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item
 from stelae.domain import event as ev
@@ -29,7 +30,7 @@ def _stopped(env: EnvironmentState, event: ev.EnvironmentStopped, at: Instant, a
 
 @folds(ev.EnvironmentStarted)
 def _started(env: EnvironmentState, event: ev.EnvironmentStarted, at: Instant, actor: str) -> EnvironmentState:
-    return replace(env, down=False)
+    return verification.upset(replace(env, down=False), env.stable, at)
 
 
 @folds(ev.Scaled)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stelae.core import backoff
+from stelae.core import backoff, verification
 from stelae.core.folds.table import folds
 from stelae.core.owned import changed, with_item
 from stelae.domain import event as ev
@@ -28,6 +28,7 @@ def _unready(env: EnvironmentState, event: ev.InstanceUnready, at: Instant, acto
     known = env.instances.get(event.instance)
     if known is None:
         return env
+    env = verification.upset(env, known.release, at)
     calm = known.ready_at is not None and at - known.ready_at >= backoff.STABLE_AFTER
     return of_instance(env, known.id, ready_at=None, unready_at=at, flaps=1 if calm else known.flaps + 1)
 
@@ -53,6 +54,7 @@ def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> 
 def ended_unasked(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
     """Count an end, a launch that failed, or one that hung: the next launch waits where they come in a row."""
     key = backoff.key(instance.release, instance.process)
+    env = verification.upset(env, instance.release, at)
     return changed(env, backoff=with_item(env.backoff, key, backoff.after(env.backoff.get(key), instance, at)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stelae.core import clocks, phases
+from stelae.core import clocks, phases, promotion, verification
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item, without
 from stelae.domain import event as ev
@@ -20,12 +20,13 @@ def _requested(env: EnvironmentState, event: ev.DeploymentRequested, at: Instant
     release = event.release
     deployment = Deployment(
         id=event.deployment, kind=event.deployment_kind, release=release.id, actor=actor, requested_at=at,
-        previous=env.stable, reason=event.reason,
+        previous=env.stable, reason=event.reason, emergency=event.emergency,
     )  # fmt: skip
     rollout = Rollout(
         deployment=event.deployment, kind=event.deployment_kind, candidate=release.id, stable=env.stable,
         strategy=event.strategy, actor=actor, started_at=at, step_at=at,
     )  # fmt: skip
+    rollout = promotion.asked(env, rollout, event.emergency)
     rollout = replace(rollout, phase=phases.first(env, release, rollout))
     env = _begun(env) if rollout.phase is Phase.FORWARD else env
     return replace(
@@ -95,7 +96,9 @@ def _ended(env: EnvironmentState, event: ev.RolloutEnded, at: Instant, actor: st
     if rollout is None or rollout.deployment != event.deployment:
         return env
     env = replace(env, rollout=None)
-    return _succeeded(env, rollout, at) if event.outcome is Outcome.SUCCEEDED else env
+    if event.outcome is not Outcome.SUCCEEDED:
+        return verification.upset(env, env.stable, at)
+    return verification.begun(_succeeded(env, rollout, at), rollout.candidate, rollout.deployment, at)
 
 
 def _succeeded(env: EnvironmentState, rollout: Rollout, at: Instant) -> EnvironmentState:
@@ -103,14 +106,12 @@ def _succeeded(env: EnvironmentState, rollout: Rollout, at: Instant) -> Environm
     warm = {}
     if bake and replaced and replaced != rollout.candidate and rollout.strategy.kind is not StrategyKind.RECREATE:
         warm = {replaced: at + bake}
-    verified = env.verified | {env.releases[rollout.candidate].image}
     return replace(
         env,
         stable=rollout.candidate,
         stable_since=at if replaced != rollout.candidate else env.stable_since,
         stables=_stables(env.stables, rollout),
         warm=warm,
-        verified=verified,
     )
 
 

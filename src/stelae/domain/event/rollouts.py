@@ -17,7 +17,8 @@ from stelae.domain.traffic import Traffic
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRequested(Event):
-    """An environment should move to a release. A rollout that is under way is superseded."""
+    """An environment should move to a release. A rollout that is under way is superseded. ``emergency`` is why it may
+    begin in a freeze, "" where it may not."""
 
     kind: ClassVar[str] = "deployment.requested"
     deployment: str
@@ -25,6 +26,7 @@ class DeploymentRequested(Event):
     release: Release
     strategy: Strategy
     reason: str = ""
+    emergency: str = ""
 
 
 @known

@@ -1,0 +1,142 @@
+"""Verification: whether an image is verified in an environment, and when it comes to be. Pure.
+
+An image is verified when the rollout of a release of it succeeded and then, for as long as the environment asks
+(``verify_for``), none of that release's instances ended, failed or became unready unasked; each time one does, the
+time begins anew. A later rollout of the same image there that is reverted or fails takes that back, until the image
+is verified again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from stelae.core.target import live
+from stelae.domain import event as ev
+from stelae.domain.digest import Digest
+from stelae.domain.observation import Observation
+from stelae.domain.promotion import Verification, Verifying
+from stelae.domain.release import ReleaseId
+from stelae.domain.state import EnvironmentState, Outcome
+from stelae.domain.units import HOUR, MINUTE, SECOND, Duration, Instant
+
+_AGAINST = (Outcome.REVERTED, Outcome.FAILED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where an image stands in an environment: how it was verified, or why it does not count as that. ``left`` is how
+    long nothing may go wrong yet until it does, where that is all that lacks."""
+
+    verification: Verification | None = None
+    why: str = ""
+    left: Duration | None = None
+
+
+def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Standing:
+    """Return where *image* stands in *env*, None for one that there is not."""
+    if env is None:
+        return Standing(why="never verified")
+    found, doubt = env.verifications.get(image), _doubt(env, image)
+    if image in env.verified and found is not None and not doubt:
+        return Standing(verification=found)
+    it = env.verifying
+    if it is not None and env.releases[it.release].image == image:
+        left = max(0, it.since + _long(env) - now)
+        return Standing(why=f"not verified yet: {spell(left)} to go", left=left)
+    rollout = env.rollout
+    if rollout is not None and env.releases[rollout.candidate].image == image:
+        return Standing(why=f"not verified yet: {rollout.deployment} is under way")
+    return Standing(why=doubt or "never verified")
+
+
+def _doubt(env: EnvironmentState, image: Digest) -> str:
+    """Why an image that was verified does not count as that any more: its last rollout that ended by itself."""
+    known = env.verifications.get(image)
+    for deployment in reversed(env.deployments.values()):
+        if known is not None and deployment.id == known.deployment:
+            return ""
+        if env.releases[deployment.release].image == image and deployment.outcome in _AGAINST:
+            return f"not verified any more: {deployment.id} of it was {_said(deployment.outcome)}"
+    return ""
+
+
+def _said(outcome: Outcome | None) -> str:
+    return "reverted" if outcome is Outcome.REVERTED else "a failure"
+
+
+def begun(env: EnvironmentState, release: ReleaseId, deployment: str, at: Instant) -> EnvironmentState:
+    """Return *env* when the rollout of *release* has succeeded at *at*; where no time is asked for, its image is
+    verified."""
+    env = replace(env, verifying=Verifying(release=release, deployment=deployment, since=at))
+    if _long(env):
+        return env
+    done = Verification(release=release, deployment=deployment, since=at, at=at)
+    image = env.releases[release].image
+    return replace(env, verified=env.verified | {image}, verifications={**env.verifications, image: done})
+
+
+def upset(env: EnvironmentState, release: ReleaseId | None, at: Instant) -> EnvironmentState:
+    """Return *env* when an instance of *release* ended, failed or became unready unasked: the time begins anew."""
+    it = env.verifying
+    if it is None or it.release != release:
+        return env
+    return replace(env, verifying=replace(it, since=at))
+
+
+def due(env: EnvironmentState, seen: Observation | None, now: Instant) -> ev.ImageVerified | None:
+    """Return what to record when the time is over; nothing while a rollout is under way, or what is there is not
+    known or not whole."""
+    it = env.verifying
+    if it is None or env.rollout is not None or env.down or now < it.since + _long(env):
+        return None
+    if seen is None or not seen.complete or seen.applied < env.applied or not _whole(env, it.release):
+        return None
+    return ev.ImageVerified(
+        image=env.releases[it.release].image, release=it.release, deployment=it.deployment, since=it.since,
+        evidence=_evidence(env, it, seen, now),
+    )  # fmt: skip
+
+
+def wake(env: EnvironmentState, now: Instant) -> Instant | None:
+    """Return when the time will be over, None when that is not the case."""
+    at = env.verifying.since + _long(env) if env.verifying is not None else now
+    return at if at > now else None
+
+
+def _long(env: EnvironmentState) -> Duration:
+    return env.config.verify_for if env.config is not None else 0
+
+
+def _whole(env: EnvironmentState, release: ReleaseId) -> bool:
+    return env.stable == release and all(
+        _ready(env, release, process) >= count
+        for process, count in env.wanted.items()
+        if env.releases[release].process(process) is not None
+    )
+
+
+def _ready(env: EnvironmentState, release: ReleaseId, process: str) -> int:
+    return sum(
+        1
+        for instance in env.instances.values()
+        if (instance.release, instance.process) == (release, process)
+        and live(instance)
+        and instance.ready_at is not None
+    )
+
+
+def _evidence(env: EnvironmentState, it: Verifying, seen: Observation, now: Instant) -> str:
+    """What was seen, in words: how long what was ready, and how many requests it answered since it came."""
+    counts = {name: _ready(env, it.release, name) for name in sorted(env.wanted)}
+    held = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing wanted"
+    traffic = seen.traffic.get(it.release)
+    answered = f"; {traffic.requests} requests answered, {traffic.errors} failed" if traffic else ""
+    return f"its rollout succeeded; {spell(now - it.since)} without a failure ({held}){answered}"
+
+
+def spell(length: Duration) -> str:
+    """Return *length* as ``41 min``, ``2 h``, ``30 s``, rounded down."""
+    for size, name in ((HOUR, "h"), (MINUTE, "min")):
+        if length >= 2 * size or length == size:
+            return f"{length // size} {name}"
+    return f"{length // SECOND} s"
