@@ -216,8 +216,11 @@ REVISING = [
     ),
     ev.RolloutReverting(deployment="d-1", ending=Outcome.REVERTED, reason="it broke"),
     ev.RolloutEnded(deployment="d-1", outcome=Outcome.SUCCEEDED),
+    ev.SecretSet(name="KEY", version=1, file="0" * 32),
+    ev.SecretRevoked(name="KEY", version=1, reason="it leaked"),
 ]  # fmt: skip
 ROUTINE = [
+    ev.SecretWiped(name="KEY", version=1),
     ev.RolloutAdvanced(deployment="d-1", step=1),
     ev.RequestRefused(request="deploy", reason="no"),
     ev.PlatformLost(reason="gone"),
