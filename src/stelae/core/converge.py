@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from stelae.core import backoff
+from stelae.core import backoff, runs
 from stelae.core.owned import changed
 from stelae.core.target import live, live_members
 from stelae.core.timers import kill_again_at
-from stelae.core.traffic import entry, scaled
+from stelae.core.traffic import entry, scaled, shares
 from stelae.domain.action import Action, Verb
-from stelae.domain.allocation import FULL_WEIGHT, Allocation, Holding, InstanceId
+from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, Instance
@@ -46,6 +46,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_route(target, env, seen, table),
         *_stops(target, env, seen, staying),
         *_ends(target, env, seen, table),
+        *runs.actions(env, seen),
     ]
     due = [step for step in steps if _due(env, step, seen)]
     return tuple(changed(step, number=env.actions + number) for number, step in enumerate(due, start=1))
@@ -70,31 +71,51 @@ def _keep(held: Holding, members: Iterable[Instance], target: Allocation, seen: 
 
 def _launches(target: Allocation, env: EnvironmentState, kept: Kept) -> Iterator[Action]:
     counts: dict[str, int] = defaultdict(int, env.launches)
+    room = _room(target, env)
     for held in target.holdings:
         short = short_release(held.release)
         for _ in range(held.total - len(kept[held.release, held.process])):
+            if room.get(held.process, 1) < 1:
+                break  # one has to end first
+            if held.process in room:
+                room[held.process] -= 1
             counts[short] += 1
             name = InstanceId(f"{held.process}-{short.removeprefix('r-')}-{counts[short]}")
             yield Action(verb=Verb.LAUNCH, instance=name, release=held.release, process=held.process)
 
 
+def _room(target: Allocation, env: EnvironmentState) -> dict[str, int]:
+    """How many more instances there may be, of the processes that have a limit."""
+    if not target.most:
+        return {}
+    there = Counter(i.process for i in env.instances.values() if i.exit is None and not i.failed)
+    return {name: limit - there[name] for name, limit in target.most.items()}
+
+
 def _table(target: Allocation, env: EnvironmentState, seen: Observation, kept: Kept) -> dict[InstanceId, int]:
-    """Who should get traffic, and how much: ready instances of serving holdings, by their release's weight."""
-    shares: dict[InstanceId, int] = {}
+    """Who should get traffic, and how much: ready instances of serving holdings, by their release's weight. Those
+    that only a route leads to have 0."""
+    groups: dict[ReleaseId, list[InstanceId]] = {}
+    parts: dict[ReleaseId, int] = {}
     for held in target.holdings:
         process = entry(env.releases[held.release])
-        weight = target.weights.get(held.release, 0) if target.weights else FULL_WEIGHT
-        if process is None or process.name != held.process or not weight:
+        if process is None or process.name != held.process or not held.serving:
             continue
         ready = [instance for instance in kept[held.release, held.process] if _ready(instance, seen)][: held.serving]
-        for instance in ready:
-            shares[instance.id] = max(1, weight // len(ready)) if target.weights else 1
-    short_of = _floor(target, env, seen) - len(shares)
+        groups[held.release] = [instance.id for instance in ready]
+        if env.rollout is not None and held.release == env.rollout.candidate:
+            parts[held.release] = held.serving  # few that are ready first do not get the share of all
+    if target.weights:
+        found = shares(groups, target.weights, parts)
+    else:
+        found = {name: 1 for names in groups.values() for name in names}
+    short_of = _floor(target, env, seen) - len(found)
     if short_of > 0:
-        spare = [name for name in seen.table if name not in shares and _may_go_on(env, name, seen)]
-        equal = max(shares.values(), default=1)
-        shares.update(dict.fromkeys(sorted(spare)[:short_of], equal))
-    return scaled(shares)
+        spare = [name for name, weight in seen.table.items() if weight and name not in found]
+        able = sorted(name for name in spare if _may_go_on(env, name, seen))
+        found.update(dict.fromkeys(able[:short_of], max(found.values(), default=1)))
+    led = {name: 0 for route in target.routes for name in groups.get(route.release, ())}
+    return led | scaled(found)
 
 
 def _may_go_on(env: EnvironmentState, name: InstanceId, seen: Observation) -> bool:
@@ -105,8 +126,8 @@ def _may_go_on(env: EnvironmentState, name: InstanceId, seen: Observation) -> bo
 def _floor(target: Allocation, env: EnvironmentState, seen: Observation) -> int:
     """How many ready instances must have traffic: ``min(floor, those that are ready and have it now)``."""
     now: dict[str, int] = defaultdict(int)
-    for name in seen.table:
-        if _may_go_on(env, name, seen):
+    for name, weight in seen.table.items():
+        if weight and _may_go_on(env, name, seen):
             now[env.instances[name].process] += 1
     return max((min(target.floor.get(process, 0), count) for process, count in now.items()), default=0)
 
@@ -114,8 +135,9 @@ def _floor(target: Allocation, env: EnvironmentState, seen: Observation) -> int:
 def _route(
     target: Allocation, env: EnvironmentState, seen: Observation, table: dict[InstanceId, int]
 ) -> Iterator[Action]:
-    if table != dict(seen.table) or target.hosts != env.hosts or table != dict(env.table):
-        yield Action(verb=Verb.ROUTE, table=table, hosts=target.hosts)
+    told = (env.hosts, env.routes, dict(env.table))
+    if table != dict(seen.table) or told != (target.hosts, target.routes, table):
+        yield Action(verb=Verb.ROUTE, table=table, hosts=target.hosts, routes=target.routes)
 
 
 def _stops(
@@ -154,7 +176,7 @@ def _capacity(env: EnvironmentState, seen: Observation) -> Mapping[str, int]:
 def _counts(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
     """True when a ready instance is capacity: the entry process's only while it has traffic, others always."""
     process = entry(env.releases[instance.release])
-    return process is None or process.name != instance.process or instance.id in seen.table
+    return process is None or process.name != instance.process or seen.table.get(instance.id, 0) > 0
 
 
 def _drained(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:

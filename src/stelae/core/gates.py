@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from stelae.core import strategies
+from stelae.core import jobs, moves, strategies
 from stelae.core.target import live_members, move
-from stelae.core.traffic import entry
+from stelae.core.traffic import entry, scaled, shares
 from stelae.core.verdict import Answer, Verdict
-from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.allocation import FULL_WEIGHT, Allocation, InstanceId
 from stelae.domain.observation import Observation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Rollout
@@ -58,7 +58,9 @@ def verdict(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Ins
 
 def _evidence(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Verdict]:
     """What speaks for or against the candidate. A FAIL counts at once, even before the step is held."""
-    yield from ()
+    job = gate(env, rollout).job
+    if job:
+        yield jobs.gate(env, rollout, job, now)
 
 
 def _waits(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Verdict]:
@@ -96,7 +98,7 @@ def reverted(env: EnvironmentState, rollout: Rollout, seen: Observation) -> bool
     gone = rollout.candidate
     if gone != env.stable and any(_release_of(env, name) == gone for name in seen.table):
         return False
-    step = strategies.steady(stable, env.wanted)
+    step = moves.steady(stable, env.wanted)
     members = live_members(env)
     enough = all(_ready(members.get((held.release, held.process), ())) >= held.total for held in step.holdings)
     return enough and _traffic_is_there(env, step, stable, seen)
@@ -121,16 +123,23 @@ def _alone(env: EnvironmentState, release: ReleaseId) -> bool:
 def _traffic_is_there(env: EnvironmentState, step: Allocation, release: Release, seen: Observation) -> bool:
     """True when the router gives *release* what the step does: nothing, a share, or (weight full) everything."""
     process = entry(release)
-    if process is None or not step.holding(release.id, process.name).serving:
+    serving = step.holding(release.id, process.name).serving if process is not None else 0
+    weight = step.weights.get(release.id)
+    if not serving or (weight == 0 and not step.routes):
         return True
-    if step.weights.get(release.id) == 0:
-        return True
-    routed = [name for name in seen.table if _release_of(env, name) == release.id]
-    if len(routed) < step.holding(release.id, process.name).serving:
+    groups: dict[ReleaseId | None, list[InstanceId]] = {}
+    for name in seen.table:
+        groups.setdefault(_release_of(env, name), []).append(name)
+    if len(groups.get(release.id, ())) < serving or env.routes != step.routes:
         return False
-    others = {held.release for held in step.holdings if held.release != release.id and held.serving}
-    shared = not step.weights and others
-    return bool(shared) or len(routed) == len(seen.table)
+    if weight is None:
+        others = {held.release for held in step.holdings if held.release != release.id and held.serving}
+        return bool(others) or len(groups) == 1
+    if weight == FULL_WEIGHT:
+        return len(groups) == 1
+    known = {name: names for name, names in groups.items() if name is not None}
+    given = {name: weight for name, weight in seen.table.items() if weight}
+    return given == scaled(shares(known, step.weights, {}))
 
 
 def _release_of(env: EnvironmentState, name: InstanceId) -> ReleaseId | None:

@@ -39,9 +39,7 @@ def still_right(action: Action, env: EnvironmentState, proposed: Collection[Acti
     """True when *action* is to be done again; *proposed* are the actions that would be intended now, and *env* is
     the state that they were made from (see ``undone``)."""
     if action.verb is Verb.ROUTE:
-        return any(
-            new.verb is Verb.ROUTE and (new.table, new.hosts) == (action.table, action.hosts) for new in proposed
-        )
+        return any(new.verb is Verb.ROUTE and replace(new, number=action.number) == action for new in proposed)
     if action.verb is Verb.STOP:
         instance = env.instances.get(action.instance)
         wanted = any(replace(new, number=action.number) == action for new in proposed)

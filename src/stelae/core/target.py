@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from stelae.core import backoff, strategies
-from stelae.core.strategies import Move
+from stelae.core import backoff, moves, strategies
+from stelae.core.moves import Move
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
@@ -74,10 +74,10 @@ def _wanted(env: EnvironmentState) -> Allocation:
     usual = env.config.strategy.kind if env.config else None
     if _must_not_overlap(env, rollout.strategy.kind if rollout else usual, stable):
         return Allocation()
-    steady = strategies.steady(stable, env.wanted)
+    steady = moves.steady(stable, env.wanted)
     if rollout is not None or usual is StrategyKind.RECREATE:
         return steady  # nothing of another release stays warm where nothing may overlap
-    warm = [held for name in env.warm for held in strategies.warm(env.releases[name], env.wanted)]
+    warm = [held for name in env.warm for held in moves.warm(env.releases[name], env.wanted)]
     return replace(steady, holdings=(*steady.holdings, *warm))
 
 

@@ -65,7 +65,8 @@ class Allocation:
     ``weights`` are basis points a release, sum 10,000; empty means that each serving instance gets an
     equal share. ``floor`` is, for each process, the ready capacity that no act may go below (less, when
     less is ready now). ``condemned`` instances do not count: their replacement is ready first. ``routes`` come
-    before the weights; a release that they lead to needs no weight.
+    before the weights; a release that they lead to needs no weight. ``most`` is, for each process, how many instances
+    there may be at a time, those that end included; a process that is not in it may have any number.
     """
 
     generation: int = 0
@@ -75,6 +76,7 @@ class Allocation:
     hosts: tuple[str, ...] = ()
     condemned: frozenset[InstanceId] = frozenset()
     routes: tuple[Route, ...] = ()
+    most: Mapping[str, int] = field(default_factory=dict)
 
     def holding(self, release: ReleaseId, process: str) -> Holding:
         """Return the holding of *process* of *release*, empty when there is none."""
@@ -85,6 +87,10 @@ class Allocation:
 
     def same_target(self, other: Allocation) -> bool:
         """True when both ask for the same, whatever their generations."""
-        return (self.holdings, dict(self.weights), dict(self.floor), self.hosts, self.condemned, self.routes) == (
-            other.holdings, dict(other.weights), dict(other.floor), other.hosts, other.condemned, other.routes
+        return self._target() == other._target()
+
+    def _target(self) -> tuple[object, ...]:
+        return (
+            self.holdings, dict(self.weights), dict(self.floor), self.hosts, self.condemned, self.routes,
+            dict(self.most),
         )  # fmt: skip

@@ -518,7 +518,7 @@ def test_shares_as_weights() -> None:
     assert scaled({}) == {}
     assert scaled({A: 1, B: 1}) == {A: 256, B: 256}
     assert scaled({A: 10_000, B: 1}) == {A: 256, B: 1}
-    assert scaled({A: 3, B: 1}) == {A: 256, B: 85}
-    assert scaled({A: 3, B: 2}) == {A: 256, B: 171}
+    assert scaled({A: 3, B: 1}) == {A: 255, B: 85}
+    assert scaled({A: 3, B: 2}) == {A: 255, B: 170}
     assert scaled({A: 512, B: 1}) == {A: 256, B: 1}
-    assert scaled({A: 1024, B: 6}) == {A: 256, B: 2}
+    assert scaled({A: 1024, B: 6}) == {A: 171, B: 1}, "256 to 2 is further from what was asked for"

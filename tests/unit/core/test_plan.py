@@ -16,8 +16,9 @@ from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
+from stelae.domain.promotion import Window
 from stelae.domain.release import Release
-from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outcome
+from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outcome, Phase
 from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import SECOND
 from stelae.testing.things import Behaviour
@@ -222,9 +223,25 @@ REVISING = [
 ROUTINE = [
     ev.SecretWiped(name="KEY", version=1),
     ev.RolloutAdvanced(deployment="d-1", step=1),
+    ev.RolloutPhase(deployment="d-1", phase=Phase.FORWARD),
+    ev.StepHeld(deployment="d-1", step=0),
+    ev.PersonAwaited(deployment="d-1", reason="whether it may go on"),
+    ev.GateOpened(deployment="d-1", step=0),
+    ev.RolloutPaused(deployment="d-1"),
+    ev.RolloutResumed(deployment="d-1"),
+    ev.RolloutHurried(deployment="d-1"),
     ev.RequestRefused(request="deploy", reason="no"),
     ev.PlatformLost(reason="gone"),
     ev.PlatformBack(),
+    ev.ImageVerified(image=V1.image, release=V1.id, deployment="d-1", since=0),
+    ev.VerificationSigned(image=V1.image, deployment="d-1", key="k-1", statement=V1.image),
+    ev.VerificationAccepted(
+        image=V1.image, verifies=environment().id, key="k-1", statement="", release=V1.id, verified_at=0
+    ),
+    ev.DeploymentApproved(deployment="d-1", release=V1.id),
+    ev.FreezeKnown(),
+    ev.FreezePassed(deployment="d-1", window=Window(begins=0, ends=1)),
+    ev.NotificationFailed(index=1, to="example.com", problem="gone"),
     ev.WarmEnded(release=V1.id),
     ev.AllocationSet(allocation=Allocation()),
     ev.ActionIntended(action=Action(number=1, verb=Verb.ROUTE)),
@@ -265,5 +282,6 @@ def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:
         assert state.environments[env].revision == 41, event.kind
     assert {item.kind for item in (*REVISING, *ROUTINE)} | {
         "controller.started", "image.built", "image.failed", "image.attested", "key.trusted", "trust.revoked",
+        "verifier.trusted",
         "storage.cleaning", "storage.cleaned", "image.imported", "image.pushed",
     } == set(ev.KINDS), "a new kind of event is one or the other"  # fmt: skip

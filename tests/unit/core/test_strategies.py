@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stelae.core import strategies
-from stelae.core.strategies import Move
+from stelae.core import moves, strategies
+from stelae.core.moves import Move
 from stelae.domain.allocation import Allocation
 from stelae.domain.process import Moves
 from stelae.domain.strategy import Strategy, StrategyKind
@@ -131,5 +131,5 @@ def test_every_step_holds_at_least_what_is_wanted(kind: str, batch: int, count: 
 
 
 def test_what_is_kept_warm_has_a_port() -> None:
-    [held] = strategies.warm(OLD, {"web": 3, "worker": 2})
+    [held] = moves.warm(OLD, {"web": 3, "worker": 2})
     assert (held.process, held.serving, held.warm) == ("web", 0, 3)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stelae.core import strategies
-from stelae.core.strategies import Move
+from stelae.core.moves import Move, steady, warm
 from stelae.domain.allocation import FULL_WEIGHT, Allocation
 from stelae.domain.process import Moves, Process
 from stelae.domain.release import Release
@@ -54,7 +54,7 @@ def serving(held: Allocation, of: Release | None, name: str) -> int:
 @given(moves())
 def test_a_path_ends_and_its_last_step_holds_all_that_is_wanted_of_the_new(way: Move) -> None:
     assert 1 <= strategies.steps(way) <= max(way.wanted.values(), default=0) + 2
-    last, end = path(way)[-1], strategies.steady(way.candidate, way.wanted)
+    last, end = path(way)[-1], steady(way.candidate, way.wanted)
     assert set(end.holdings) <= set(last.holdings)
     assert all(held.release == way.candidate.id and held.warm == 0 for held in end.holdings)
     assert {held.process: held.serving for held in end.holdings} == {
@@ -129,7 +129,7 @@ def test_blue_green_switches_all_of_the_traffic_in_one_step(way: Move) -> None:
     assert shares == [(FULL_WEIGHT, 0)] + [(0, FULL_WEIGHT)] * (len(steps) - 1)
     assert steps[0].holdings == steps[1].holdings, "the switch starts and ends nothing"
     for held in steps:
-        assert held.floor == strategies.steady(way.candidate, way.wanted).floor
+        assert held.floor == steady(way.candidate, way.wanted).floor
         assert all(serving(held, way.stable, name) == n for name, n in way.wanted.items() if has(way.stable, name))
     late = [name for name, n in way.wanted.items() if n and _is_late(way.candidate.process(name))]
     assert len(steps) == 2 + bool(late)
@@ -147,12 +147,12 @@ def test_a_scale_in_the_middle_gives_a_step_of_the_new_path(way: Move, other: di
 @given(moves(), st.booleans())
 def test_where_there_is_nothing_to_leave_there_is_one_step(way: Move, first: bool) -> None:
     way = replace(way, stable=None if first else way.candidate)
-    assert path(way) == [strategies.steady(way.candidate, way.wanted)]
+    assert path(way) == [steady(way.candidate, way.wanted)]
 
 
 @given(wanteds, processes)
 def test_what_stays_warm_has_a_port_and_no_traffic(wanted: dict[str, int], of: tuple[Process, ...]) -> None:
-    kept = strategies.warm(release("v1", *of), wanted)
+    kept = warm(release("v1", *of), wanted)
     ported = {process.name for process in of if process.port is not None}
     assert {held.process: held.warm for held in kept} == {n: c for n, c in wanted.items() if c and n in ported}
     assert all(held.serving == 0 for held in kept)

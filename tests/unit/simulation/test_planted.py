@@ -15,7 +15,7 @@ import pytest
 from stelae.controller import loop
 from stelae.controller.deployments import Deployments
 from stelae.controller.loop import EnvironmentLoop
-from stelae.core import converge, decide, evolve, failures, gates, request, resume, strategies
+from stelae.core import converge, decide, evolve, failures, gates, moves, request, resume
 from stelae.core.folds import acts
 from stelae.core.folds.instances import of_instance
 from stelae.core.target import live as live_
@@ -125,7 +125,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "stopped before it has drained (law 6)": (converge, "_drained", lambda *_: True),
     "the floor is forgotten in the table (law 6)": (converge, "_floor", lambda *_: 0),
     "the floor is forgotten where instances stop (law 6)": (converge, "_counts", lambda *_: False),
-    "a strategy without a floor (law 6)": (strategies, "_floor", lambda *_: {}),
+    "a strategy without a floor (law 6)": (moves, "floor", lambda *_: {}),
     "pending acts are done again unseen (law 6)": (resume, "still_right", lambda *_: True),
     "acts of a decision that was overtaken (law 6)": (EnvironmentLoop, "_intents", _intents_of_an_old_decision),
     "a rollback without the settings (law 7)": (request, "last_good", _without_settings(request.last_good)),
