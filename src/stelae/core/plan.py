@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stelae.core import strategies
-from stelae.core.evolve import evolve
+from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import move, target
 from stelae.domain import event as ev
 from stelae.domain.allocation import Allocation
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.release import Release, ReleaseId
-from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
+from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.domain.strategy import Strategy
 from stelae.domain.units import Instant
 
@@ -85,7 +85,8 @@ def _asked(env: EnvironmentState, release: Release, strategy: Strategy, kind: De
     requested = ev.DeploymentRequested(
         deployment=_DEPLOYMENT, deployment_kind=kind, release=release, strategy=strategy
     )
-    return evolve(env, requested, 0)
+    begun = ev.RolloutPhase(deployment=_DEPLOYMENT, phase=Phase.FORWARD)  # whatever it has to wait for first
+    return evolve_all(env, (requested, begun), 0)
 
 
 def _path(asked: EnvironmentState) -> Iterable[Allocation]:

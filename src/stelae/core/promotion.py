@@ -21,13 +21,13 @@ def asked(env: EnvironmentState, rollout: Rollout, emergency: str) -> Rollout:
     """Return *rollout*, which was asked for just now, with who has to let it in: the environment as it is now says
     that, whatever becomes of it meanwhile."""
     if rollout.kind is DeploymentKind.ROLLBACK:
-        return replace(rollout, waits_from=rollout.started_at)
+        return rollout
     frozen = _frozen(env.freeze, rollout.started_at, emergency)
     return replace(
         rollout,
         needs=env.config.approval if env.config is not None else Approval(),
         emergency=emergency,
-        waits_from=frozen.ends if frozen else rollout.started_at,
+        waits_from=frozen.ends if frozen else 0,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from stelae.core import backoff, deadlines, gates
 from stelae.core.target import given_up_at
+from stelae.domain.job import GRACE
+from stelae.domain.run import Run
 from stelae.domain.state import EnvironmentState, Instance, Phase
 from stelae.domain.units import MINUTE, SECOND, Instant
 
@@ -31,12 +33,17 @@ def _deadlines(env: EnvironmentState) -> Iterator[Instant]:
     rollout = env.rollout
     if rollout is not None:
         yield deadlines.deadline(env, rollout).at
+        if rollout.phase is Phase.WAITING and env.freeze is not None:
+            yield env.freeze.ends
         if rollout.held_at is not None and rollout.paused_at is None:
             yield rollout.held_at + gates.soak(env, rollout)
         if rollout.unreachable_since is not None:
             yield rollout.unreachable_since + rollout.strategy.platform
     for instance in env.instances.values():
         yield from _of(env, instance)
+    for run in env.runs.values():
+        if run.outcome is None:
+            yield from _of_run(run)
 
 
 def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
@@ -62,6 +69,14 @@ def _of(env: EnvironmentState, instance: Instance) -> Iterator[Instant]:
     limit = given_up_at(env, instance)
     if limit is not None:
         yield limit
+
+
+def _of_run(run: Run) -> Iterator[Instant]:
+    yield (run.requested_at if run.launched_at is None else run.launched_at) + run.timeout
+    if run.stopped_at is not None:
+        yield run.stopped_at + GRACE
+        if run.killed_at is not None:
+            yield kill_again_at(run.stopped_at, run.killed_at)
 
 
 def _is_settled(instance: Instance) -> bool:

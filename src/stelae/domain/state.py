@@ -14,6 +14,7 @@ from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
 from stelae.domain.promotion import Approval, Approved, Verification, Verifying, Window
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.run import Run
 from stelae.domain.secret import SecretVersion
 from stelae.domain.strategy import Strategy
 from stelae.domain.traffic import Traffic
@@ -61,7 +62,8 @@ class Rollout:
     whose gate a person opened last. ``asks`` is what a person has to say, waited for since ``asks_since``.
 
     ``needs`` is who has to approve it, as the environment said when it was asked for, and ``approved`` who did.
-    ``waits_from`` is from when the patience for that counts: from the end of the freeze that it began in, if any.
+    ``waits_from`` is from when the patience for that counts: from the end of the freeze that it was asked for in,
+    else 0.
     ``emergency`` is why it may begin in a freeze, "" where it may not.
     """
 
@@ -154,6 +156,7 @@ class EnvironmentState:
     of each when last, and how (whether that still counts says ``stelae.core.promotion``); ``verifying`` is what may
     come to be. ``freeze`` is the one that is in force or comes next, as far as somebody had to know. ``revision`` is
     the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest first.
+    ``runs`` are those of jobs and commands that are not over, and the last that are.
     """
 
     id: EnvironmentId
@@ -183,6 +186,7 @@ class EnvironmentState:
     releases: Mapping[ReleaseId, Release] = field(default_factory=dict)
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     secrets: Mapping[str, tuple[SecretVersion, ...]] = field(default_factory=dict)
+    runs: Mapping[InstanceId, Run] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

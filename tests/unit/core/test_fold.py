@@ -18,6 +18,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import Event, Recorded
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
+from stelae.domain.promotion import Verification, Verifying
 from stelae.domain.release import short_release
 from stelae.domain.state import (
     Backoff,
@@ -147,6 +148,8 @@ def test_a_rollout_that_succeeds() -> None:
     assert found == replace(
         MOVING, rollout=None, stable=V2.id, stable_since=AT, stables=(V1.id, V2.id), verified=frozenset({V2.image}),
         deployments={"d-2": replace(ASKED, outcome=Outcome.SUCCEEDED, ended_at=AT)},
+        verifying=Verifying(release=V2.id, deployment="d-2", since=AT),
+        verifications={V2.image: Verification(release=V2.id, deployment="d-2", since=AT, at=AT)},
     )  # fmt: skip
 
 
