@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stelae.core import clocks, gates, promotion
+from stelae.core import clocks, gates, jobs, promotion
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.units import SECOND, Duration, Instant
 
@@ -30,11 +30,14 @@ def deadline(env: EnvironmentState, rollout: Rollout) -> Deadline:
         )
     if rollout.phase is Phase.PREPARING:
         reason = f"it was not prepared within {_seconds(strategy.progress)}"
-        return Deadline(at=rollout.step_at + strategy.progress, reason=reason)
+        time = jobs.time_for(env.releases[rollout.candidate])
+        return Deadline(at=rollout.step_at + time + strategy.progress, reason=reason)
     step = f"step {rollout.step + 1}"
     if rollout.phase is Phase.FORWARD and rollout.held_at is not None:
         reason = f"{step} was not let go on within {_seconds(strategy.progress)} after its soak"
-        return Deadline(at=rollout.held_at + gates.soak(env, rollout) + strategy.progress, reason=reason)
+        job = gates.gate(env, rollout).job
+        time = jobs.time_for(env.releases[rollout.candidate], job) if job else 0
+        return Deadline(at=rollout.held_at + gates.soak(env, rollout) + time + strategy.progress, reason=reason)
     reason = f"{step} made no progress for {_seconds(strategy.progress)}"
     return Deadline(at=rollout.step_at + strategy.progress, reason=reason)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from stelae.core import backoff, deadlines, failures, gates, phases, timers
+from stelae.core import backoff, deadlines, failures, gates, phases, runs, timers
 from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import target
 from stelae.core.verdict import Answer, Verdict
@@ -54,6 +54,9 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
     env = evolve_all(env, events, now)
     known = seen.complete and seen.applied >= env.applied
     if known:
+        for event in runs.events(env, seen, now):
+            events.append(event)
+            env = evolve(env, event, now)
         for event in _turn(env, seen, now):
             events.append(event)
             env = evolve(env, event, now)

@@ -5,13 +5,11 @@ Until FORWARD a rollout holds nothing of the candidate, and the environment hold
 
 from __future__ import annotations
 
-from stelae.core import promotion
-from stelae.core.verdict import Answer, Verdict
+from stelae.core import jobs, promotion
+from stelae.core.verdict import Verdict
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.units import Instant
-
-_PASS = Verdict(answer=Answer.PASS)
 
 
 def first(env: EnvironmentState, release: Release, rollout: Rollout) -> Phase:
@@ -35,14 +33,14 @@ def admission(env: EnvironmentState, rollout: Rollout) -> bool:
 
 def preparation(release: Release, rollout: Rollout) -> bool:
     """True when something has to be done once before *release* gets traffic."""
-    return False
+    return jobs.prepares(release, rollout)
 
 
 def verdict(env: EnvironmentState, rollout: Rollout, now: Instant) -> Verdict:
     """Return whether *rollout* may leave its phase, WAITING or PREPARING."""
     if rollout.phase is Phase.WAITING:
         return promotion.admitted(env, rollout, now)
-    return _PASS
+    return jobs.prepared(env, rollout, now)
 
 
 def _prepared_or_forward(release: Release, rollout: Rollout) -> Phase:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stelae.core import backoff
+from stelae.core.folds import jobs
 from stelae.core.folds.instances import ended_unasked, of_instance
 from stelae.core.folds.table import folds
 from stelae.core.owned import changed, with_item, without
@@ -20,6 +21,8 @@ from stelae.domain.units import Instant
 def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, actor: str) -> EnvironmentState:
     action = event.action
     env = changed(env, actions=action.number, pending=with_item(env.pending, str(action.number), action))
+    if action.instance in env.runs:
+        return jobs.intended(env, action, at)
     if action.verb is Verb.LAUNCH:
         short = short_release(action.release)
         instance = Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)
@@ -49,6 +52,9 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
     if action is None:
         return env
     env = changed(env, pending=without(env.pending, str(event.number)), applied=max(env.applied, event.number))
+    if action.instance in env.runs:
+        env = env if action.verb is Verb.LAUNCH else _tried(env, action, event.error, at)
+        return jobs.done(env, action, event.error, event.unsure)
     if action.verb is Verb.LAUNCH:
         env = of_instance(env, action.instance, started=not event.error, failed=event.error)
         return ended_unasked(env, env.instances[action.instance], at) if event.error else env

@@ -23,6 +23,7 @@ from stelae.domain.event.instances import (
     InstanceReady,
     InstanceUnready,
 )
+from stelae.domain.event.jobs import RunEnded, RunEnding, RunRequested
 from stelae.domain.event.promotion import (
     DeploymentApproved,
     FreezeKnown,
@@ -92,6 +93,9 @@ __all__ = [
     "RolloutPhase",
     "RolloutResumed",
     "RolloutReverting",
+    "RunEnded",
+    "RunEnding",
+    "RunRequested",
     "Scaled",
     "SecretRevoked",
     "SecretSet",

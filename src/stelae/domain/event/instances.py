@@ -23,11 +23,13 @@ class ActionIntended(Event):
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionDone(Event):
-    """The platform did it, or failed (``error`` says why)."""
+    """The platform did it, or failed (``error`` says why). ``unsure`` is true of a run's launch that
+    failed and may have happened all the same."""
 
     kind: ClassVar[str] = "action.done"
     number: int
     error: str = ""
+    unsure: bool = False
 
 
 @known
