@@ -26,6 +26,7 @@ class Capability(StrEnum):
     """What one platform can do and another cannot."""
 
     EXACT_WEIGHTS = "exact-weights"  # each instance gets the share of the requests that the table says
+    SECRETS = "secrets"  # an instance gets the secrets of its release, as files and as environment variables
     OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
     ROUTES = "routes"  # chosen requests go to a release whatever the weights are
     TRAFFIC_COUNTS = "traffic-counts"  # an observation says how many requests each release answered, and how
@@ -87,12 +88,20 @@ class RouterView:
     traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
 
 
+class SecretSource(Protocol):
+    """Who has the values of secrets. An engine asks for them when it launches, and keeps none."""
+
+    def read(self, environment: EnvironmentId, name: str, version: int) -> bytes:
+        """Return a value; raises Failed, which says why it cannot be read. Called from threads."""
+
+
 class Engine(Protocol):
     """Starts and ends single instances. Every method is idempotent. Raises Unreachable when the machine
     does not answer, Failed when the act itself is impossible (a corrupt layer, no address left)."""
 
     async def prepare(self, release: Release) -> None:
-        """Make *release* ready to be launched: its image present, verified by digest and mounted."""
+        """Make *release* ready to be launched: its image present, verified by digest and mounted, its secrets
+        there and readable."""
 
     async def launch(self, spec: LaunchSpec) -> None:
         """Start the instance; one that was started already (running or ended) is left as it is."""

@@ -12,17 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stelae.domain.errors import Failed
 from stelae.domain.process import Process
 from stelae.domain.units import KIB
 from stelae.platforms.local.place import Place
+from stelae.platforms.local.private import Delivery
 from stelae.platforms.port import LaunchSpec
 
 DEFAULT_USER = 10001
 HOST_NAME = "host.stelae.internal"
 """The name by which an instance reaches the machine that it runs on."""
+
+NO_SECRETS = Delivery()
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHM = "/dev/shm"  # noqa: S108 - a mount point inside the instance
@@ -50,10 +55,12 @@ class Host:
 
 
 def write_bundle(
-    place: Place, spec: LaunchSpec, root: Path, image: Mapping[str, Any], address: IPv4Address, host: Host
-) -> None:
-    """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its
-    mounted root. Raises Failed when the image cannot be run so (a user by name, no mount point)."""
+    place: Place, spec: LaunchSpec, root: Path, image: Mapping[str, Any], address: IPv4Address, host: Host,
+    delivery: Delivery = NO_SECRETS,
+) -> None:  # fmt: skip
+    """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its mounted
+    root; *delivery* what it gets of its secrets. Raises Failed when the image cannot be run so (a user by name, no
+    mount point)."""
     files = {
         "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
         "/etc/hosts": (
@@ -65,23 +72,24 @@ def write_bundle(
         path = place.folder / Path(destination).name
         path.write_text(text)
         path.chmod(0o644)  # whatever the controller's umask is, the instance's user reads it
-    user = user_of((image.get("config") or {}).get("User") or "")
-    mounts = [*_system_mounts(spec.process, unified=host.unified), *_tmpfs_mounts(spec.process, user)]
-    mounts += [_file_mount(place.folder / Path(name).name, name) for name in files]
-    _check_mount_points(root, [entry["destination"] for entry in mounts])
+    user = user_in(image)
+    system, own = _system_mounts(spec.process, unified=host.unified), _tmpfs_mounts(spec.process, user)
+    plain = [_file_mount(place.folder / Path(name).name, name) for name in files]
+    _check_mount_points(root, [entry["destination"] for entry in (*system, *delivery.before, *own, *plain)])
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": str(root), "readonly": True},
         "hostname": spec.instance[:63],
-        "process": _process(spec, user, image.get("config") or {}),
-        "mounts": mounts,
+        "process": _process(spec, user, image.get("config") or {}, delivery.variables),
+        "mounts": [*system, *delivery.before, *own, *delivery.after, *plain],
         "linux": _linux(place, spec.process, host),
     }
     (place.folder / "config.json").write_text(json.dumps(config))
 
 
-def environment_of(spec: LaunchSpec, image_env: Sequence[str]) -> list[str]:
-    """Return the process's environment: the image's, then the release's settings, then Stelae's own words."""
+def environment_of(spec: LaunchSpec, image_env: Sequence[str], secrets: Mapping[str, str] = NOTHING) -> list[str]:
+    """Return the process's environment: the image's, then the release's settings, then those of its *secrets* that
+    are variables, then Stelae's own words."""
     app, _, environment = spec.environment.partition("/")
     own = {
         "STELAE_APP": app,
@@ -94,7 +102,12 @@ def environment_of(spec: LaunchSpec, image_env: Sequence[str]) -> list[str]:
     if spec.process.port is not None:
         own["PORT"] = str(spec.process.port)
     merged = dict(item.partition("=")[::2] for item in (_PATH, *image_env))
-    return [f"{key}={value}" for key, value in (merged | dict(spec.release.settings) | own).items()]
+    return [f"{key}={value}" for key, value in (merged | dict(spec.release.settings) | dict(secrets) | own).items()]
+
+
+def user_in(image: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the user and group that the OCI image configuration *image* names; raises Failed."""
+    return user_of((image.get("config") or {}).get("User") or "")
 
 
 def user_of(text: str) -> tuple[int, int]:
@@ -126,13 +139,15 @@ def _is_reachable(keyword: str, server: str) -> bool:
         return False
 
 
-def _process(spec: LaunchSpec, user: tuple[int, int], config: Mapping[str, Any]) -> dict[str, Any]:
+def _process(
+    spec: LaunchSpec, user: tuple[int, int], config: Mapping[str, Any], secrets: Mapping[str, str]
+) -> dict[str, Any]:
     own_score = int(Path("/proc/self/oom_score_adj").read_text())
     return {
         "terminal": False,
         "user": {"uid": user[0], "gid": user[1]},
         "args": list(spec.process.command),
-        "env": environment_of(spec, config.get("Env") or ()),
+        "env": environment_of(spec, config.get("Env") or (), secrets),
         "cwd": config.get("WorkingDir") or "/",
         "capabilities": {name: [] for name in ("bounding", "effective", "inheritable", "permitted", "ambient")},
         "noNewPrivileges": True,

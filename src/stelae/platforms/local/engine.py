@@ -37,7 +37,7 @@ from stelae.platforms.local.place import (
 )
 from stelae.platforms.local.process import identify, send_signal
 from stelae.platforms.local.rotation import LogPolicy, prune, rotate
-from stelae.platforms.port import EngineInstance, LaunchSpec, LogLine
+from stelae.platforms.port import EngineInstance, LaunchSpec, LogLine, SecretSource
 from stelae.system.installation import Installation
 
 _FOLLOW_SECONDS = 0.1
@@ -49,17 +49,21 @@ class LocalEngine:
     """Runs instances on this machine. Implements ``stelae.platforms.port.Engine``; used from one event loop.
 
     *config* gives an image's OCI configuration. *cgroup_parent* is the control group, from each hierarchy's
-    root, below which everything is put (by default ``/NAME``); *runtime* a path of crun or runc.
+    root, below which everything is put (by default ``/NAME``); *runtime* a path of crun or runc; *secrets* has the
+    values that releases name.
     """
 
     def __init__(
         self, installation: Installation, roots: Roots, config: Callable[[Digest], Mapping[str, Any]],
         *, cgroup_parent: str = "", runtime: str | None = None, logs: LogPolicy | None = None,
+        secrets: SecretSource | None = None,
     ) -> None:  # fmt: skip
         self._installation = installation
         self._parent = cgroup_parent
         self._policy = logs or LogPolicy()
-        self._launcher = Launcher(installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime)
+        self._launcher = Launcher(
+            installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime, secrets=secrets
+        )
         self._handles: dict[EnvironmentId, dict[InstanceId, Handle]] = defaultdict(dict)
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._pruning = anyio.Lock()
@@ -72,9 +76,10 @@ class LocalEngine:
         await run_sync(self._launcher.ensure_network)
 
     async def prepare(self, release: Release) -> None:
-        """Make *release* ready to be launched: network, image verified and mounted."""
+        """Make *release* ready to be launched: network, image verified and mounted, secrets that can be read."""
         await self.ensure_network()
         await run_sync(self._launcher.mount, release.image)
+        await run_sync(self._launcher.readable, release)
 
     async def launch(self, spec: LaunchSpec) -> None:
         """Start the instance; one that was started already is left as it is. Raises Failed, Unreachable."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stelae.platforms.local import record
+from stelae.platforms.local import private, record
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.network import Network, drop_namespace
 from stelae.platforms.local.place import Place, cid_to_key, exits_folder, netns_folder, places
@@ -107,7 +107,9 @@ def sweep(place: Place, cgroups: Cgroups, network: Network, found: record.Record
     cgroups.kill(place.cid)
     if found is not None:
         network.detach(found.address, place.netns)
+        private.runtime_at(place, found.runtime).delete(place.cid)
         runtime_of(place.installation, found.runtime).delete(place.cid)
+    private.take_away(place)
     drop_namespace(place.netns)
     cgroups.remove(place.cid)
     place.exit.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed
-from stelae.platforms.local import record
+from stelae.domain.release import Release
+from stelae.platforms.local import private, record
 from stelae.platforms.local.addresses import AddressPool
-from stelae.platforms.local.bundle import Host, write_bundle
+from stelae.platforms.local.bundle import Host, user_in, write_bundle
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
@@ -24,7 +25,7 @@ from stelae.platforms.local.place import Place, exits_folder, places
 from stelae.platforms.local.record import Record, Stage
 from stelae.platforms.local.runtime import WaitingConmon, choose_runtime, runtime_of
 from stelae.platforms.local.seccomp import load_filter
-from stelae.platforms.port import LaunchSpec
+from stelae.platforms.port import LaunchSpec, SecretSource
 from stelae.system.installation import Installation
 
 
@@ -40,8 +41,9 @@ class Launcher:
 
     def __init__(
         self, installation: Installation, roots: Roots, config: Callable[[Digest], Mapping[str, Any]],
-        *, cgroup_parent: str = "", runtime: str | None = None,
+        *, cgroup_parent: str = "", runtime: str | None = None, secrets: SecretSource | None = None,
     ) -> None:  # fmt: skip
+        self._secrets = secrets
         self._installation = installation
         self._roots = roots
         self._config = config
@@ -67,6 +69,10 @@ class Launcher:
         with self._lock:
             return self._roots.mount_image(digest)
 
+    def readable(self, release: Release) -> None:
+        """Raise Failed when a secret of *release* cannot be read now."""
+        private.values_of(self._secrets, release)
+
     def launch(self, place: Place, spec: LaunchSpec) -> None:
         """Start the instance, or finish what an earlier launch of it began; raises Failed, Unreachable.
 
@@ -76,15 +82,16 @@ class Launcher:
         if found is not None and found.stage is Stage.STARTED:
             return
         if found is not None and found.stage is Stage.CREATED and self._was_started(place, found):
-            record.save(place, found.at(Stage.STARTED))
+            _started(place, spec, found)
             return
         self.remove(place)
         if not self._ready:
             self.ensure_network()
         try:
-            created = self._create(place, spec, self._begin(place))
-            runtime_of(self._installation, created.runtime).start(place.cid)
-            record.save(place, created.at(Stage.STARTED))
+            values = private.values_of(self._secrets, spec.release)
+            created = self._create(place, spec, self._begin(place), values)
+            private.runtime_at(place, created.runtime).start(place.cid)
+            _started(place, spec, created)
         except OSError as error:
             self.remove(place)
             raise Failed(error.strerror or str(error), where=error.filename or "") from error
@@ -117,7 +124,7 @@ class Launcher:
             raise
         return begun
 
-    def _create(self, place: Place, spec: LaunchSpec, begun: Record) -> Record:
+    def _create(self, place: Place, spec: LaunchSpec, begun: Record, values: Mapping[str, bytes]) -> Record:
         if self._seccomp is None:
             self._seccomp = load_filter()
         host = Host(
@@ -128,12 +135,16 @@ class Launcher:
             gateway=self._installation.gateway,
         )
         image = spec.release.image
-        runtime = runtime_of(self._installation, begun.runtime)
+        if values:
+            private.make(place, values)
+        runtime = private.runtime_at(place, begun.runtime)
         # the kernel makes the network and moves conmon at the same time: each is mostly waiting
         with ThreadPoolExecutor(max_workers=1) as beside:
             network = beside.submit(self.network.attach, begun.address, place.netns)
             with WaitingConmon(place, runtime, self.cgroups) as waiting:
-                write_bundle(place, spec, self.mount(image), self._config(image), begun.address, host)
+                root, config = self.mount(image), self._config(image)
+                delivery = private.fill(place, spec, values, user_in(config), root)
+                write_bundle(place, spec, root, config, begun.address, host, delivery)
                 network.result()
                 process, conmon = waiting.create()
         created = Record(
@@ -144,4 +155,10 @@ class Launcher:
 
     def _was_started(self, place: Place, found: Record) -> bool:
         """True unless the runtime says that the program still waits: what may have run is not run again."""
-        return runtime_of(self._installation, found.runtime).status(place.cid) != "created"
+        return private.runtime_at(place, found.runtime).status(place.cid) != "created"
+
+
+def _started(place: Place, spec: LaunchSpec, created: Record) -> None:
+    """The program was started: what the launch needed of its secrets goes, then the record says so."""
+    private.settle(place, created.runtime, spec.release.secret_env)
+    record.save(place, created.at(Stage.STARTED))

@@ -64,6 +64,11 @@ class Place:
         return self.folder / "ctl"
 
     @property
+    def private(self) -> Path:
+        """Where the secrets are while the instance is launched, if it has any (see ``private.py``)."""
+        return self.folder / "private"
+
+    @property
     def netns(self) -> Path:
         """The file on which the network namespace is mounted."""
         return netns_folder(self.installation) / self.cid
