@@ -109,6 +109,7 @@ class EnvironmentLoop:
         number. False when something was recorded meanwhile, so that what is right has to be decided first."""
         again: list[Action] = []
         decided = True
+        begun = [name for name in self._launched_unseen(seen) if await self._platform.began(name, self._env)]
 
         def outcomes() -> list[ActionDone]:
             nonlocal decided
@@ -120,8 +121,10 @@ class EnvironmentLoop:
             proposed = self._platform.actions(env.allocation, env, seen)
             known = []
             for action in pending:
-                if resume.was_done(action, seen):
+                if resume.was_done(action, seen, once=action.instance in env.runs):
                     known.append(ActionDone(number=action.number))
+                elif action in begun:
+                    known.append(ActionDone(number=action.number, error=resume.DOUBT, unsure=True))
                 elif resume.still_right(action, env, proposed):
                     again.append(action)
                 else:
@@ -132,6 +135,17 @@ class EnvironmentLoop:
         if again:
             await self._carry_out(again)
         return decided
+
+    def _launched_unseen(self, seen: Observation) -> list[Action]:
+        """The launches of runs whose outcome is not recorded and whose instance is not seen."""
+        return [
+            action
+            for action in self._env.pending.values()
+            if self._is_of_run(action) and action.instance not in seen.instances
+        ]
+
+    def _is_of_run(self, action: Action) -> bool:
+        return action.verb is Verb.LAUNCH and action.instance in self._env.runs
 
     def _next_actions(self, seen: Observation) -> Sequence[Action]:
         env = self._env
@@ -194,11 +208,21 @@ class EnvironmentLoop:
         except StelaeError as error:
             log.warning("action.failed", environment=self.name, verb=action.verb, problem=str(error))
             text = "; ".join((str(error), *error.details[-3:]))
-            return ActionDone(number=action.number, error=text[:LONGEST_ERROR])
+            return await self._failed(action, text)
         except Exception as error:  # a fault in one act must not hold up all others, and is an outcome too
             log.exception("action.crashed", environment=self.name, verb=action.verb)
-            return ActionDone(number=action.number, error=f"{type(error).__name__}: {error}"[:LONGEST_ERROR])
+            return await self._failed(action, f"{type(error).__name__}: {error}")
         return ActionDone(number=action.number)
+
+    async def _failed(self, action: Action, error: str) -> ActionDone:
+        """The outcome of an act that failed; a run that cannot be asked about may have begun."""
+        unsure = False
+        if self._is_of_run(action):
+            try:
+                unsure = await self._platform.began(action, self._env)
+            except StelaeError:
+                unsure = True
+        return ActionDone(number=action.number, error=error[:LONGEST_ERROR], unsure=unsure)
 
     @points.around(lambda self, action: f"action.{action.verb}")
     async def _act(self, action: Action) -> None:

@@ -3,7 +3,8 @@
 A launch, a kill and a removal are done again: nothing that happened meanwhile makes them wrong. Only a launch whose
 instance is ready was done: if it were tried again and failed, what serves would be taken for a failure. A traffic
 table, and an instance's end, were right by what was seen then; with what is seen now they may take capacity that is
-needed, so they are done again only where they would be intended again.
+needed, so they are done again only where they would be intended again. The launch of a run is done again only when
+the platform can tell that it never began: else nobody knows, and its outcome says so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from stelae.domain.state import EnvironmentState
 DROPPED = "not done again after a restart of the controller: what is there has changed"
 """The recorded outcome of an act that is not done again."""
 
+DOUBT = "the controller ended while it was being started, and nothing tells whether it ran"
+"""The recorded outcome of the launch of a run that is not seen and may have begun."""
+
 
 def undone(env: EnvironmentState, pending: Collection[Action]) -> EnvironmentState:
     """Return *env* as if the tables and the ends among *pending* had not been intended."""
@@ -29,10 +33,10 @@ def undone(env: EnvironmentState, pending: Collection[Action]) -> EnvironmentSta
     return replace(env, instances=instances)
 
 
-def was_done(action: Action, seen: Observation) -> bool:
-    """True when *seen* shows that *action* was carried out."""
+def was_done(action: Action, seen: Observation, *, once: bool = False) -> bool:
+    """True when *seen* shows that *action* was carried out; the launch of a run (*once*) was where it is seen."""
     view = seen.instances.get(action.instance)
-    return action.verb is Verb.LAUNCH and view is not None and view.phase is Phase.READY
+    return action.verb is Verb.LAUNCH and view is not None and (once or view.phase is Phase.READY)
 
 
 def still_right(action: Action, env: EnvironmentState, proposed: Collection[Action]) -> bool:
@@ -44,4 +48,5 @@ def still_right(action: Action, env: EnvironmentState, proposed: Collection[Acti
         instance = env.instances.get(action.instance)
         wanted = any(replace(new, number=action.number) == action for new in proposed)
         return wanted or instance is None or not live(instance)
-    return True
+    run = env.runs.get(action.instance) if action.verb is Verb.LAUNCH else None
+    return run is None or run.ending is None

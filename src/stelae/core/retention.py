@@ -22,6 +22,7 @@ def image_roots(env: EnvironmentState, now: Instant) -> frozenset[Digest]:
 def lasting_roots(env: EnvironmentState) -> frozenset[Digest]:
     """Return those of ``image_roots`` that stay, however old they become, as long as nothing new is deployed."""
     keep = {instance.release for instance in env.instances.values()}
+    keep.update(run.release for run in env.runs.values() if not run.removed)
     keep.update(env.warm)
     keep.update(env.stables[-KEEP_COUNT:])
     if env.stable:

@@ -57,7 +57,7 @@ def open_runs(env: EnvironmentState) -> list[Run]:
 def _of(env: EnvironmentState, run: Run, seen: Observation, now: Instant) -> Iterator[Event]:
     view = seen.instances.get(run.id)
     if run.failed:
-        yield _ended(run, RunOutcome.FAILED, f"it could not be started: {run.failed}")
+        yield _ended(run, run.ending or RunOutcome.FAILED, run.reason or f"it could not be started: {run.failed}")
     elif view is not None and view.phase is SeenPhase.EXITED:
         yield _exited(run, view.exit)
     elif view is None and run.started:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from stelae.core import converge
+from stelae.core import converge, jobs
 from stelae.core.target import given_up_at
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
@@ -137,12 +137,15 @@ class InstancePlatform:
 
     async def _launch(self, action: Action, env: EnvironmentState) -> None:
         release = env.releases[action.release]
-        process = release.process(action.process)
+        run = env.runs.get(action.instance)
+        process = release.process(action.process) if run is None else jobs.process_of(release, run)
         if process is None:
             raise Failed(f"release {action.release} has no process {action.process}")
         if release.id not in self._prepared:  # deployed before this controller started
             await self.prepare(release)
-        spec = LaunchSpec(environment=env.id, instance=action.instance, release=release, process=process)
+        spec = LaunchSpec(
+            environment=env.id, instance=action.instance, release=release, process=process, once=run is not None
+        )
         try:
             await self._engine.launch(spec)
         except StelaeError:
@@ -160,6 +163,10 @@ class InstancePlatform:
                 continue
             entries.append(RouteEntry(instance=name, address=addresses[name], port=process.port, weight=weight))
         await self._router.route(env.id, entries, action.hosts)
+
+    async def began(self, action: Action, env: EnvironmentState) -> bool:
+        """See ``Platform.began``."""
+        return await self._engine.began(env.id, action.instance)
 
     def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""

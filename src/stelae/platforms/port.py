@@ -44,12 +44,13 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
-    """All that an engine needs to start one instance."""
+    """All that an engine needs to start one instance; ``once`` of a run: see ``Engine.began``."""
 
     environment: EnvironmentId
     instance: InstanceId
     release: Release
     process: Process
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,10 @@ class Engine(Protocol):
 
     async def launch(self, spec: LaunchSpec) -> None:
         """Start the instance; one that was started already (running or ended) is left as it is."""
+
+    async def began(self, environment: EnvironmentId, instance: InstanceId) -> bool:
+        """Return False only when it is certain that the program of a run (launched with ``once``) never began, and
+        will not by an order that was given before: also after a power-off, and until the run is removed."""
 
     async def stop(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Ask the instance to end (SIGTERM)."""
@@ -162,6 +167,10 @@ class Platform(Protocol):
 
     async def apply(self, action: Action, env: EnvironmentState) -> None:
         """Carry out *action*, idempotent by its number; raises Failed or Unreachable."""
+
+    async def began(self, action: Action, env: EnvironmentState) -> bool:
+        """Return whether the run that *action* launches may have begun; False only when it certainly has not, so that
+        it may be launched. Raises Unreachable."""
 
     def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield an instance's output."""
