@@ -5,6 +5,8 @@ last; and instances that get ready and unready by turns.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stelae.domain.action import Action, Verb
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import digest_of, hex_of
@@ -49,10 +51,25 @@ def after(before: Backoff | None, instance: Instance, at: Instant) -> Backoff:
     What ends together counts once: an instance that was launched before the last failure is no new try.
     """
     calm = instance.ready_at is not None and at - instance.ready_at >= STABLE_AFTER
-    old = before is not None and instance.launched_at < before.until - _wait(before.failures)
+    old = before is not None and instance.launched_at < failed_at(before)
     if before is not None and old and (at <= before.until or not calm):
         return before
-    return _next(None if calm else before, at)
+    return replace(_next(None if calm else before, at), why=_why(instance), lines=_lines(instance))
+
+
+def failed_at(pause: Backoff) -> Instant:
+    """Return when the last of the failures was."""
+    return pause.until - _wait(pause.failures)
+
+
+def _why(instance: Instance) -> str:
+    if instance.exit is not None:
+        return str(instance.exit)
+    return f"could not be launched: {instance.failed}" if instance.failed else "was not ready in time"
+
+
+def _lines(instance: Instance) -> tuple[str, ...]:
+    return instance.exit.last_lines if instance.exit is not None else ()
 
 
 def again(before: Backoff | None, at: Instant) -> Backoff:
@@ -68,7 +85,7 @@ def hold(flaps: int) -> Duration:
 
 def _next(before: Backoff | None, at: Instant) -> Backoff:
     failures = 1 if before is None else before.failures + 1
-    return Backoff(failures=failures, until=at + _wait(failures))
+    return Backoff(failures=failures, until=at + _wait(failures), since=at if before is None else before.since)
 
 
 def _wait(failures: int) -> Duration:

@@ -136,10 +136,14 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Failures in a row of one thing, and when it may be tried again."""
+    """Failures in a row of one thing, and when it may be tried again. ``since`` is when the first of them was; of
+    instances that end, ``why`` the last one did and its last ``lines``."""
 
     failures: int
     until: Instant
+    since: Instant = 0
+    why: str = ""
+    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

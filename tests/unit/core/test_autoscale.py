@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 
 from stelae.core import autoscale
+from stelae.core.evolve import evolve
+from stelae.domain import event as ev
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.scaling import UP, Pace, Scaling
+from stelae.domain.state import EnvironmentState
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import MINUTE, SECOND
-from tests.unit.core.fixtures import V1, V2
+from tests.unit.core.fixtures import SHOP, V1, V2, environment
 from tests.unit.core.loaded import Loaded
 
 TO_TWELVE = Scaling(least=1, most=12, target_rps=200)
@@ -337,3 +340,31 @@ def test_it_is_busy_while_the_load_is_more_than_half_of_what_is_wanted_or_just_a
     assert autoscale.busy(site.memory, site.env)
     site.run(10)
     assert not autoscale.busy(site.memory, site.env)
+
+
+def _applied(env: EnvironmentState, count: int, scaling: Scaling | None) -> EnvironmentState:
+    config = replace(
+        environment(),
+        processes={"web": scaling.least if scaling else count},
+        scaling={"web": scaling} if scaling else {},
+    )
+    return evolve(env, ev.EnvironmentApplied(environment=config), 1)
+
+
+def test_limits_that_are_applied_count_at_once() -> None:
+    env = _applied(EnvironmentState(id=SHOP), 0, replace(TO_TWELVE, least=3))
+    assert env.wanted == {"web": 3}
+    env = evolve(env, ev.Scaled(process="web", count=9), 2)
+    assert _applied(env, 0, replace(TO_TWELVE, least=3, target_rps=50)).wanted == {"web": 9}
+    assert _applied(env, 0, replace(TO_TWELVE, most=5)).wanted == {"web": 5}
+    assert _applied(env, 0, replace(TO_TWELVE, least=10)).wanted == {"web": 10}
+
+
+def test_a_number_takes_the_place_of_limits_and_the_other_way_round() -> None:
+    env = _applied(EnvironmentState(id=SHOP), 0, replace(TO_TWELVE, least=3))
+    env = evolve(env, ev.Scaled(process="web", count=9), 2)
+    env = _applied(env, 3, None)
+    assert env.wanted == {"web": 3}
+    env = evolve(env, ev.Scaled(process="web", count=5), 3)
+    assert _applied(env, 3, None).wanted == {"web": 5}
+    assert _applied(env, 0, replace(TO_TWELVE, least=2)).wanted == {"web": 5}

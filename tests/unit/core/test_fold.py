@@ -242,7 +242,11 @@ def test_a_launch() -> None:
     )
     failed = after(begun, ev.ActionDone(number=8, error="no room"), at=AT + 5)
     assert failed.instances[C] == replace(new, failed="no room")
-    assert failed.backoff == {backoff.key(V2.id, "worker"): Backoff(failures=1, until=AT + 5)}
+    assert failed.backoff == {
+        backoff.key(V2.id, "worker"): Backoff(
+            failures=1, until=AT + 5, since=AT + 5, why="could not be launched: no room"
+        )
+    }
 
 
 def test_an_outcome_of_nothing_changes_nothing_and_an_old_one_makes_nothing_older() -> None:
@@ -262,7 +266,9 @@ def test_an_end_that_is_asked_for() -> None:
 def test_the_end_of_what_hung_counts_as_one_that_nobody_asked_for() -> None:
     before = state(one(A), one(B), allocation=Allocation(condemned=frozenset({A, C})))
     key = backoff.key(V1.id, "web")
-    assert after(before, ev.ActionIntended(action=act(Verb.STOP))).backoff == {key: Backoff(failures=1, until=AT)}
+    assert after(before, ev.ActionIntended(action=act(Verb.STOP))).backoff == {
+        key: Backoff(failures=1, until=AT, since=AT, why="was not ready in time")
+    }
     assert after(before, ev.ActionIntended(action=act(Verb.STOP, B))).backoff == {}
     assert after(before, ev.ActionIntended(action=act(Verb.STOP, C))).backoff == {}
     assert after(before, ev.ActionIntended(action=act(Verb.KILL))).backoff == {}
@@ -280,7 +286,9 @@ def test_a_removal() -> None:
     assert begun == intended(before, act(Verb.REMOVE))
     assert after(begun, ev.ActionDone(number=8)) == replace(begun, pending={}, applied=8, instances={B: one(B)})
     failed = after(begun, ev.ActionDone(number=8, error="busy"))
-    assert failed == replace(begun, pending={}, applied=8, backoff={"remove/web-a": Backoff(failures=1, until=AT)})
+    assert failed == replace(
+        begun, pending={}, applied=8, backoff={"remove/web-a": Backoff(failures=1, until=AT, since=AT)}
+    )
 
 
 TABLE = {A: 256, InstanceId("unknown"): 1}
@@ -299,7 +307,7 @@ def test_a_table_that_is_set() -> None:
     )  # fmt: skip
     failed = after(begun, ev.ActionDone(number=8, error="?"))
     key = backoff.act_key(action)
-    assert failed == replace(begun, pending={}, applied=8, backoff={key: Backoff(failures=1, until=AT)})
+    assert failed == replace(begun, pending={}, applied=8, backoff={key: Backoff(failures=1, until=AT, since=AT)})
 
 
 def test_what_drains_goes_on_draining_from_when_it_began() -> None:
@@ -323,9 +331,9 @@ def test_a_table_that_had_to_be_set_again_waits_before_it_is_set_a_third_time() 
     same = act(Verb.ROUTE, InstanceId(""), table={A: 256}, hosts=("h",))
     key = backoff.act_key(same)
     again = after(before, ev.ActionIntended(action=same), ev.ActionDone(number=8))
-    assert again.backoff == {key: Backoff(failures=1, until=AT)}
+    assert again.backoff == {key: Backoff(failures=1, until=AT, since=AT)}
     third = after(again, ev.ActionIntended(action=replace(same, number=9)), ev.ActionDone(number=9), at=AT + 1)
-    assert third.backoff == {key: Backoff(failures=2, until=AT + 1 + SECOND)}
+    assert third.backoff == {key: Backoff(failures=2, until=AT + 1 + SECOND, since=AT)}
     other = replace(same, number=9, hosts=("other",))
     assert after(again, ev.ActionIntended(action=other), ev.ActionDone(number=9)).backoff == {}
 
@@ -375,7 +383,7 @@ def test_ready_unready_and_ready_again() -> None:
 def test_an_end(event: Event, exit_: Exit) -> None:
     before = state(one(A, ready_at=AT - SECOND, launched_at=5), one(B))
     found = after(before, event)
-    pause = {backoff.key(V1.id, "web"): Backoff(failures=1, until=AT)}
+    pause = {backoff.key(V1.id, "web"): Backoff(failures=1, until=AT, since=AT, why=str(exit_))}
     assert found == replace(before, instances={A: one(A, exit=exit_, launched_at=5), B: one(B)}, backoff=pause)
     assert after(found, ev.InstanceExited(instance=A, exit=Exit(code=9, at=1))) == found, "one that ended has ended"
     asked = state(one(A, stopped_at=7))
@@ -390,7 +398,10 @@ def test_ends_in_a_row_are_counted_for_each_process_of_each_release() -> None:
         backoff={key: Backoff(failures=2, until=AT - SECOND), "x": Backoff(failures=1, until=1)},
     )
     found = after(before, ev.InstanceLost(instance=A))
-    assert found.backoff == {"x": Backoff(failures=1, until=1), key: Backoff(failures=3, until=AT + 2 * SECOND)}
+    assert found.backoff == {
+        "x": Backoff(failures=1, until=1),
+        key: Backoff(failures=3, until=AT + 2 * SECOND, why="is gone"),
+    }
 
 
 def test_how_a_class_is_copied_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,27 @@ from stelae.core import verification
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item
 from stelae.domain import event as ev
+from stelae.domain.environment import Environment
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import Instant
 
 
 @folds(ev.EnvironmentApplied)
 def _applied(env: EnvironmentState, event: ev.EnvironmentApplied, at: Instant, actor: str) -> EnvironmentState:
-    old, new = (env.config.processes if env.config else {}), event.environment.processes
-    # A count that the file did not change keeps what `scale` made of it.
-    wanted = {
-        name: env.wanted[name] if old.get(name) == count and name in env.wanted else count
-        for name, count in new.items()
-    }
+    wanted = {name: _wanted(env, event.environment, name) for name in event.environment.processes}
     return replace(env, config=event.environment, wanted=wanted)
+
+
+def _wanted(env: EnvironmentState, after: Environment, name: str) -> int:
+    """A count that the file did not change keeps what ``scale`` made of it; one that is scaled, whatever it is, but
+    not beyond the limits."""
+    count, known, scaling = after.processes[name], env.wanted.get(name), after.scaling.get(name)
+    if known is None:
+        return count
+    if scaling is not None:
+        return min(max(known, scaling.least), scaling.most)
+    same = env.config is not None and env.config.processes.get(name) == count and name not in env.config.scaling
+    return known if same else count
 
 
 @folds(ev.EnvironmentStopped)

@@ -48,7 +48,7 @@ def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> 
     if known is None or known.exit is not None:
         return env
     env = of_instance(env, name, exit=exit_, ready_at=None)
-    return env if known.stopped_at is not None else ended_unasked(env, known, at)
+    return env if known.stopped_at is not None else ended_unasked(env, changed(known, exit=exit_), at)
 
 
 def ended_unasked(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
