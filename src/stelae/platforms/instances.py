@@ -100,7 +100,10 @@ class InstancePlatform:
         state = self._prober.state(key)
         was_ready = state.ever or (record is not None and record.ever_ready)
         phase = Phase.READY if state.ready else Phase.UNREADY if was_ready and state.problem else Phase.STARTING
-        return Seen(id=found.id, phase=phase, connections=connections, address=found.address, problem=state.problem)
+        return Seen(
+            id=found.id, phase=phase, connections=connections, address=found.address, problem=state.problem,
+            cpu=found.cpu,
+        )  # fmt: skip
 
     async def _told(self, env: EnvironmentState, seen: Seen, as_of: Instant) -> Seen:
         """Add the end of its output to a candidate that is about to be given up: the reason often stands there."""

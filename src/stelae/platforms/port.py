@@ -19,7 +19,7 @@ from stelae.domain.process import Process
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.traffic import Traffic
-from stelae.domain.units import Instant
+from stelae.domain.units import Duration, Instant
 
 
 class Capability(StrEnum):
@@ -55,12 +55,14 @@ class LaunchSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineInstance:
-    """One instance as its engine sees it. ``address`` is where its port can be reached."""
+    """One instance as its engine sees it. ``address`` is where its port can be reached; ``cpu`` the processor time
+    that it has used, None where that cannot be told."""
 
     id: InstanceId
     running: bool
     address: str = ""
     exit: Exit | None = None
+    cpu: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,3 +84,25 @@ def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(runtime.shutil, "which", lambda _: None)
     with pytest.raises(Unreachable, match="crun is not installed"):
         runtime.choose_runtime(tmp_path)
+
+
+def test_processor_time_is_in_microseconds_and_unknown_where_it_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    cgroups = Cgroups("/st", fake_v2(tmp_path / "two"))
+    assert cgroups.cpu("a.b.c") is None
+    file = tmp_path / "two/st/instances/a.b.c/cpu.stat"
+    file.write_text("usage_usec 1234567\nuser_usec 1000000\nsystem_usec 234567\n")
+    assert cgroups.cpu("a.b.c") == 1_234_567
+    file.write_text("nonsense")
+    assert cgroups.cpu("a.b.c") is None
+    (tmp_path / "one" / "cpu,cpuacct" / "st" / "instances" / "a.b.c").mkdir(parents=True)
+    cgroups = Cgroups("/st", fake_v1(tmp_path / "one"))
+    assert cgroups.cpu("a.b.c") is None
+    (tmp_path / "one/cpu,cpuacct/st/instances/a.b.c/cpuacct.usage").write_text("1234567890\n")
+    assert cgroups.cpu("a.b.c") == 1_234_567
+    assert Cgroups("/st", fake_v1_without_accounts(tmp_path / "none")).cpu("a.b.c") is None
+
+
+def fake_v1_without_accounts(folder: Path) -> Path:
+    folder.mkdir()
+    return fake_v1(folder)

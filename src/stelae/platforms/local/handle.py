@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stelae.domain.observation import Exit
+from stelae.domain.units import Duration
 from stelae.platforms.local import record
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.exits import read_exit
@@ -20,12 +21,14 @@ from stelae.system.clock import now
 
 @dataclass
 class Handle:
-    """One launched instance. ``pidfd`` is None when its first process is known to be gone."""
+    """One launched instance. ``pidfd`` is None when its first process is known to be gone; ``cpu`` is the processor
+    time that it had used at the last look."""
 
     place: Place
     record: Record
     pidfd: int | None
     exit: Exit | None = None
+    cpu: Duration | None = None
 
     def close(self) -> None:
         """Let go of the process."""
@@ -36,8 +39,9 @@ class Handle:
     def seen(self) -> EngineInstance:
         """Return the instance as its last look found it."""
         return EngineInstance(
-            id=self.place.instance, running=self.exit is None, address=str(self.record.address), exit=self.exit
-        )
+            id=self.place.instance, running=self.exit is None, address=str(self.record.address), exit=self.exit,
+            cpu=self.cpu,
+        )  # fmt: skip
 
 
 def open_handle(place: Place) -> Handle | None:
@@ -49,12 +53,13 @@ def open_handle(place: Place) -> Handle | None:
 
 
 def look(handles: Iterable[Handle], cgroups: Cgroups) -> None:
-    """Find out which of *handles* have ended since the last look."""
+    """Find out which of *handles* have ended since the last look, and what the others have used."""
     poller = select.poll()
     watched = {}
     for handle in handles:
         if handle.pidfd is not None:
             watched[handle.pidfd] = handle
+            handle.cpu = cgroups.cpu(handle.place.cid)
             poller.register(handle.pidfd, select.POLLIN)
         elif handle.exit is None:
             _settle(handle, cgroups)
