@@ -10,9 +10,9 @@ import click
 from stelae import __version__
 
 VERBS = (
-    "up", "down", "env", "init", "lock", "build", "plan", "deploy", "rollback", "abort", "scale", "status", "history",
-    "show", "diff", "reproduce", "push", "pull", "key", "revoke", "state", "logs", "gc", "doctor", "controller",
-    "version",
+    "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "rollback", "abort", "pause", "resume",
+    "scale", "status", "history", "show", "diff", "reproduce", "push", "pull", "key", "revoke", "state", "logs", "gc",
+    "doctor", "controller", "version",
 )  # fmt: skip
 
 

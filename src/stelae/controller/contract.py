@@ -102,6 +102,17 @@ class Service(Protocol):
     async def abort(self, actor: str, request: Json) -> Json:
         """``{"environment", "reason"}`` to ``{"deployment"}``: the one that is being ended."""
 
+    async def pause(self, actor: str, request: Json) -> Json:
+        """``{"environment", "reason"}`` to ``{"deployment", "step", "steps"}``: it makes no step forward, and no soak
+        goes by, until it is resumed; raises Conflict when nothing is under way, or it goes back."""
+
+    async def resume(self, actor: str, request: Json) -> Json:
+        """As ``pause``: it goes on; raises Conflict when it is not paused."""
+
+    async def hurry(self, actor: str, request: Json) -> Json:
+        """As ``pause``: it goes on without the soaks, gates and analysis that are left. What is not ready still gets
+        no traffic."""
+
     async def scale(self, actor: str, request: Json) -> Json:
         """``{"environment", "processes": {name: count}}`` to ``{"environment", "processes"}``."""
 

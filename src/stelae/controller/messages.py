@@ -218,7 +218,7 @@ class Plan(Message, frozen=True):
 
 
 class Abort(Message, frozen=True):
-    """POST /v1/aborts"""
+    """POST /v1/aborts, /v1/pauses, /v1/resumptions and /v1/hurries"""
 
     environment: EnvironmentRef
     reason: Text = ""

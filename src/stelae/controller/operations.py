@@ -198,6 +198,19 @@ _DEPLOYMENTS = (
         "abort", "/v1/aborts", m.Abort, environments.Aborted, "End the deployment that is under way, and go back.",
         lambda s, actor, asked: s.abort(actor, asked.plain()), also=(CONFLICT,),
     ),
+    _post(
+        "pause", "/v1/pauses", m.Abort, environments.Steered, "Hold the deployment that is under way where it is.",
+        lambda s, actor, asked: s.pause(actor, asked.plain()), also=(CONFLICT,),
+    ),
+    _post(
+        "resume", "/v1/resumptions", m.Abort, environments.Steered, "Let a deployment go on that is paused.",
+        lambda s, actor, asked: s.resume(actor, asked.plain()), also=(CONFLICT,),
+    ),
+    _post(
+        "hurry", "/v1/hurries", m.Abort, environments.Steered,
+        "Skip the soaks, gates and analysis that are left of the deployment that is under way.",
+        lambda s, actor, asked: s.hurry(actor, asked.plain()), also=(CONFLICT,),
+    ),
 )  # fmt: skip
 
 _RECORD = (

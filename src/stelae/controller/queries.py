@@ -9,7 +9,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from stelae.controller import references, views
+from stelae.controller import progress, references, views
 from stelae.controller.record import Record
 from stelae.controller.sentences import matters, sentence
 from stelae.core import fold
@@ -21,6 +21,7 @@ from stelae.domain.event import ActionIntended, Recorded
 from stelae.domain.state import EnvironmentState, InstallationState, Instance
 from stelae.domain.units import Instant
 from stelae.platforms.port import Platform
+from stelae.system import clock
 
 Json = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Queries:
         """See ``Service.status``."""
         state = self._record.state
         chosen = [references.environment(state, environment)] if environment else list(state.environments.values())
-        rows = [views.status_row(state, env) for env in chosen if env.config is not None]
+        rows = [views.status_row(state, env, clock.now()) for env in chosen if env.config is not None]
         rows.sort(key=lambda row: row["app"])
         cleaned = state.cleaned
         return {
@@ -106,10 +107,12 @@ class Queries:
         if env.rollout is None or env.rollout.deployment != deployment:
             return None
         view = views.rollout_view(env, env.rollout)
-        text = f"{view['strategy']} step {min(view['step'], view['steps'])} of {view['steps']}"
-        if view["phase"] == "reverting":
-            text = f"going back: {view['reason']}"
-        return {"text": text, "step": view["step"], "ready": view["ready"], "wanted": view["wanted"]}
+        return {
+            "text": progress.line(env, env.rollout),
+            "step": view["step"],
+            "ready": view["ready"],
+            "wanted": view["wanted"],
+        }
 
     async def show(self, ref: str) -> Json:
         """See ``Service.show``."""

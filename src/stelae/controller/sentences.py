@@ -9,7 +9,7 @@ from stelae.domain.action import Verb
 from stelae.domain.digest import Digest, short
 from stelae.domain.event import Event
 from stelae.domain.release import short_release
-from stelae.domain.state import Outcome
+from stelae.domain.state import Outcome, Phase
 
 _DONE = {
     Outcome.SUCCEEDED: "succeeded",
@@ -20,7 +20,14 @@ _DONE = {
 }
 
 
-_ROUTINE = (ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced)
+_PHASES = {
+    Phase.WAITING: "waits to be let in",
+    Phase.PREPARING: "is let in and prepares",
+    Phase.FORWARD: "goes forward",
+    Phase.REVERTING: "goes back",
+}
+
+_ROUTINE = (ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced, ev.RolloutPhase, ev.StepHeld)
 
 
 def matters(event: Event) -> bool:
@@ -81,6 +88,10 @@ def _of_people(event: Event) -> str:
     return ""
 
 
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
 def _counted(counts: Mapping[str, int], size: int) -> str:
     """Return ``2 images, 14 blobs, 31.2 MB``."""
     words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(counts.items())]
@@ -91,6 +102,20 @@ def _of_rollouts(event: Event) -> str:
     match event:
         case ev.RolloutAdvanced():
             return f"{event.deployment}: step {event.step + 1}"
+        case ev.RolloutPhase():
+            return f"{event.deployment} {_PHASES[event.phase]}"
+        case ev.StepHeld():
+            return f"{event.deployment}: step {event.step + 1} is held"
+        case ev.PersonAwaited():
+            return f"{event.deployment} asks: {event.reason}" if event.reason else f"{event.deployment} asks no more"
+        case ev.GateOpened():
+            return f"{event.deployment}: step {event.step + 1} may go on{_because(event.reason)}"
+        case ev.RolloutPaused():
+            return f"{event.deployment} paused{_because(event.reason)}"
+        case ev.RolloutResumed():
+            return f"{event.deployment} goes on"
+        case ev.RolloutHurried():
+            return f"{event.deployment} skips the soaks and gates that are left{_because(event.reason)}"
         case ev.RolloutReverting():
             return f"{event.deployment} goes back: {event.reason}"
         case ev.RolloutEnded():

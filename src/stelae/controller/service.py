@@ -19,6 +19,7 @@ from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.reproductions import Reproductions
+from stelae.controller.steering import Steering
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
 
@@ -38,6 +39,10 @@ class ControllerService:
         self.rollback = deployments.rollback
         self.abort = deployments.abort
         self.scale = deployments.scale
+        steering = Steering(record)
+        self.pause = steering.pause
+        self.resume = steering.resume
+        self.hurry = steering.hurry
         self.plan = plans.plan
         self.apply = environments.apply
         self.down = environments.down

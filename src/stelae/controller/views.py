@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stelae.core import strategies, trust
+from stelae.controller import progress
+from stelae.core import gates, strategies, trust
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
@@ -16,15 +17,15 @@ from stelae.domain.state import (
     InstallationState,
     Instance,
     Outcome,
-    Phase,
     Rollout,
 )
+from stelae.domain.units import Instant
 
 Json = dict[str, Any]
 
 
-def status_row(state: InstallationState, env: EnvironmentState) -> Json:
-    """Return one line of ``stelae status``."""
+def status_row(state: InstallationState, env: EnvironmentState, now: Instant | None = None) -> Json:
+    """Return one line of ``stelae status``; with *now* it says how long a soak still lasts."""
     app, _, name = env.id.partition("/")
     release = env.releases.get(env.stable) if env.stable else None
     built = state.images.get(release.image) if release else None
@@ -46,7 +47,7 @@ def status_row(state: InstallationState, env: EnvironmentState) -> Json:
         "traffic": traffic(env),
         "since": env.stable_since,
         "state": _state(env),
-        "detail": " · ".join(text for text in (_revoked(state, release), _detail(env)) if text),
+        "detail": " · ".join(text for text in (_revoked(state, release), _detail(env, now)) if text),
         "hosts": list(env.config.routed_hosts) if env.config else [],
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
@@ -83,7 +84,7 @@ def _state(env: EnvironmentState) -> str:
     if env.down:
         return "down"
     if env.rollout is not None:
-        return "reverting" if env.rollout.phase is Phase.REVERTING else "deploying"
+        return progress.state(env.rollout)
     if env.stable is None:
         return "empty"
     lacking = _lacking(env)
@@ -97,14 +98,9 @@ def _lacking(env: EnvironmentState) -> list[str]:
     return [name for name, count in env.wanted.items() if count and release and release.process(name) is None]
 
 
-def _detail(env: EnvironmentState) -> str:
-    rollout = env.rollout
-    if rollout is not None:
-        name = short_release(rollout.candidate)
-        if rollout.phase is Phase.REVERTING:
-            return f"going back from {name}: {rollout.reason}"
-        steps = strategies.steps(move(env, rollout))
-        return f"{rollout.strategy.kind} to {name}, step {min(rollout.step + 1, steps)} of {steps}"
+def _detail(env: EnvironmentState, now: Instant | None) -> str:
+    if env.rollout is not None:
+        return progress.detail(env, env.rollout, now)
     crashing = [key for key, pause in env.backoff.items() if pause.failures >= 3]
     running = [key for key in crashing if env.stable and key.startswith(env.stable)]
     if running:
@@ -141,6 +137,11 @@ def rollout_view(env: EnvironmentState, rollout: Rollout) -> Json:
         "reason": rollout.reason,
         "actor": rollout.actor,
         "started_at": rollout.started_at,
+        "share": progress.share(env, rollout),
+        "soaks_until": None if rollout.held_at is None else rollout.held_at + gates.soak(env, rollout),
+        "asks": rollout.asks,
+        "paused_by": rollout.paused_by,
+        "hurried": rollout.hurried,
     }
 
 

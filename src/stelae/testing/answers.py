@@ -185,6 +185,9 @@ ANSWERS: dict[str, Any] = {
     "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
     "plan": plan(),
     "abort": {"deployment": "d-7"},
+    "pause": {"deployment": "d-7", "step": 1, "steps": 4},
+    "resume": {"deployment": "d-7", "step": 1, "steps": 4},
+    "hurry": {"deployment": "d-7", "step": 1, "steps": 4},
     "scale": {"environment": "guestbook/production", "processes": {"web": 5}},
     "deployment": deployment(),
     "watch": [

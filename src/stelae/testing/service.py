@@ -115,6 +115,18 @@ class FakeService:
         """Answer as set."""
         return await self._answer("abort", actor, request)
 
+    async def pause(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("pause", actor, request)
+
+    async def resume(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("resume", actor, request)
+
+    async def hurry(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("hurry", actor, request)
+
     async def scale(self, actor: str, request: Json) -> Json:
         """Answer as set."""
         return await self._answer("scale", actor, request)

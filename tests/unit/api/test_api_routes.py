@@ -74,6 +74,9 @@ def test_get(
             },),
         ),
         ("/v1/aborts", {"environment": ENV}, "abort", (ME, {"environment": ENV, "reason": ""})),
+        ("/v1/pauses", {"environment": ENV}, "pause", (ME, {"environment": ENV, "reason": ""})),
+        ("/v1/resumptions", {"environment": ENV}, "resume", (ME, {"environment": ENV, "reason": ""})),
+        ("/v1/hurries", {"environment": ENV, "reason": "x"}, "hurry", (ME, {"environment": ENV, "reason": "x"})),
         (
             "/v1/scales", {"environment": ENV, "processes": {"web": 5}}, "scale",
             (ME, {"environment": ENV, "processes": {"web": 5}}),

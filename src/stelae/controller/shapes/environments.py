@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from stelae.controller.shapes.common import Count, Digest, Head, OptionalDigest, Time
 from stelae.controller.shapes.machine import Cleaned
@@ -24,6 +24,17 @@ class Applied(TypedDict):
     applied: list[str]
 
 
+Freeze = TypedDict("Freeze", {"from": str, "for": str, "zone": str, "reason": NotRequired[str]})
+"""When no deployment begins, in the words of ``[env.NAME]``."""
+
+
+class Webhook(TypedDict):
+    """Who outside is told of what, in the words of ``[env.NAME]``."""
+
+    webhook: str
+    on: list[str]
+
+
 class Environment(TypedDict):
     """An environment as it was applied, in the words of ``[env.NAME]``."""
 
@@ -36,6 +47,11 @@ class Environment(TypedDict):
     bake: str
     promote_from: str
     require: list[str]
+    verify_for: str
+    approvals: int | dict[str, Count]
+    approvers: list[str]
+    freeze: list[Freeze]
+    notify: list[Webhook]
 
 
 class Environments(TypedDict):
@@ -59,6 +75,14 @@ class Aborted(TypedDict):
     """The deployment that is being ended."""
 
     deployment: str
+
+
+class Steered(TypedDict):
+    """The deployment that is held, or goes on, and where it is."""
+
+    deployment: str
+    step: Count
+    steps: Count
 
 
 class Scaled(TypedDict):
@@ -114,13 +138,15 @@ class Ready(TypedDict):
 
 
 class Rollout(TypedDict):
-    """A deployment that is under way."""
+    """A deployment that is under way. ``share`` is the candidate's part of the traffic at a canary's step, in basis
+    points; ``asks`` what a person has to say; ``paused_by`` who holds it; ``hurried`` says that what is left of
+    soaks, gates and analysis is skipped."""
 
     deployment: str
     kind: Literal["deploy", "rollback"]
     candidate: str
     strategy: str
-    phase: Literal["forward", "reverting"]
+    phase: Literal["waiting", "preparing", "forward", "reverting"]
     step: Count
     steps: Count
     ready: Count
@@ -128,6 +154,11 @@ class Rollout(TypedDict):
     reason: str
     actor: str
     started_at: Time
+    share: Count | None
+    soaks_until: Time | None
+    asks: str
+    paused_by: str
+    hurried: bool
 
 
 class Row(TypedDict):
@@ -142,7 +173,7 @@ class Row(TypedDict):
     processes: dict[str, Ready]
     traffic: dict[str, Count]
     since: Time | None
-    state: Literal["down", "reverting", "deploying", "empty", "steady", "degraded"]
+    state: Literal["down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded"]
     detail: str
     hosts: list[str]
     warm: dict[str, Time]
