@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec import image, jobs
+from stelae.spec import image, jobs, promotion, secrets
 from stelae.spec.image import DEFAULT_WORKDIR
 from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
 from stelae.spec.problem import Path, Problem, nearest, shown
@@ -24,7 +24,10 @@ def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
     """Return what is wrong between the values of *whole* that *problems* do not name."""
     sound = _without(whole, problems)
     found: list[Problem] = []
-    for part in (image.check, _processes, _programs, jobs.check, _one_port, _environments, _hosts, _circles):
+    for part in (
+        image.check, _processes, _programs, jobs.check, promotion.check, _one_port, _environments, _hosts, _circles,
+        secrets.check,
+    ):  # fmt: skip
         found += part(whole, sound)
     return found
 

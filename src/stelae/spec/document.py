@@ -10,7 +10,7 @@ from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
-from stelae.spec import checks, structure
+from stelae.spec import checks, promotion, secrets, structure
 from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -115,6 +115,8 @@ def _environment(app: str, name: str, table: Table) -> Environment:
         bake=parse_duration(table.get("bake", "0s")),
         promote_from=table.get("promote_from", ""),
         require=tuple(item for item in Requirement if item in table.get("require", ())),
+        **promotion.read(table),
+        **secrets.read(table),
     )
 
 

@@ -16,10 +16,10 @@ NO_VOLUMES = (
 )
 
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"policy", "notify"}),
+    (): frozenset({"policy"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
     ("env", "*"): frozenset(
-        {"abort_on", "approvals", "canary", "freeze", "notify", "platform", "secrets", "soak", "steps"}
+        {"abort_on", "canary", "platform", "soak", "steps"}
     ),
     ("env", "*", "strategy"): frozenset(
         {"abort_on", "analysis", "canary", "freeze", "gate", "gates", "preview", "soak", "steps", "surge", "weights"}

@@ -8,6 +8,7 @@ from typing import Any
 
 from stelae.domain.environment import Environment
 from stelae.domain.strategy import Strategy
+from stelae.spec import promotion, secrets
 from stelae.spec.problem import dotted
 from stelae.spec.units import format_duration, format_percent
 
@@ -32,6 +33,8 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         "bake": format_duration(environment.bake),
         "promote_from": environment.promote_from,
         "require": [item.value for item in environment.require],
+        **promotion.rendered(environment),
+        **secrets.rendered(environment),
     }
 
 
@@ -64,14 +67,18 @@ def _flat(environment: Environment | None) -> dict[str, object]:
     for key, value in environment_document(environment).items():
         if isinstance(value, Mapping):
             flat |= {dotted((key, name)): item for name, item in value.items()}
-        elif value not in ("", []):
+        elif value not in ("", [], 0):
             flat[key] = value
     return flat
+
+
+def _row(table: Mapping[str, object]) -> str:
+    return " ".join(f"{name} {_word(value)}" for name, value in table.items())
 
 
 def _word(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(item if isinstance(item, str) else _row(item) for item in value)
     return '""' if value == "" else str(value)

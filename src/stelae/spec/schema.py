@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from stelae.spec import jobs, units
+from stelae.spec import jobs, promotion, secrets, units
 from stelae.spec.forms import Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
@@ -251,12 +251,14 @@ _ENVIRONMENT = _table(
         ),
         "strategy": _STRATEGY,
         "bake": _key("duration", "How long the replaced release stays warm after a rollout.", default="0s"),
-        "promote_from": _key("name", "Admits only images whose rollout succeeded in that environment."),
+        "promote_from": _key("name", "Admits only images that were verified in that environment."),
         "require": _list(
             "a list of what must be proven",
             _ref("requirement"),
             description="What an image needs, signed by a key that counts here, before it may come in.",
         ),
+        **promotion.KEYS,
+        **secrets.KEYS,
     },
     required=["processes"],
     description="Where releases of the app run, and how they get there. Never part of the image.",
@@ -280,6 +282,8 @@ SCHEMA: Schema = {
     ),
     "$defs": {
         **_WORDS,
+        **promotion.WORDS,
+        **secrets.WORDS,
         "copy": _COPY,
         "stage": _STAGE,
         "process": _PROCESS,

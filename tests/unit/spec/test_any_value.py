@@ -23,6 +23,7 @@ NAMES = {
     "settings": "A",
     "stage": "made",
     "job": "migrate",
+    "approvals": "ops",
 }
 """A name for each table whose keys are free."""
 

@@ -29,6 +29,13 @@ def test_the_document_is_what_a_spec_would_say() -> None:
         "bake": "10m",
         "promote_from": "staging",
         "require": [],
+        "secrets": [],
+        "secret_env": [],
+        "verify_for": "",
+        "approvals": 0,
+        "approvers": [],
+        "freeze": [],
+        "notify": [],
     }
     assert list(made["settings"]) == ["A", "B"]
 

@@ -125,6 +125,8 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "when": migrate.when.value,
         "timeout": {units.format_duration(health.timeout), units.format_duration(migrate.timeout)},
         "bake": units.format_duration(env.bake),
+        "verify_for": units.format_duration(env.verify_for),
+        "approvals": env.approval.count,
     }
 
 
@@ -139,7 +141,7 @@ def test_importing_the_parser_does_not_import_jsonschema() -> None:
 def test_the_errors_on_the_page_are_what_the_parser_prints() -> None:
     block = re.search(r"## Errors.*?```\n(.*?)```", (DOCS / "spec.md").read_text(), re.DOTALL)
     assert block is not None
-    changes = {"process.web.port": 80000, "process.web.helth": {}, "env.production.approvals": 1}
+    changes = {"process.web.port": 80000, "process.web.helth": {}, "env.production.platform": "vm"}
     with pytest.raises(InvalidInput) as caught:
         parse(toml(document(changes)))
     assert "\n".join((str(caught.value), *caught.value.details)) + "\n" == block[1]
