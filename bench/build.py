@@ -59,10 +59,9 @@ def _commit_and_send(source: Path, mirror: Mirror, folder: Path) -> tuple[BuildR
     _git(source, "commit", "-q", "-m", "Change")
     start = time.perf_counter()
     checkout = client_git.describe(source)
-    needed = mirror.missing(checkout.repository, client_git.objects(checkout))
-    pack = folder / "sent.pack"
-    client_git.write_pack(checkout, needed, pack)
-    mirror.receive(checkout.repository, pack)
+    needed = mirror.missing(checkout.repository, checkout.objects())
+    with client_git.Pack(checkout, needed) as pack:
+        mirror.receive(checkout.repository, pack)
     request = BuildRequest(repository=checkout.repository, commit=checkout.commit)
     return request, time.perf_counter() - start
 

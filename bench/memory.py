@@ -135,10 +135,8 @@ def _sent(app: Path, mirror: Mirror, folder: Path) -> BuildRequest:
         command = ["git", "-c", "core.bigFileThreshold=1m", *words]
         subprocess.run(command, cwd=app, check=True, env={**os.environ, **_GIT})
     checkout = client_git.describe(app)
-    pack = folder / "pack"
-    client_git.write_pack(checkout, client_git.objects(checkout), pack)
-    mirror.receive(checkout.repository, pack)
-    pack.unlink()
+    with client_git.Pack(checkout, checkout.objects()) as pack:
+        mirror.receive(checkout.repository, pack)
     shutil.rmtree(app)
     return BuildRequest(repository=checkout.repository, commit=checkout.commit)
 

@@ -37,7 +37,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 def bundle(said: Statement, key: PrivateKey) -> bytes:
     """Return the bundle in which *key* signs the statement *said*."""
-    payload = said.payload()
+    payload = said.payload
     signature = key.sign(pae(PAYLOAD, payload))
     return canonical(
         {

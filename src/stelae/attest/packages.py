@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from packageurl import PackageURL
 
@@ -51,6 +52,7 @@ class Distribution:
     version: str = ""
 
 
+@lru_cache(maxsize=4096)  # the packages of a base are in each image that is made of it
 def purl(package: Package, distribution: Distribution) -> str:
     """Return the package URL of *package* in an image of *distribution* (purl specification, types deb, npm, pypi).
 

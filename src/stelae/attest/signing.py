@@ -47,7 +47,7 @@ def attest(layout: Layout, inspector: Inspector, build: Build, key: PrivateKey) 
     made = [_bundled(subject, item, key) for item in said]
     made.append(_simple(subject, build.image.app, key))
     referrers.add(layout, build.image.digest, made)
-    return Signed(key=key.public.id, statements={item.type: digest_of(item.payload()) for item in said})
+    return Signed(key=key.public.id, statements={item.type: digest_of(item.payload) for item in said})
 
 
 def _statements(inspector: Inspector, build: Build) -> tuple[Statement, ...]:

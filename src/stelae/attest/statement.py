@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stelae.domain.canonical import canonical
@@ -22,7 +23,7 @@ SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """The type of the statement that says nothing but "this image"; its predicate is empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """What is said (``predicate``, of the type ``type``) of the image whose digest is ``image``."""
 
@@ -30,8 +31,9 @@ class Statement:
     type: str
     predicate: Json
 
+    @cached_property
     def payload(self) -> bytes:
-        """Return the statement as canonical bytes."""
+        """The statement as canonical bytes."""
         subject = {"digest": {"sha256": hex_of(self.image)}}
         return canonical(
             {"_type": STATEMENT, "subject": [subject], "predicateType": self.type, "predicate": self.predicate}

@@ -5,21 +5,18 @@ the repository: no ref, no index, no working tree, no object (git may mark one a
 of ``--dirty`` is written into an object folder of its own that only borrows from the repository's, and that
 goes away with the snapshot.
 
-Needs the domain and the parts of the standard library that are imported quickly only, and asks git several things at
-once, so that the command line answers quickly.
+Needs the domain and few parts of the standard library only, and asks git several things at once, so that the command
+line answers quickly: ``ask`` returns at once, and what is imported after it is imported while git works.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from types import MappingProxyType
-from typing import BinaryIO, NamedTuple
+from contextlib import contextmanager, suppress
 
+from stelae.build.client_objects import Listed, Listing, end
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 
 try:
@@ -28,20 +25,27 @@ try:
 except ImportError:  # since Python 3.12
     from hashlib import sha256
 
+TYPE_CHECKING = False  # typing's own would import typing
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _HERE = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES",
      "GIT_PREFIX", "GIT_NAMESPACE", "GIT_COMMON_DIR"}
 )  # fmt: skip
 _SHOWN = 10
-_WHERE = ("rev-parse", "--show-toplevel", "--show-prefix", "--is-inside-work-tree")
+_WHERE = (
+    "rev-parse", "--show-toplevel", "--show-prefix", "--is-inside-work-tree", "--path-format=absolute",
+    "--git-common-dir",
+)  # fmt: skip
 _ORIGIN = ("config", "--get", "remote.origin.url")
 _STATUS = (
     "status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none", "--",
 )  # fmt: skip
-_NOTHING = ("--version",)
+_OBJECTS = ("cat-file", "--batch")
 
 
-class Checkout(NamedTuple):
+class Checkout:
     """A path in a user's repository at a commit, and how to read it.
 
     ``root`` is the top of the working tree, ``path`` the app's folder below it ("" is the top itself).
@@ -49,48 +53,69 @@ class Checkout(NamedTuple):
     for a snapshot of the working tree. ``repository`` is the id of the controller's mirror.
     """
 
-    root: Path
-    repository: str
-    commit: str
-    path: str
-    subject: str
-    dirty: tuple[str, ...] = ()
-    versioned: bool = True
-    environment: Mapping[str, str] = MappingProxyType({})
+    def __init__(
+        self, *, root: str, repository: str, listed: Listed, path: str, dirty: tuple[str, ...] = (),
+        versioned: bool = True, environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.root = root
+        self.repository = repository
+        self.commit = listed.commit
+        self.subject = listed.subject
+        self.path = path
+        self.dirty = dirty
+        self.versioned = versioned
+        self.environment = environment or {}
+        self._objects = listed.objects
+
+    def objects(self) -> tuple[str, ...]:
+        """Return the ids of all objects that a build needs: the commit, its trees down to the path, and every tree
+        and file below it. Raises InvalidInput when the commit has no such path."""
+        if self._objects is None:
+            raise InvalidInput(f"commit {self.commit[:7]} has no folder {self.path!r}", where=self.root)
+        return self._objects
 
 
-def describe(folder: Path, ref: str = "HEAD") -> Checkout:
-    """Return the commit that *ref* names in the repository around *folder*.
+class Asked:
+    """What git was asked of the repository around *folder* and of *ref* in it, and will have answered soon."""
 
-    ``dirty`` is looked up only for HEAD: another ref does not speak of the working tree. Raises InvalidInput
-    when *folder* is in no repository, is ignored by it, or *ref* names no commit.
-    """
-    if not folder.is_dir():
-        raise InvalidInput("there is no such folder", where=str(folder))
-    place, commit, origin, status = (
-        _start(folder, arguments, {})
-        for arguments in (
-            _WHERE,
-            ("log", "-1", "--format=%H %s", "--end-of-options", f"{ref}^{{commit}}"),
-            _ORIGIN,
-            (*_STATUS, ".") if ref == "HEAD" else _NOTHING,
-        )
-    )
-    answers = [process.communicate() for process in (place, commit, origin, status)]
-    root, path = _place(folder, place.returncode, *answers[0])
-    if commit.returncode != 0:
-        if ref == "HEAD":
-            raise InvalidInput(
-                "the repository has no commit yet", where=str(root), hint="git add and git commit first"
-            )
-        raise InvalidInput(f"no commit is called {ref!r}", where=str(root), hint="git log --all shows the commits")
-    if status.returncode != 0:
-        raise Failed("git status failed", where=str(root), details=_lines(answers[3][1]))
-    name, _, subject = _text(answers[1][0]).partition(" ")
-    return Checkout(
-        root=root, repository=_repository_id(root, _text(answers[2][0])), commit=name, path=path,
-        subject=subject.strip(), dirty=_dirty(_text(answers[3][0])) if ref == "HEAD" else (),
-    )  # fmt: skip
+    def __init__(self, folder: str, ref: str) -> None:
+        if not os.path.isdir(folder):  # noqa: PTH112 - pathlib takes as long to import as git takes to answer
+            raise InvalidInput("there is no such folder", where=folder)
+        self._folder, self._ref = folder, ref
+        # The slowest first: the others work meanwhile.
+        self._status = _start(folder, (*_STATUS, "."), {}) if ref == "HEAD" else None
+        self._objects = Listing(_start(folder, _OBJECTS, {}), ref)
+        self._place, self._origin = (_start(folder, words, {}) for words in (_WHERE, _ORIGIN))
+
+    def checkout(self) -> Checkout:
+        """Return the commit. ``dirty`` is looked up only for HEAD: another ref does not speak of the working tree.
+
+        Raises InvalidInput when the folder is in no repository, or the ref names no commit.
+        """
+        status = self._status.communicate() if self._status is not None else (b"", b"")
+        place, origin = self._place.communicate(), self._origin.communicate()
+        with self._objects as objects:
+            root, path, common = _place(self._folder, self._place.returncode, *place)
+            listed = objects.below(path)
+        if listed is None:
+            raise _no_commit(root, self._ref)
+        if self._status is not None and self._status.returncode != 0:
+            raise Failed("git status failed", where=root, details=_lines(status[1]))
+        return Checkout(
+            root=root, repository=_repository_id(_text(origin[0]), common), listed=listed, path=path,
+            dirty=_dirty(_text(status[0])),
+        )  # fmt: skip
+
+
+def describe(folder: str | os.PathLike[str], ref: str = "HEAD") -> Checkout:
+    """Return the commit that *ref* names in the repository around *folder*; raises what ``Asked`` raises."""
+    return Asked(os.fspath(folder), ref).checkout()
+
+
+def _no_commit(root: str, ref: str) -> InvalidInput:
+    if ref == "HEAD":
+        return InvalidInput("the repository has no commit yet", where=root, hint="git add and git commit first")
+    return InvalidInput(f"no commit is called {ref!r}", where=root, hint="git log --all shows the commits")
 
 
 def refuse_dirty(checkout: Checkout) -> None:
@@ -100,7 +125,7 @@ def refuse_dirty(checkout: Checkout) -> None:
     rest = len(checkout.dirty) - _SHOWN
     raise InvalidInput(
         f"{len(checkout.dirty)} file(s) differ from commit {checkout.commit[:7]}",
-        where=str(checkout.root / checkout.path),
+        where=f"{checkout.root}/{checkout.path}".removesuffix("/"),
         hint="commit them, or build the working tree as it is with --dirty",
         details=checkout.dirty[:_SHOWN] + ((f"and {rest} more",) if rest > 0 else ()),
     )
@@ -115,12 +140,13 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
     """
     import shutil
     import tempfile
+    from pathlib import Path
 
     if not folder.is_dir():
         raise InvalidInput("there is no such folder", where=str(folder))
     process = _start(folder, _WHERE, {})
     stdout, stderr = process.communicate()
-    root, path = _place(folder, process.returncode, stdout, stderr)
+    root, path, common = _place(str(folder), process.returncode, stdout, stderr)
     with tempfile.TemporaryDirectory(prefix="stelae-snapshot-") as name:
         temporary = Path(name)
         objects = Path(_git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
@@ -133,72 +159,68 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
             "GIT_OBJECT_DIRECTORY": str(temporary / "objects"),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(objects),
         }
-        commit, subject = _commit_working_tree(root, path, environment)
+        commit = _commit_working_tree(root, path, environment)
+        with Listing(_start(root, _OBJECTS, environment), commit) as found:
+            listed = found.below(path)
+        assert listed is not None
+        origin = _text(_start(root, _ORIGIN, {}).communicate()[0])
         yield Checkout(
-            root=root, repository=_repository_id(root, _origin(root)), commit=commit, path=path, subject=subject,
-            versioned=False, environment=environment,
+            root=root, repository=_repository_id(origin, common), listed=listed, path=path, versioned=False,
+            environment=environment,
         )  # fmt: skip
 
 
-def objects(checkout: Checkout) -> list[str]:
-    """Return the ids of all objects that a build of *checkout* needs: the commit, its trees down to the path, and
-    every tree and file below it. Raises InvalidInput when the commit has no such path."""
-    commit, path = checkout.commit, checkout.path
-    parts = path.split("/") if path else []
-    trees = [f"{commit}^{{tree}}"] + [f"{commit}:{'/'.join(parts[: n + 1])}" for n in range(len(parts))]
-    found, listing = (
-        _start(checkout.root, arguments, checkout.environment)
-        for arguments in (
-            ("rev-parse", *trees),
-            ("ls-tree", "-r", "-t", "-z", "--full-tree", f"{commit}:{path}" if path else commit),
-        )
-    )
-    listed, named = listing.communicate()[0], found.communicate()[0]
-    if found.returncode != 0 or listing.returncode != 0:
-        raise InvalidInput(f"commit {commit[:7]} has no folder {path!r}", where=str(checkout.root))
-    ids = _text(named).split()
-    for line in _text(listed).split("\0"):
-        if line:
-            _, kind, entry = line.partition("\t")[0].split(" ")
-            # A submodule's commit is in another repository; the controller says which path it is.
-            if kind != "commit":
-                ids.append(entry)
-    return list(dict.fromkeys([commit, *ids]))
+class Pack:
+    """The objects *ids* of the repository of *checkout* as a git pack that needs no other, to be read once.
 
-
-def write_pack(checkout: Checkout, ids: Sequence[str], out: Path) -> None:
-    """Write the objects *ids* of the repository of *checkout* to the file *out*, as a git pack that needs no other.
-
-    Raises Failed when git cannot, for example because an object is damaged.
+    Leaving the ``with`` ends git. ``read`` raises Failed when git cannot, for example because an object is damaged.
     """
-    with out.open("wb") as file:
-        process = _start(
-            checkout.root,
-            ["pack-objects", "--stdout", "-q", "--no-reuse-delta", "--window=0"],
-            checkout.environment,
-            stdout=file,
-        )
-        _, stderr = process.communicate(("\n".join(ids) + "\n").encode())
-    if process.returncode != 0:
-        raise Failed("git could not pack the source", where=str(checkout.root), details=_lines(stderr))
+
+    def __init__(self, checkout: Checkout, ids: Sequence[str]) -> None:
+        words = ("pack-objects", "--stdout", "-q", "--no-reuse-delta", "--window=0")
+        self._process = _start(checkout.root, words, checkout.environment)
+        self._root, self._ids = checkout.root, ids
+
+    def __enter__(self) -> Pack:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # read tells why
+            # git takes all of it before it writes the first byte.
+            self._process.stdin.write("".join(f"{name}\n" for name in self._ids).encode())
+            self._process.stdin.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        end(self._process)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*, b"" at the end."""
+        assert self._process.stdout is not None
+        data = self._process.stdout.read(size)
+        if not data and self._process.wait() != 0:
+            assert self._process.stderr is not None
+            raise Failed(
+                "git could not pack the source", where=self._root, details=_lines(self._process.stderr.read())
+            )
+        return data
 
 
-def _place(folder: Path, status: int, stdout: bytes, stderr: bytes) -> tuple[Path, str]:
-    """Return the top of the working tree and *folder* below it, as git answered ``_WHERE``; raises InvalidInput."""
+def _place(folder: str, status: int, stdout: bytes, stderr: bytes) -> tuple[str, str, str]:
+    """Return the top of the working tree, *folder* below it and the repository, as git answered ``_WHERE``; raises
+    InvalidInput."""
     if status != 0:
         if b"dubious ownership" in stderr:
             raise InvalidInput(
-                "git refuses this repository, because it belongs to another user", where=str(folder),
+                "git refuses this repository, because it belongs to another user", where=folder,
                 hint=f"git config --global --add safe.directory {folder}",
             )  # fmt: skip
         raise InvalidInput(
-            "not inside a git repository with a working tree", where=str(folder), hint="git init, then commit the app"
+            "not inside a git repository with a working tree", where=folder, hint="git init, then commit the app"
         )
-    answer = _text(stdout).split("\n")
-    return Path(answer[0]), answer[1].strip("/")
+    root, prefix, _, common = _text(stdout).split("\n")
+    return root, prefix.strip("/"), common
 
 
-def _is_commit(root: Path, ref: str) -> bool:
+def _is_commit(root: str, ref: str) -> bool:
     process = _start(root, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], {})
     process.communicate()
     return process.returncode == 0
@@ -211,11 +233,11 @@ def _dirty(status: str) -> tuple[str, ...]:
     return tuple(sorted(shown))
 
 
-def _commit_working_tree(root: Path, path: str, environment: Mapping[str, str]) -> tuple[str, str]:
+def _commit_working_tree(root: str, path: str, environment: Mapping[str, str]) -> str:
     try:
         _git(root, "add", "-A", "--", f":(top,literal){path}" if path else ":/", environment=environment)
     except Failed as error:
-        raise InvalidInput("git cannot read the working tree", where=str(root), details=error.details) from error
+        raise InvalidInput("git cannot read the working tree", where=root, details=error.details) from error
     tree = _git(root, "write-tree", environment=environment)
     born = _is_commit(root, "HEAD")
     date = _git(root, "log", "-1", "--format=%ct", "HEAD") if born else "0"
@@ -227,7 +249,7 @@ def _commit_working_tree(root: Path, path: str, environment: Mapping[str, str]) 
     }
     parents = ["-p", "HEAD"] if born else []
     subject = "Working tree on " + (_git(root, "rev-parse", "--short", "HEAD") if born else "no commit")
-    commit = _git(
+    return _git(
         root,
         "-c",
         "commit.gpgSign=false",
@@ -238,20 +260,16 @@ def _commit_working_tree(root: Path, path: str, environment: Mapping[str, str]) 
         subject,
         environment={**environment, **who},
     )
-    return commit, subject
 
 
-def _origin(root: Path) -> str:
-    return _text(_start(root, _ORIGIN, {}).communicate()[0])
+def _repository_id(origin: str, common: str) -> str:
+    """Return a name that is the same for each clone of one *origin*, or else that of this repository, *common*."""
+    import re
 
-
-def _repository_id(root: Path, origin: str) -> str:
-    """Return a name that is the same for each clone of one *origin*, or else that of this very repository."""
     url = origin.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()
     # A password or a protocol does not make another repository.
     key = re.sub(r"^[a-z+]+://", "", url).rpartition("@")[2].replace(":", "/").removesuffix("/").removesuffix(".git")
-    if not key:
-        key = _git(root, "rev-parse", "--path-format=absolute", "--git-common-dir")
+    key = key or common
     name = re.sub(r"[^a-z0-9]+", "-", key.removesuffix("/.git").rpartition("/")[2].lower()).strip("-")[:40]
     return f"{name or 'source'}-{sha256(key.encode()).hexdigest()[:12]}"
 
@@ -261,25 +279,27 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _start(
-    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], stdout: BinaryIO | int = subprocess.PIPE
-) -> subprocess.Popen[bytes]:
-    # GIT_OPTIONAL_LOCKS=0: `git status` would write the user's index.
+def _start(folder: str | Path, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # GIT_OPTIONAL_LOCKS=0: `git status` would write the user's index. GIT_NO_REPLACE_OBJECTS=1: what is sent is what
+    # the commit's id speaks of.
     outer = {name: value for name, value in os.environ.items() if name not in _HERE}
-    env = {**outer, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **environment}
+    ours = {
+        "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"
+    }  # fmt: skip
     try:
         return subprocess.Popen(
-            ["git", *arguments], cwd=folder, env=env, stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.PIPE
-        )
+            ["git", *arguments], cwd=folder, env={**outer, **ours, **environment}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
     except FileNotFoundError as error:
         raise Unreachable("git is not installed", hint="install git, then try again") from error
 
 
-def _git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+def _git(folder: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     process = _start(folder, arguments, environment or {})
     stdout, stderr = process.communicate(b"")
     if process.returncode != 0:
-        raise Failed(f"git {arguments[0]} failed", where=str(folder), details=_lines(stderr))
+        raise Failed(f"git {arguments[0]} failed", where=folder, details=_lines(stderr))
     return _text(stdout)
 
 

@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Protocol
 
 from stelae.build import git
+from stelae.build.pack_index import lacking
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.domain.units import GIB, MIB
-from stelae.system.command import last_lines, run
+from stelae.system.command import last_lines
 
 MAX_PACK = 2 * GIB
 MAX_FILE = 512 * MIB
@@ -41,6 +42,14 @@ _CONFIG = """[core]
 [extensions]
 \tpreciousObjects = true
 """
+
+
+class Stream(Protocol):
+    """What a pack is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most *size*, b"" at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +87,9 @@ class Mirror:
         path = self._path(repository)
         if not objects or not path.exists():
             return list(objects)
-        answer = run(
-            git.command("cat-file", "--batch-check"), env=git.environment(path),
-            stdin="\n".join(objects).encode() + b"\n",
-        ).stdout  # fmt: skip
-        return [line.split()[0].decode() for line in answer.splitlines() if line.endswith(b" missing")]
+        return lacking(path / "objects" / "pack", objects)
 
-    def receive(self, repository: str, pack: Path | BinaryIO) -> int:
+    def receive(self, repository: str, pack: Path | Stream) -> int:
         """Take the objects of a git pack into the mirror and return their number.
 
         git computes every object's id and checks every object's form. Raises InvalidInput for a pack that is
@@ -179,7 +184,7 @@ def _check_object(name: str) -> None:
         raise InvalidInput(f"not a full object id: {name[:100]!r}", hint="a commit id has 40 hexadecimal digits")
 
 
-def _index(repository: Path, pack: BinaryIO, target: Path) -> str:
+def _index(repository: Path, pack: Stream, target: Path) -> str:
     """Write *pack* to *target* with its index beside it and return its name."""
     argv = [
         "prlimit", f"--as={INDEX_MEMORY}", f"--cpu={INDEX_SECONDS}",
@@ -209,7 +214,7 @@ def _index(repository: Path, pack: BinaryIO, target: Path) -> str:
     return stdout.split()[-1].decode()
 
 
-def _feed(pack: BinaryIO, stdin: IO[bytes]) -> None:
+def _feed(pack: Stream, stdin: IO[bytes]) -> None:
     size = 0
     try:
         while chunk := pack.read(MIB):

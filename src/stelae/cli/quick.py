@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from stelae.cli.frame import framed
 from stelae.cli.screen import Screen
 
-DEFAULT = Path("/run/stelae/controller.sock")
+DEFAULT = "/run/stelae/controller.sock"
 """The socket of the machine's own installation, whose other places are not needed here."""
 
 
@@ -20,20 +19,27 @@ def build(arguments: Sequence[str]) -> int:
     """Run ``stelae build`` with at most ``--json`` and return the exit code."""
 
     def work(screen: Screen) -> None:
-        from stelae.cli.source import build_here
+        from stelae.build import client_git
+
+        asked = client_git.Asked(os.getcwd(), "HEAD")  # noqa: PTH109 - pathlib takes as long as git
+
+        # Imported while git works.
+        from stelae.cli import source
         from stelae.controller.client import Client
 
-        build_here(Client(_socket()), screen)
+        checkout = asked.checkout()
+        client_git.refuse_dirty(checkout)
+        source.show_built(screen, source.build_checkout(Client(_socket()), screen, checkout))
 
     return framed(work, as_json="--json" in arguments)
 
 
-def _socket() -> Path:
+def _socket() -> str:
     given = os.environ.get("STELAE_SOCKET")
     if given:
-        return Path(given)
+        return given
     if not any(name.startswith("STELAE_") for name in os.environ):
         return DEFAULT
     from stelae.cli.installation import installation_from
 
-    return installation_from().socket
+    return str(installation_from().socket)

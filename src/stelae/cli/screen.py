@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -70,10 +69,14 @@ class Screen:
     def result(self, value: object) -> None:
         """Print the verb's JSON document, if that is what was asked for."""
         if self.as_json:
+            import json
+
             _write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def record(self, value: Mapping[str, object]) -> None:
         """Print one JSON object of a stream, on one line."""
+        import json
+
         _write(json.dumps(value, ensure_ascii=False) + "\n")
 
     def error(self, error: StelaeError) -> None:

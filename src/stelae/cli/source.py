@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from stelae.build import client_git
 from stelae.cli.interrupted import goes_on
 from stelae.cli.screen import Screen
 from stelae.cli.words import short_commit, short_digest, size, span
 from stelae.controller.client import Client, Json
+
+TYPE_CHECKING = False  # typing's own would import typing
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _ASK_AT_ONCE = 10_000
 
@@ -32,28 +35,32 @@ def checkout(folder: Path, ref: str, *, dirty: bool) -> Iterator[client_git.Chec
 
 def send(client: Client, source: client_git.Checkout) -> None:
     """Make the controller's mirror hold all that a build of *source* needs."""
-    ids = client_git.objects(source)
+    ids = source.objects()
     missing: list[str] = []
     for start in range(0, len(ids), _ASK_AT_ONCE):
         question = {"repository": source.repository, "objects": ids[start : start + _ASK_AT_ONCE]}
         missing += client.post("/v1/sources/missing", question)["missing"]
-    if not missing:
-        return
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="stelae-pack-") as folder:
-        pack = Path(folder) / "pack"
-        client_git.write_pack(source, missing, pack)
-        client.upload("/v1/sources", pack, repository=source.repository)
+    if missing:
+        with client_git.Pack(source, missing) as pack:
+            client.upload("/v1/sources", pack, repository=source.repository)
 
 
 def build(
     client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, offline: bool = False,
     secrets: Mapping[str, str] | None = None,
 ) -> Json:  # fmt: skip
-    """Build the source at *ref*, with *secrets* by name in base64, and return the controller's answer with
-    ``commit`` and ``subject``. With *offline* the controller fetches nothing."""
-    with checkout(folder, ref, dirty=dirty) as source, goes_on("the build was stopped and nothing was deployed"):
+    """Build the source in *folder* at *ref* (HEAD when it is ""), as ``build_checkout``."""
+    with checkout(folder, ref or "HEAD", dirty=dirty) as source:
+        return build_checkout(client, screen, source, offline=offline, secrets=secrets)
+
+
+def build_checkout(
+    client: Client, screen: Screen, source: client_git.Checkout, *, offline: bool = False,
+    secrets: Mapping[str, str] | None = None,
+) -> Json:  # fmt: skip
+    """Build *source*, with *secrets* by name in base64, and return the controller's answer with ``commit`` and
+    ``subject``. With *offline* the controller fetches nothing."""
+    with goes_on("the build was stopped and nothing was deployed"):
         screen.line(f'  building {short_commit(source.commit)} "{source.subject}"')
         send(client, source)
         request = {
@@ -69,12 +76,8 @@ def build(
         return {**result, "commit": source.commit, "subject": source.subject, "versioned": source.versioned}
 
 
-def build_here(
-    client: Client, screen: Screen, ref: str = "", *, dirty: bool = False, offline: bool = False,
-    secrets: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
-    """Build the source in the working folder at *ref* (HEAD by default), and show the image."""
-    result = build(client, screen, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=secrets)
+def show_built(screen: Screen, result: Json) -> None:
+    """Show the image of *result*, what ``build`` returned."""
     screen.line(str(result["image"]))
     screen.result(result)
 
@@ -82,8 +85,8 @@ def build_here(
 def build_twice(
     client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, offline: bool, secrets: Mapping[str, str]
 ) -> Json:
-    """Have the source at *ref* built twice in clean places, and return how the results differ."""
-    with checkout(folder, ref, dirty=dirty) as source, goes_on("nothing was changed"):
+    """Have the source at *ref* ("" is HEAD) built twice in clean places, and return how the results differ."""
+    with checkout(folder, ref or "HEAD", dirty=dirty) as source, goes_on("nothing was changed"):
         screen.line(f'  building {short_commit(source.commit)} "{source.subject}" twice')
         send(client, source)
         request = {

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO
 
 from stelae.controller.wire import BrokenAnswer, Connection
 from stelae.domain.errors import BY_KIND, Failed, StelaeError, Unreachable
 
-Json = dict[str, Any]
+TYPE_CHECKING = False  # typing's own would import typing
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    from stelae.controller.wire import Readable
+
+Json: TypeAlias = "dict[str, Any]"
 CONNECT_TIMEOUT = 5.0
 ANSWER_TIMEOUT = 120.0
 RETRY_AFTER = 0.2
@@ -24,7 +29,7 @@ class ConnectionLost(Unreachable):
 class Client:
     """Asks the controller behind the Unix socket *path*. Errors of the API come back as the StelaeError they were."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
 
     def get(self, route: str, **query: object) -> Json:
@@ -45,10 +50,9 @@ class Client:
             time.sleep(RETRY_AFTER)
             return self._ask("POST", route, data)
 
-    def upload(self, route: str, file: Path, **query: object) -> Json:
-        """Send *file* as the body of POST *route*."""
-        with file.open("rb") as body:
-            return self._ask("POST", _target(route, query), body, size=file.stat().st_size)
+    def upload(self, route: str, body: Readable, **query: object) -> Json:
+        """Send all that *body* gives as the body of POST *route*; what reading it raises is raised here."""
+        return self._ask("POST", _target(route, query), body)
 
     def follow(
         self, method: str, route: str, body: Mapping[str, object] | None, progress: Callable[[Json], None],
@@ -58,7 +62,7 @@ class Client:
         ConnectionLost when the stream breaks off before its result.
         """
         data = json.dumps(body).encode() if body is not None else None
-        connection = self._send(method, _target(route, query), data, len(data or b""))
+        connection = self._send(method, _target(route, query), data)
         try:
             connection.patience(None)
             while True:
@@ -71,9 +75,8 @@ class Client:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, data: bytes | BinaryIO | None, *, size: int | None = None) -> Json:
-        plain = len(data) if isinstance(data, bytes) else 0
-        connection = self._send(method, target, data, plain if size is None else size)
+    def _ask(self, method: str, target: str, data: bytes | Readable | None) -> Json:
+        connection = self._send(method, target, data)
         try:
             return _parse(connection.read())
         except (OSError, BrokenAnswer) as error:
@@ -81,13 +84,13 @@ class Client:
         finally:
             connection.close()
 
-    def _send(self, method: str, target: str, data: bytes | BinaryIO | None, size: int) -> Connection:
+    def _send(self, method: str, target: str, data: bytes | Readable | None) -> Connection:
         """Send one request and return the connection with its open answer; raises the answer's error."""
         connection = self._connect()
         kind = "application/json" if isinstance(data, bytes | None) else "application/octet-stream"
         try:
             connection.patience(ANSWER_TIMEOUT)
-            connection.ask(method, target, {"content-type": kind}, data, size)
+            connection.ask(method, target, {"content-type": kind}, data)
             if connection.status >= 300:
                 raise _error(_parse(connection.read()))
         except (OSError, BrokenAnswer) as error:
@@ -99,7 +102,7 @@ class Client:
         return connection
 
     def _connect(self) -> Connection:
-        if len(str(self.path)) > _SOCKET_PATH_LIMIT:
+        if len(os.fspath(self.path)) > _SOCKET_PATH_LIMIT:
             raise Unreachable(f"the socket's path is too long: {self.path}")
         try:
             return Connection(self.path, CONNECT_TIMEOUT)

@@ -6,11 +6,22 @@ knows what the controller's server sends (RFC 9112): a status, headers, and a bo
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import BinaryIO
+
+TYPE_CHECKING = False  # typing's own would import typing
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Readable(Protocol):
+        """What a body is read from."""
+
+        def read(self, size: int, /) -> bytes:
+            """Return the next bytes, at most *size*, b"" at the end."""
+            ...
+
 
 CHUNK = 1 << 16
 MOST_HEADERS = 100
@@ -25,11 +36,11 @@ class BrokenAnswer(Exception):
 class Connection:
     """A connection to the server at *path* for one request. Its methods raise OSError as sockets do."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], timeout: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)
-            self._socket.connect(str(path))
+            self._socket.connect(os.fspath(path))
         except BaseException:
             self._socket.close()
             raise
@@ -42,17 +53,18 @@ class Connection:
         """Wait so long for whatever comes next; None is for ever."""
         self._socket.settimeout(seconds)
 
-    def ask(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | BinaryIO | None, size: int
-    ) -> None:
-        """Send a request whose body has *size* bytes, and read the head of the answer; raises BrokenAnswer."""
+    def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Readable | None) -> None:
+        """Send a request and read the head of the answer; raises BrokenAnswer. A body of unknown size goes in chunks;
+        when reading it fails the request is never whole."""
         lines = [
             f"{method} {target} HTTP/1.1",
             "host: stelae",
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
-        if body is not None:
-            lines.append(f"content-length: {size}")
+        if isinstance(body, bytes):
+            lines.append(f"content-length: {len(body)}")
+        elif body is not None:
+            lines.append("transfer-encoding: chunked")
         head = "\r\n".join([*lines, "", ""]).encode("ascii")
         with suppress(BrokenPipeError, ConnectionResetError):  # refused before the body's end: the answer says why
             if isinstance(body, bytes) or body is None:
@@ -60,7 +72,8 @@ class Connection:
             else:
                 self._socket.sendall(head)
                 while data := body.read(CHUNK):
-                    self._socket.sendall(data)
+                    self._socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+                self._socket.sendall(b"0\r\n\r\n")
         self._read_head()
 
     def _read_head(self) -> None:

@@ -8,7 +8,7 @@ only hard part of the RFC and no recorded value needs one (times and sizes are i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 _TYPE_ERROR = "canonical JSON holds null, booleans, integers, strings, lists and objects, not {}"
 
@@ -24,6 +24,14 @@ def canonical(value: object) -> bytes:
     return json.dumps(_ordered(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8")
 
 
+def _sorted(keys: Iterable[str]) -> list[str]:
+    """Return *keys* by their UTF-16 code units (RFC 8785 section 3.2.3). Those of ASCII, as nearly all are, have the
+    same order in any code."""
+    if all(key.isascii() for key in keys):
+        return sorted(keys)
+    return sorted(keys, key=lambda key: key.encode("utf-16-be"))
+
+
 def _ordered(value: object) -> object:
     if value is None or isinstance(value, bool | str):
         return value
@@ -36,8 +44,7 @@ def _ordered(value: object) -> object:
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(_TYPE_ERROR.format(f"a key of type {type(key).__name__}"))
-        # RFC 8785 section 3.2.3: keys are sorted by their UTF-16 code units.
-        return {key: _ordered(value[key]) for key in sorted(value, key=lambda k: k.encode("utf-16-be"))}
+        return {key: _ordered(value[key]) for key in _sorted(value)}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [_ordered(item) for item in value]
     raise TypeError(_TYPE_ERROR.format(type(value).__name__))

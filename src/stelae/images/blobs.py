@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,24 +48,38 @@ class Blobs:
         """Store *data* (or the content of the file) and return its digest. Storing it again mends a
         blob that is corrupted, and makes it count as new for garbage collection."""
         if isinstance(data, bytes):
-            return self.write(lambda out: _write_all(out, data))
+            self.add_all([data])
+            return digest_of(data)
         with data.open("rb") as file:
             return self.write(lambda out: _copy(file, out))
 
+    def add_all(self, several: Iterable[bytes]) -> None:
+        """Store *several* as ``add`` does each; their names become durable together."""
+        new = [data for data in several if not self._known(digest_of(data))]
+        for data in new:
+            self._write(partial(_write_all, data))
+        if new:
+            sync_folder(self.folder)
+
     def write(self, produce: Callable[[BinaryIO], Digest]) -> Digest:
         """Store what *produce* writes; it returns the digest of it."""
-        with room_on(self.folder), self._temporary() as (file, temporary):
-            digest = produce(file)
-            target = self.path(digest)
-            if self._is_sound(digest):
-                self.touch(digest)
-                return digest
-            file.flush()
-            os.fchmod(file.fileno(), _MODE)
-            os.fsync(file.fileno())
-            temporary.replace(target)
+        digest = self._write(produce)
         sync_folder(self.folder)
         return digest
+
+    def _write(self, produce: Callable[[BinaryIO], Digest]) -> Digest:
+        with room_on(self.folder), self._temporary() as (file, temporary):
+            digest = produce(file)
+            if not self._known(digest):
+                file.flush()
+                os.fchmod(file.fileno(), _MODE)
+                os.fsync(file.fileno())
+                temporary.replace(self.path(digest))
+        return digest
+
+    def _known(self, digest: Digest) -> bool:
+        """Say whether the blob is there and sound; then it counts as new for garbage collection."""
+        return self._is_sound(digest) and self.touch(digest)
 
     def read(self, digest: Digest) -> bytes:
         """Return the bytes of a small blob (a manifest, a config); raises Failed when it is missing, larger than
@@ -126,7 +141,7 @@ def _missing(digest: Digest) -> Failed:
     return Failed(f"{digest} is not in the image store", hint="build or import the image again")
 
 
-def _write_all(out: BinaryIO, data: bytes) -> Digest:
+def _write_all(data: bytes, out: BinaryIO) -> Digest:
     out.write(data)
     return digest_of(data)
 

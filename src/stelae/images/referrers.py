@@ -78,10 +78,8 @@ def add(layout: Layout, subject: Digest, referrers: list[Referrer]) -> None:
     with layout.locked():
         entries = _entries(layout, subject)
         known = {entry["digest"] for entry in entries}
+        layout.blobs.add_all(data for item in referrers for data in (*item.blobs.values(), item.manifest))
         for item in referrers:
-            for data in item.blobs.values():
-                layout.blobs.add(data)
-            layout.blobs.add(item.manifest)
             if item.digest not in known:
                 entries.append(descriptor(item))
         _write(layout, subject, entries)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import socket
@@ -143,27 +144,44 @@ def test_an_unexpected_error_tells_the_client_nothing_of_its_insides(client: Cli
             assert "secret" not in str(caught.value)
 
 
-def test_a_pack_is_carried_byte_for_byte_and_leaves_nothing(
-    client: Client, behind: FakeService, cache: Path, tmp_path: Path
-) -> None:
-    pack = tmp_path / "pack"
-    pack.write_bytes(os.urandom(3_000_000))
-    assert client.upload("/v1/sources", pack, repository="r1") == {"objects": 3}
-    assert last_call(behind) == ("receive", (ME, "r1", pack.read_bytes()))
+def test_a_pack_is_carried_byte_for_byte_and_leaves_nothing(client: Client, behind: FakeService, cache: Path) -> None:
+    pack = os.urandom(3_000_000)
+    assert client.upload("/v1/sources", io.BytesIO(pack), repository="r1") == {"objects": 3}
+    assert last_call(behind) == ("receive", (ME, "r1", pack))
     behind.answers["receive"] = Failed("a bad pack")
     with pytest.raises(Failed):
-        client.upload("/v1/sources", pack, repository="r1")
+        client.upload("/v1/sources", io.BytesIO(pack), repository="r1")
     assert list(cache.iterdir()) == []
 
 
 def test_a_pack_that_is_too_large_is_refused_and_leaves_nothing(
-    client: Client, behind: FakeService, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, behind: FakeService, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pack = tmp_path / "pack"
-    pack.write_bytes(bytes(3_000_000))
+    pack = bytes(3_000_000)
     monkeypatch.setattr("stelae.controller.api.MAX_PACK", 100_000)
     with pytest.raises(InvalidInput, match="larger than"):
-        client.upload("/v1/sources", pack, repository="r1")
+        client.upload("/v1/sources", io.BytesIO(pack), repository="r1")
+    assert list(cache.iterdir()) == []
+    assert behind.calls == []
+
+
+def test_a_pack_that_cannot_be_read_to_its_end_leaves_nothing(
+    client: Client, behind: FakeService, cache: Path
+) -> None:
+    class Broken:
+        left = 3
+
+        def read(self, size: int, /) -> bytes:
+            self.left -= 1
+            if not self.left:
+                raise Failed("git could not pack the source")
+            return bytes(1000)
+
+    with pytest.raises(Failed, match="could not pack"):
+        client.upload("/v1/sources", Broken(), repository="r1")
+    deadline = time.monotonic() + 5
+    while list(cache.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert list(cache.iterdir()) == []
     assert behind.calls == []
 

@@ -9,7 +9,7 @@ import pytest
 
 from stelae.build import client_git
 from stelae.build.mirror import Mirror
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import Failed, InvalidInput
 
 from .repository import Repository, git_in
 
@@ -22,6 +22,10 @@ def state_of(folder: Path) -> dict[str, tuple[bytes, int]]:
     }  # fmt: skip
 
 
+def packed(checkout: client_git.Checkout) -> client_git.Pack:
+    return client_git.Pack(checkout, checkout.objects())
+
+
 def test_describes_a_clean_commit(repository: Repository) -> None:
     commit = repository.commit({"app/a": "1", ".gitignore": "*.log\n"}, "Add it")
     repository.write({"app/noise.log": "ignored"})
@@ -29,6 +33,54 @@ def test_describes_a_clean_commit(repository: Repository) -> None:
     assert (checkout.commit, checkout.path, checkout.subject, checkout.dirty) == (commit, "app", "Add it", ())
     assert checkout.versioned
     client_git.refuse_dirty(checkout)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Add it", "Two lines\nof one paragraph\n\nand a body", "\n\n  late and indented  \n", "", "Grüße\n",
+        "tab\tin it", "head: no\n\nencoding latin-1\n",
+    ],
+)  # fmt: skip
+def test_the_subject_is_as_git_shows_it(repository: Repository, message: str) -> None:
+    repository.write({"a": message})
+    repository.git("add", "a")
+    for encoding in ("utf-8", "iso-8859-1", "unheard-of"):
+        words = ("-c", f"i18n.commitEncoding={encoding}", "commit", "-q", "--allow-empty", "--allow-empty-message")
+        repository.git(*words, "--cleanup=verbatim", "-m", message)
+        assert client_git.describe(repository.folder).subject == repository.git("log", "-1", "--format=%s")
+
+
+def test_the_objects_are_what_git_lists(repository: Repository) -> None:
+    files = {f"app/{n % 7}/{n % 3}/f{n}": str(n % 50) for n in range(400)}
+    repository.commit({**files, "other/a": "not ours", "b": "1"})
+    for folder, listed in (("", "HEAD"), ("app", "HEAD:app"), ("app/1/2", "HEAD:app/1/2")):
+        above = [folder.rpartition("/")[0], folder] if folder else []
+        trees = {repository.git("rev-parse", f"HEAD:{path}") for path in ("", "app", *above) if path in folder}
+        below = {line.split()[2] for line in repository.git("ls-tree", "-r", "-t", listed).splitlines()}
+        found = client_git.describe(repository.folder / folder).objects()
+        assert set(found) == {repository.git("rev-parse", "HEAD"), *trees, *below}
+        assert len(set(found)) == len(found)
+
+
+def test_a_branch_that_moves_on_while_git_is_asked(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.commit({"a": "1"})
+    asked = client_git.Asked(str(repository.folder), "HEAD")
+    commit, tree = asked._objects._next(), asked._objects._next()
+    assert commit is not None
+    assert tree is not None
+    answers = iter([commit, ("0" * 40, b"")])  # the tree of another commit
+    real = asked._objects._next
+    monkeypatch.setattr(asked._objects, "_next", lambda: next(answers, None) or real())
+    assert set(asked.checkout().objects()) == {commit[0], tree[0], repository.git("rev-parse", "HEAD:a")}
+
+
+def test_what_git_cannot_pack_is_said(repository: Repository) -> None:
+    repository.commit({"a": "1"})
+    checkout = client_git.describe(repository.folder)
+    with client_git.Pack(checkout, ["0" * 40]) as pack, pytest.raises(Failed, match="could not pack") as caught:
+        list(iter(lambda: pack.read(100), b""))
+    assert "unable to read 000" in " ".join(caught.value.details)
 
 
 def test_a_dirty_tree_is_refused_with_its_files(repository: Repository) -> None:
@@ -61,12 +113,12 @@ def test_clear_errors(repository: Repository, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no commit yet"):
         client_git.describe(repository.folder)
     repository.commit({"a": "1"})
-    for ref in ("nothing", "--all", "HEAD:a"):
+    for ref in ("nothing", "--all", "HEAD:a", "HEAD\nHEAD", "HEAD^{tree}"):
         with pytest.raises(InvalidInput, match="no commit is called"):
             client_git.describe(repository.folder, ref)
     repository.write({"new/a": "1"})
     with pytest.raises(InvalidInput, match="no folder 'new'"):
-        client_git.objects(client_git.describe(repository.folder / "new"))
+        client_git.describe(repository.folder / "new").objects()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository to another user")
@@ -89,12 +141,10 @@ def test_a_snapshot_changes_nothing_and_is_repeatable(repository: Repository, tm
     (repository.folder / "app/gone").unlink()
     before = state_of(repository.folder)
     store = Mirror(tmp_path / "sources")
-    with client_git.snapshot(repository.folder / "app") as checkout:
-        pack = tmp_path / "sent.pack"
-        client_git.write_pack(checkout, client_git.objects(checkout), pack)
+    with client_git.snapshot(repository.folder / "app") as checkout, packed(checkout) as pack:
+        store.receive(checkout.repository, pack)
     assert state_of(repository.folder) == before
     assert not checkout.versioned
-    store.receive(checkout.repository, pack)
     with store.read(checkout.repository) as reader:
         entries = store.export(checkout.repository, store.tree(reader, checkout.commit, "app"))
     assert [entry.path for entry in entries] == [b"a", b"new"]
@@ -105,7 +155,7 @@ def test_a_snapshot_changes_nothing_and_is_repeatable(repository: Repository, tm
 def test_a_snapshot_before_the_first_commit(repository: Repository) -> None:
     repository.write({"a": "1"})
     with client_git.snapshot(repository.folder) as checkout:
-        assert len(client_git.objects(checkout)) == 3
+        assert len(checkout.objects()) == 3
 
 
 def test_shallow_clones_work(repository: Repository, tmp_path: Path) -> None:
@@ -113,9 +163,8 @@ def test_shallow_clones_work(repository: Repository, tmp_path: Path) -> None:
         repository.commit({"a": str(n)})
     git_in(tmp_path)("clone", "-q", "--depth=1", repository.folder.as_uri(), "clone")
     checkout = client_git.describe(tmp_path / "clone")
-    store, pack = Mirror(tmp_path / "sources"), tmp_path / "sent.pack"
-    client_git.write_pack(checkout, client_git.objects(checkout), pack)
-    assert store.receive(checkout.repository, pack) == 3
+    with packed(checkout) as pack:
+        assert Mirror(tmp_path / "sources").receive(checkout.repository, pack) == 3
 
 
 def test_clones_of_one_origin_share_a_mirror(repository: Repository, tmp_path: Path) -> None:

@@ -20,11 +20,10 @@ from .repository import Repository
 
 def send(store: Mirror, repository: Repository, ref: str = "HEAD", folder: str = "") -> client_git.Checkout:
     checkout = client_git.describe(repository.folder / folder, ref)
-    needed = store.missing(checkout.repository, client_git.objects(checkout))
+    needed = store.missing(checkout.repository, checkout.objects())
     if needed:
-        pack = store.folder.parent / "sent.pack"
-        client_git.write_pack(checkout, needed, pack)
-        assert store.receive(checkout.repository, pack) == len(needed)
+        with client_git.Pack(checkout, needed) as pack:
+            assert store.receive(checkout.repository, pack) == len(needed)
     return checkout
 
 
@@ -70,7 +69,7 @@ def test_commit_arrives_and_is_read_back(repository: Repository, tmp_path: Path)
     assert read == [b"print()", b"a.py", b"x"]
     info = store.commit_info(checkout.repository, commit)
     assert (info.subject, info.author, info.time) == ("Add the app", "Ana <ana@example.com>", 1700000000)
-    assert store.missing(checkout.repository, client_git.objects(checkout)) == []
+    assert store.missing(checkout.repository, checkout.objects()) == []
 
 
 def test_only_what_is_missing_is_sent_and_siblings_are_not(repository: Repository, tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ def test_only_what_is_missing_is_sent_and_siblings_are_not(repository: Repositor
     repository.commit({"app/a": "changed"})
     second = client_git.describe(repository.folder / "app")
     # The commit, the top, the folder and the one file; not b.
-    assert len(store.missing(second.repository, client_git.objects(second))) == 4
+    assert len(store.missing(second.repository, second.objects())) == 4
 
 
 def test_many_packs_become_one(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +94,24 @@ def test_many_packs_become_one(repository: Repository, tmp_path: Path, monkeypat
     assert len(list((tmp_path / f"{sent[0].repository}.git/objects/pack").glob("*.pack"))) <= 3
     with store.read(sent[0].repository) as reader:
         assert [store.export(c.repository, store.tree(reader, c.commit, ""))[0].size for c in sent] == [1] * 5
+
+
+def test_what_is_missing_is_what_git_says_is_missing(repository: Repository, tmp_path: Path) -> None:
+    store = Mirror(tmp_path)
+    ids: list[str] = []
+    for n in range(3):
+        repository.commit({f"{n}/f{i}": f"{n} {i}" for i in range(300)})
+        ids += send(store, repository).objects()
+    name = send(store, repository).repository
+    others = [digit * 40 for digit in "0123456789abcdef"]
+    near = [f"{int(found, 16) ^ 1:040x}" for found in ids[:300]]
+    assert store.missing(name, [*others, *ids, *near]) == [*others, *near]
+    folder = tmp_path / f"{name}.git" / "objects" / "pack"
+    (folder / "pack-broken.idx").write_bytes(b"\xfftOc\0\0\0\2 and little more")
+    (folder / "pack-empty.idx").write_bytes(b"")
+    (folder / "pack-old.idx").write_bytes(bytes(2000))
+    (folder / "pack-gone.idx").symlink_to("nowhere")
+    assert store.missing(name, [*ids, *others]) == others
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,10 @@ class Workshop:
     def send(self, repository: Repository, path: str = "") -> BuildRequest:
         """Send the repository's commit, as the command line does."""
         checkout = client_git.describe(repository.folder / path)
-        needed = self.mirror.missing(checkout.repository, client_git.objects(checkout))
+        needed = self.mirror.missing(checkout.repository, checkout.objects())
         if needed:
-            pack = self.folder / "sent.pack"
-            client_git.write_pack(checkout, needed, pack)
-            self.mirror.receive(checkout.repository, pack)
+            with client_git.Pack(checkout, needed) as pack:
+                self.mirror.receive(checkout.repository, pack)
         return BuildRequest(repository=checkout.repository, commit=checkout.commit, path=checkout.path)
 
     def build(self, repository: Repository, path: str = "") -> BuildResult:

@@ -47,14 +47,14 @@ def answering(path: Path, *parts: bytes) -> Iterator[list[bytes]]:
 
 def get(path: Path) -> Connection:
     connection = Connection(path, 5)
-    connection.ask("GET", "/v1/x?a=b", {"x-y": "z"}, None, 0)
+    connection.ask("GET", "/v1/x?a=b", {"x-y": "z"}, None)
     return connection
 
 
 def asked_and_closed(path: Path) -> None:
     connection = Connection(path, 5)
     try:
-        connection.ask("GET", "/", {}, None, 0)
+        connection.ask("GET", "/", {}, None)
         connection.read()
     finally:
         connection.close()
@@ -68,13 +68,22 @@ def test_a_counted_body(tmp_path: Path) -> None:
     assert asked == [b"GET /v1/x?a=b HTTP/1.1\r\nhost: stelae\r\nx-y: z\r\n\r\n"]
 
 
-def test_a_body_is_sent_with_its_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b"abc", b"content-length: 3\r\n\r\nabc"),
+        (io.BytesIO(b"abc"), b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    ],
+    ids=["counted", "chunked"],
+)
+def test_a_body_is_sent_with_its_length_or_in_chunks(body: bytes | io.BytesIO, sent: bytes, tmp_path: Path) -> None:
     with answering(tmp_path / "s", OK + b"content-length: 0\r\n\r\n") as asked:
         connection = Connection(tmp_path / "s", 5)
-        connection.ask("POST", "/", {}, io.BytesIO(b"abc"), 3)
+        connection.ask("POST", "/", {}, body)
         assert connection.read() == b""
         connection.close()
-    assert asked[0].startswith(b"POST / HTTP/1.1\r\nhost: stelae\r\ncontent-length: 3\r\n\r\n")
+    assert asked[0].startswith(b"POST / HTTP/1.1\r\nhost: stelae\r\n")
+    assert sent.startswith(asked[0].partition(b"stelae\r\n")[2])
 
 
 @settings(max_examples=30, deadline=None)

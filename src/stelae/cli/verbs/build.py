@@ -23,7 +23,7 @@ def command(ref: str, dirty: bool, offline: bool, check: bool, secrets: tuple[st
 
     With --check nothing is stored: two builds are compared, and the exit code is 1 when they differ.
     """
-    from stelae.cli.source import build_here, build_twice
+    from stelae.cli import source
 
     if ref and dirty:
         raise InvalidInput("--ref names a commit and --dirty builds the working tree: give one of them")
@@ -32,7 +32,8 @@ def command(ref: str, dirty: bool, offline: bool, check: bool, secrets: tuple[st
     if check:
         from stelae.cli.reproduced import shown
 
-        answer = build_twice(client(), out, Path.cwd(), ref or "HEAD", dirty=dirty, offline=offline, secrets=given)
+        answer = source.build_twice(client(), out, Path.cwd(), ref, dirty=dirty, offline=offline, secrets=given)
         return shown(out, answer)
-    build_here(client(), out, ref, dirty=dirty, offline=offline, secrets=given)
+    made = source.build(client(), out, Path.cwd(), ref, dirty=dirty, offline=offline, secrets=given)
+    source.show_built(out, made)
     return 0
