@@ -23,7 +23,7 @@ from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
 from stelae.platforms.local.place import Place, exits_folder, places
 from stelae.platforms.local.record import Record, Stage
-from stelae.platforms.local.runtime import WaitingConmon, choose_runtime, runtime_of
+from stelae.platforms.local.runtime import WaitingConmon, choose_runtime
 from stelae.platforms.local.seccomp import load_filter
 from stelae.platforms.port import LaunchSpec, SecretSource
 from stelae.system.installation import Installation
