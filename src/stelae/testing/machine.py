@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from stelae.core.jobs import process_of
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -24,12 +25,14 @@ KILLED = 137
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """What the machine holds of one environment. ``logs`` outlive their instances."""
+    """What the machine holds of one environment. ``logs`` outlive their instances; ``begun`` counts how often the
+    program of each run was started, and outlives everything."""
 
     things: dict[InstanceId, Thing] = field(default_factory=dict)
     table: dict[InstanceId, int] = field(default_factory=dict)
     hosts: tuple[str, ...] = ()
     logs: dict[InstanceId, list[tuple[Instant, str]]] = field(default_factory=dict)
+    begun: Counter[InstanceId] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -106,14 +109,19 @@ class Machine:
             self.end(env.id, action.instance, KILLED)
 
     def _launch(self, action: Action, env: EnvironmentState, site: Site) -> None:
-        release = env.releases[action.release]
-        if release.process(action.process) is None:
+        release, run = env.releases[action.release], env.runs.get(action.instance)
+        process = release.process(action.process) if run is None else process_of(release, run)
+        if process is None:
             raise Failed(f"release {action.release} has no process {action.process}")
         if action.instance in site.things:
             return
         behaviour = self.behaviours.get(release.image, Behaviour())
-        thing = Thing(release=action.release, process=action.process, born=self.now(), behaviour=behaviour)
+        thing = Thing(
+            release=action.release, process=action.process, born=self.now(), behaviour=behaviour, run=run is not None
+        )
         site.things[action.instance] = thing
+        if run is not None:
+            site.begun[action.instance] += 1
         self.happened.update(behaviour.kinds)
         site.logs[action.instance] = [(self.now(), "begins")]
         self._await_change(env.id, action.instance, thing)

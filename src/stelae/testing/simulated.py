@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 from stelae.core import converge
-from stelae.domain.action import Action
+from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, Unreachable
@@ -126,6 +126,11 @@ class SimulatedPlatform:
         elif fault is ActFault.LOST_REPLY:
             raise Unreachable(NO_ANSWER)
 
+    async def began(self, action: Action, env: EnvironmentState) -> bool:
+        """See ``Platform.began``. What was sent before and has not arrived is refused from now on."""
+        await self._reach()
+        return self._machine.sites[env.id].begun[action.instance] > 0
+
     async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""
         lines = self._machine.site(environment).logs.get(instance.id)
@@ -172,6 +177,9 @@ class SimulatedPlatform:
         if mine and action.number < numbers.highest and action.number in numbers.done:
             self._faults.count("outdated request")
             return
+        if action.verb is Verb.LAUNCH and self._machine.sites[env.id].begun[action.instance]:
+            self._faults.count("repeated launch of a run")
+            return  # a program that ran is not started again, whatever arrives
         try:
             self._do(action, env)
         except (Conflict, Failed):

@@ -18,7 +18,7 @@ class Behaviour:
     """How instances of a release behave: None means never. ``drains`` is how long its connections stay open.
 
     ``flaps`` is how long an instance is ready, and then is not, in turns; ``stops_after`` how long it takes to
-    end when it is asked to.
+    end when it is asked to. ``job_after`` is how long its jobs run, and ``job_code`` how they end.
     """
 
     ready_after: Duration | None = 50 * MILLISECOND
@@ -29,6 +29,8 @@ class Behaviour:
     drains: Duration = 0
     stops_after: Duration = 0
     ignores_term: bool = False
+    job_after: Duration | None = 100 * MILLISECOND
+    job_code: int = 0
 
     @property
     def healthy(self) -> bool:
@@ -47,6 +49,8 @@ class Behaviour:
             "flapping health": self.flaps is not None,
             "long connections": self.drains >= SECOND,
             "ignores SIGTERM": self.ignores_term,
+            "job fails": self.job_code != 0,
+            "job hangs": self.job_after is None,
         }
         return tuple(name for name, holds in found.items() if holds)
 
@@ -63,12 +67,15 @@ class Thing:
     unrouted_at: Instant | None = None
     stopping: bool = False
     ends_at: Instant | None = None
+    run: bool = False
 
     def phase(self, now: Instant) -> Phase:
         """Return what a probe at *now* would find."""
         if self.ended is not None:
             return Phase.EXITED
         age, how = now - self.born, self.behaviour
+        if self.run:
+            return Phase.STARTING
         if how.ready_after is None or age < how.ready_after:
             return Phase.STARTING
         if how.unready_after is not None and age >= how.unready_after:
@@ -79,23 +86,26 @@ class Thing:
 
     def age_to(self, now: Instant) -> None:
         """Let happen what was to happen up to *now*."""
-        limit = self.behaviour.exits_after
+        limit, code = self.behaviour.exits_after, self.behaviour.exit_code
+        if self.run:
+            limit, code = self.behaviour.job_after, self.behaviour.job_code
         if self.ended is not None:
             return
         if self.ends_at is not None and now >= self.ends_at:
             self.ended = Exit(code=143, at=self.ends_at)
         elif limit is not None and now - self.born >= limit:
-            self.ended = Exit(code=self.behaviour.exit_code, at=self.born + limit, last_lines=("it broke",))
+            self.ended = Exit(code=code, at=self.born + limit, last_lines=("it broke",))
 
     def next_change(self, now: Instant) -> Instant | None:
         """Return when something happens to it next by itself."""
         if self.ended is not None:
             return None
         how = self.behaviour
-        moments = [self.born + after for after in (how.ready_after, how.exits_after, how.unready_after) if after]
+        spans = (how.job_after,) if self.run else (how.ready_after, how.exits_after, how.unready_after)
+        moments = [self.born + after for after in spans if after]
         if self.ends_at is not None:
             moments.append(self.ends_at)
-        if how.flaps is not None and how.ready_after is not None:
+        if how.flaps is not None and how.ready_after is not None and not self.run:
             turns = max(0, now - self.born - how.ready_after) // how.flaps
             moments.append(self.born + how.ready_after + (turns + 1) * how.flaps)
         return min((at for at in moments if at > now), default=None)

@@ -39,6 +39,7 @@ class World:
     complete: bool = True
     next_fails: Verb | None = None
     always_fails: Verb | None = None
+    launched: list[InstanceId] = field(default_factory=list)
 
     @classmethod
     def of(cls, environment: Environment) -> World:
@@ -128,7 +129,11 @@ class World:
     def _do(self, action: Action) -> None:
         if action.verb is Verb.LAUNCH:
             behaviour = self.behaviours.get(action.release, Behaviour())
-            thing = Thing(release=action.release, process=action.process, born=self.now, behaviour=behaviour)
+            thing = Thing(
+                release=action.release, process=action.process, born=self.now, behaviour=behaviour,
+                run=action.instance in self.env.runs,
+            )  # fmt: skip
+            self.launched.append(action.instance)
             if self.things.setdefault(action.instance, thing) is not thing:
                 raise BrokenLaw(f"{action.instance} was launched twice")
         elif action.verb is Verb.ROUTE:
@@ -183,6 +188,8 @@ class World:
 
     def _check_drained(self, name: InstanceId) -> None:
         thing = self.things[name]
+        if thing.run:
+            return
         process = self.env.releases[thing.release].process(thing.process)
         assert process is not None
         if name in self.table:

@@ -18,6 +18,7 @@ from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.promotion import Window
 from stelae.domain.release import Release
+from stelae.domain.run import RunOutcome
 from stelae.domain.state import Backoff, DeploymentKind, InstallationState, Outcome, Phase
 from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import SECOND
@@ -221,6 +222,9 @@ REVISING = [
     ev.SecretRevoked(name="KEY", version=1, reason="it leaked"),
 ]  # fmt: skip
 ROUTINE = [
+    ev.RunRequested(run=InstanceId("run-x-9"), release=V1.id),
+    ev.RunEnding(run=InstanceId("run-x-9"), outcome=RunOutcome.CANCELLED, reason="x"),
+    ev.RunEnded(run=InstanceId("run-x-9"), outcome=RunOutcome.CANCELLED),
     ev.SecretWiped(name="KEY", version=1),
     ev.RolloutAdvanced(deployment="d-1", step=1),
     ev.RolloutPhase(deployment="d-1", phase=Phase.FORWARD),

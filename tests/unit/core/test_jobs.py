@@ -1,0 +1,420 @@
+"""Jobs in a world under a virtual clock: before the traffic, at gates, by hand; a run is launched once at most."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stelae.core import jobs, resume, runs
+from stelae.core.evolve import evolve
+from stelae.core.folds import jobs as folds
+from stelae.domain import event as ev
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import InstanceId
+from stelae.domain.job import Job, When
+from stelae.domain.observation import Exit, Observation, Phase, Seen
+from stelae.domain.release import Release
+from stelae.domain.run import Run, RunOutcome
+from stelae.domain.state import DeploymentKind, Outcome
+from stelae.domain.state import Phase as RolloutPhase
+from stelae.domain.strategy import Gate
+from stelae.domain.units import MINUTE, SECOND
+from stelae.testing.world import World
+from tests.unit.core.fixtures import deployed, environment, outcome, release
+
+MIGRATE = Job(name="migrate", command=("migrate",), when=When.BEFORE_TRAFFIC, irreversible=True, timeout=MINUTE)
+SEED = Job(name="seed", command=("seed",), when=When.BEFORE_TRAFFIC)
+CHECK = Job(name="check", command=("check",), timeout=MINUTE)
+KINDS = ["recreate", "rolling", "blue-green"]
+
+
+def with_jobs(name: str, *given: Job) -> Release:
+    return replace(release(name), jobs=given or (MIGRATE, SEED, CHECK))
+
+
+V1, V2, V3 = release("v1"), with_jobs("v2"), with_jobs("v3")
+
+
+def told(made: World, deployment: str) -> tuple[Outcome | None, str]:
+    found = made.env.deployments[deployment]
+    return found.outcome, found.why
+
+
+def ran(made: World) -> list[tuple[str, RunOutcome | None]]:
+    return [(run.id, run.outcome) for run in made.env.runs.values()]
+
+
+def launches(made: World, release: Release, process: str = "web") -> list[int]:
+    acts = [(at, event.action) for at, event in made.log if isinstance(event, ev.ActionIntended)]
+    return [at for at, act in acts if act.verb is Verb.LAUNCH and (act.release, act.process) == (release.id, process)]
+
+
+def begin(made: World, given: Release, **how: object) -> str:
+    made.behave(given, **how)
+    name = made.request(given)
+    made.run(30)
+    return name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jobs_run_in_their_order_before_anything_of_the_release_is_launched(kind: str) -> None:
+    made = deployed(kind)
+    name = begin(made, V2)
+    assert outcome(made, name) is Outcome.SUCCEEDED
+    (migrated,), (seeded,) = launches(made, V2, "migrate"), launches(made, V2, "seed")
+    assert migrated < seeded < min(launches(made, V2))
+    assert min(launches(made, V2)) - migrated >= 200_000  # each of them runs for 100 ms
+    assert not launches(made, V2, "check")
+    assert [outcome for _, outcome in ran(made)] == [RunOutcome.SUCCEEDED] * 2
+    assert all(run.removed and run.deployment == name for run in made.env.runs.values())
+    assert not {thing.process for thing in made.things.values()} & {"migrate", "seed"}
+    stops = [at for at, event in made.log if isinstance(event, ev.ActionIntended) and event.action.verb is Verb.STOP]
+    assert min(stops) > seeded, "something was stopped before the jobs were done"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_fails_reverts_before_anything_moved(kind: str) -> None:
+    made = deployed(kind)
+    before = dict(made.table)
+    name = begin(made, V2, job_code=3)
+    assert outcome(made, name) is Outcome.REVERTED
+    run = next(iter(made.env.runs.values()))
+    assert made.env.deployments[name].why == f"job migrate ({run.id}) failed: it exited with status 3"
+    assert made.env.deployments[name].details == ("it broke",)
+    assert (made.table, launches(made, V2)) == (before, [])
+    assert ran(made) == [(run.id, RunOutcome.FAILED)], "what comes after a job that failed ran"
+
+
+def test_a_job_is_ended_at_its_time_and_killed_when_it_does_not_end() -> None:
+    made = deployed()
+    made.behave(V2, job_after=None, ignores_term=True)
+    name = made.request(V2)
+    made.run(200)
+    run = next(iter(made.env.runs.values()))
+    assert (run.outcome, run.reason) == (RunOutcome.TIMED_OUT, "it did not end within 60 s")
+    assert run.launched_at is not None
+    assert run.stopped_at is not None
+    assert run.killed_at is not None
+    assert run.stopped_at - run.launched_at == MINUTE
+    assert run.killed_at - run.stopped_at == 10 * SECOND
+    assert told(made, name) == (
+        Outcome.REVERTED, f"job migrate ({run.id}) timed out: it did not end within 60 s",
+    )  # fmt: skip
+
+
+def test_an_abort_ends_the_job_and_the_deployment() -> None:
+    made = deployed()
+    name = begin(made, V2, job_after=None)
+    made.record(ev.RolloutReverting(deployment=name, ending=Outcome.CANCELLED, reason="aborted by ben"))
+    made.run(30)
+    assert outcome(made, name) is Outcome.CANCELLED
+    (run,) = made.env.runs.values()
+    assert run.outcome is RunOutcome.CANCELLED
+    assert run.removed
+    assert not [thing for thing in made.things.values() if thing.run]
+
+
+def test_a_job_longer_than_a_step_may_take_is_waited_for() -> None:
+    made = World.of(environment(progress=5 * SECOND))
+    slow = with_jobs("slow", replace(MIGRATE, timeout=MINUTE))
+    made.behave(slow, job_after=50 * SECOND)
+    name = made.request(slow)
+    made.run(80)
+    assert outcome(made, name) is Outcome.SUCCEEDED
+
+
+def test_a_new_deployment_runs_the_job_again_and_the_same_one_never() -> None:
+    made = deployed()
+    for _ in range(3):
+        begin(made, V2)
+        begin(made, V3)
+    per = {(run.deployment, run.job) for run in made.env.runs.values()}
+    assert len(made.env.runs) == len(per) == 12
+
+
+def test_the_next_deployment_waits_for_the_job_of_the_one_that_it_supersedes() -> None:
+    made = deployed()
+    begin(made, V2, job_after=None, stops_after=0, ignores_term=True)
+    name = begin(made, V3)
+    old, *_ = made.env.runs.values()
+    first = launches(made, V3, "migrate")
+    made.run()
+    assert outcome(made, name) is Outcome.SUCCEEDED
+    assert old.outcome is RunOutcome.CANCELLED or made.env.runs[old.id].outcome is RunOutcome.CANCELLED
+    ended = made.env.runs[old.id].ended_at
+    assert ended is not None
+    assert all(at >= ended for at in first or launches(made, V3, "migrate"))
+
+
+def test_a_rollback_runs_no_job() -> None:
+    made = deployed()
+    begin(made, V2)
+    begin(made, V3)
+    before = len(made.env.runs)
+    name = made.request(V2, kind=DeploymentKind.ROLLBACK)
+    made.run()
+    assert outcome(made, name) is Outcome.SUCCEEDED
+    assert len(made.env.runs) == before
+
+
+def test_an_environment_that_is_down_runs_the_jobs_of_what_brings_it_back() -> None:
+    made = deployed()
+    made.record(ev.EnvironmentStopped())
+    made.run()
+    name = begin(made, V2)
+    assert outcome(made, name) is Outcome.SUCCEEDED
+    assert len(made.env.runs) == 2
+
+
+def test_a_pause_lets_no_further_job_begin() -> None:
+    made = deployed()
+    name = made.request(V2)
+    made.record(ev.RolloutPaused(deployment=name))
+    made.run(30)
+    assert not made.env.runs
+    made.record(ev.RolloutResumed(deployment=name))
+    made.run(30)
+    assert outcome(made, name) is Outcome.SUCCEEDED
+
+
+GATED = replace(environment().strategy, gate=Gate(job="check"))
+
+
+def gated(**how: object) -> tuple[World, str]:
+    made = deployed()
+    made.behave(V2, **how)
+    name = made.request(V2, replace(GATED, batch=50))
+    made.run(300)
+    return made, name
+
+
+def test_the_job_of_a_gate_runs_once_a_step_from_the_image_of_the_candidate() -> None:
+    made, name = gated()
+    assert outcome(made, name) is Outcome.SUCCEEDED
+    checks = [run for run in made.env.runs.values() if run.job == "check"]
+    assert [run.step for run in checks] == list(range(len(checks)))
+    assert len(checks) >= 2
+    assert {run.release for run in checks} == {V2.id}
+
+
+def test_a_gate_whose_job_fails_reverts() -> None:
+    made = deployed()
+    checked = with_jobs("checked", CHECK)
+    made.behave(checked, job_code=4)
+    name = made.request(checked, GATED)
+    made.run(60)
+    (run,) = made.env.runs.values()
+    assert told(made, name) == (Outcome.REVERTED, f"job check ({run.id}) failed: it exited with status 4")
+    assert made.running(checked) == 0
+
+
+def test_a_gate_of_a_job_that_the_image_lacks_reverts_and_says_so() -> None:
+    made = deployed()
+    name = made.request(with_jobs("other", MIGRATE), GATED)
+    made.run(60)
+    assert told(made, name) == (Outcome.REVERTED, "the image has no job 'check', for which its step waits")
+
+
+# One-off runs
+
+
+def asked(made: World, command: tuple[str, ...] = (), job: str = "") -> InstanceId:
+    found = made.env.releases[made.env.stable or ""]  # type: ignore[index]
+    given = found.job(job)
+    event = runs.of_job(made.env, found, given) if given else ev.RunRequested(
+        run=runs.name_of(made.env, found, ""), release=found.id, command=command, timeout=MINUTE
+    )  # fmt: skip
+    made.record(event)
+    return event.run
+
+
+def test_a_command_runs_with_the_limits_of_web_and_touches_nothing() -> None:
+    made = deployed()
+    before = made.env.allocation, dict(made.table), set(made.env.instances)
+    name = asked(made, ("echo", "1"))
+    assert name.startswith("run-")
+    process = jobs.process_of(made.env.releases[V1.id], made.env.runs[name])
+    web = V1.process("web")
+    assert process is not None
+    assert web is not None
+    assert (process.command, process.memory, process.port) == (("echo", "1"), web.memory, None)
+    made.run(30)
+    run = made.env.runs[name]
+    assert (run.outcome, run.actor, run.deployment, run.removed) == (RunOutcome.SUCCEEDED, "tester", "", True)
+    assert (made.env.allocation, made.table, set(made.env.instances)) == before
+    assert made.launched.count(name) == 1
+
+
+def test_a_run_goes_on_beside_a_rollout_and_ends_when_its_environment_is_taken_down() -> None:
+    made = deployed()
+    made.behave(V1, job_after=None)
+    name = asked(made, ("serve",))
+    begin(made, V2)
+    assert made.env.stable == V2.id
+    assert made.env.runs[name].outcome is None
+    made.record(ev.EnvironmentStopped())
+    made.run(60)
+    assert made.env.runs[name].outcome is RunOutcome.CANCELLED
+    assert made.env.runs[name].reason == "the environment was taken down"
+    assert not made.things
+
+
+def test_what_was_cancelled_before_it_began_never_begins() -> None:
+    made = deployed()
+    name = asked(made, ("x",))
+    made.record(ev.EnvironmentStopped())
+    made.run(30)
+    run = made.env.runs[name]
+    assert (run.outcome, run.launched_at, run.removed) == (RunOutcome.CANCELLED, None, True)
+    assert name not in made.launched
+
+
+def test_a_run_that_ended_well_before_it_was_asked_to_end_succeeded() -> None:
+    run = Run(
+        id=InstanceId("x-1"), release=V1.id, job="x", command=(), actor="a", requested_at=0, launched_at=0,
+        started=True, ending=RunOutcome.CANCELLED, reason="for a reason",
+    )  # fmt: skip
+    env = replace(deployed().env, runs={run.id: run})
+    done = Seen(id=run.id, phase=Phase.EXITED, exit=Exit(code=0, at=5))
+    seen = Observation(as_of=9, applied=env.applied, instances={run.id: done})
+    (event,) = runs.events(env, seen, 9)
+    assert isinstance(event, ev.RunEnded)
+    assert event.outcome is RunOutcome.SUCCEEDED
+    env = replace(env, runs={run.id: replace(run, stopped_at=3)})
+    (event,) = runs.events(env, seen, 9)
+    assert isinstance(event, ev.RunEnded)
+    assert (event.outcome, event.reason) == (RunOutcome.CANCELLED, "for a reason")
+
+
+# At most once
+
+
+def test_a_launch_that_failed_is_not_tried_again() -> None:
+    made = deployed()
+    made.next_fails = Verb.LAUNCH
+    name = begin(made, V2)
+    assert outcome(made, name) is Outcome.REVERTED
+    assert "it could not be started: made to fail" in made.env.deployments[name].why
+    assert len(launches(made, V2, "migrate")) == 1
+
+
+def test_after_a_power_off_nobody_knows_and_nothing_runs_twice() -> None:
+    made = deployed()
+    name = begin(made, V2, job_after=None)
+    made.power_off()
+    made.run(60)
+    (run,) = made.env.runs.values()
+    assert (run.outcome, run.reason) == (RunOutcome.UNKNOWN, "it is not there any more")
+    assert told(made, name) == (
+        Outcome.REVERTED,
+        f"job migrate ({run.id}) may have run, and nobody knows how it ended: it is not there any more",
+    )
+    assert made.launched.count(run.id) == 1
+
+
+def test_a_launch_of_which_nobody_knows_the_outcome_is_unknown() -> None:
+    made = deployed()
+    name = asked(made, ("x",))
+    action = Action(verb=Verb.LAUNCH, number=made.env.actions + 1, instance=name, release=V1.id, process="run")
+    made.record(ev.ActionIntended(action=action))
+    made.record(ev.ActionDone(number=action.number, error=resume.DOUBT, unsure=True))
+    made.run(30)
+    run = made.env.runs[name]
+    assert (run.outcome, run.reason, run.took_place) == (RunOutcome.UNKNOWN, resume.DOUBT, True)
+    assert run.removed
+    assert name not in made.launched
+
+
+def test_one_that_turns_out_to_run_after_all_is_waited_for() -> None:
+    made = deployed()
+    name = asked(made, ("x",))
+    action = Action(verb=Verb.LAUNCH, number=made.env.actions + 1, instance=name, release=V1.id, process="run")
+    made.record(ev.ActionIntended(action=action))
+    made._do(action)  # it was done, and the answer was lost
+    made.record(ev.ActionDone(number=action.number, error="no answer", unsure=True))
+    made.run(30)
+    assert made.env.runs[name].outcome is RunOutcome.SUCCEEDED
+    assert made.launched.count(name) == 1
+
+
+def test_what_a_resumed_controller_knows_of_a_launch() -> None:
+    made = deployed()
+    name = asked(made, ("x",))
+    action = Action(verb=Verb.LAUNCH, number=1, instance=name, release=V1.id, process="run")
+    seen = Observation(as_of=1, applied=0, instances={name: Seen(id=name, phase=Phase.EXITED)})
+    assert resume.was_done(action, seen, once=True)
+    assert not resume.was_done(action, Observation(as_of=1, applied=0), once=True)
+    assert resume.still_right(action, made.env, ())
+    made.record(ev.RunEnding(run=name, outcome=RunOutcome.CANCELLED, reason="x"))
+    assert not resume.still_right(action, made.env, ()), "what nobody wants any more is launched"
+
+
+# Going back across what cannot be undone
+
+
+def test_going_back_across_an_irreversible_job_is_told() -> None:
+    made = deployed()
+    assert jobs.crossed(made.env, V1.image) == ()
+    name = begin(made, V2)
+    (run,) = jobs.crossed(made.env, V1.image)
+    assert (run.job, run.deployment) == ("migrate", name)
+    assert jobs.across((run,)) == f"migrate of {V2.id[:8]} ({run.id})"
+    assert jobs.crossed(made.env, V2.image) == (), "it serves"
+    assert jobs.crossed(made.env, V3.image) == (), "it was never here"
+    made.request(V1, kind=DeploymentKind.ROLLBACK)
+    made.run()
+    (again,) = jobs.crossed(made.env, V2.image) or (None,)
+    assert again is None, "forward to the release whose job it was"
+    begin(made, V3)
+    assert [item.release for item in jobs.crossed(made.env, V1.image)] == [V3.id], "it ran well after the first job"
+
+
+def test_a_job_that_failed_or_was_lost_counts_and_one_that_never_ran_does_not() -> None:
+    made = deployed()
+    begin(made, V2, job_code=1)
+    assert jobs.crossed(made.env, V1.image) == (), "nothing moved: it serves still"
+    begin(made, with_jobs("v4", CHECK))
+    assert [run.job for run in jobs.crossed(made.env, V1.image)] == ["migrate"]
+    other = deployed()
+    other.next_fails = Verb.LAUNCH
+    begin(other, V2)
+    begin(other, with_jobs("v4", CHECK))
+    assert jobs.crossed(other.env, V1.image) == ()
+
+
+# The state
+
+
+def test_old_runs_go_from_the_state_but_those_that_cannot_be_undone() -> None:
+    made = deployed()
+    begin(made, V2)
+    kept = next(iter(made.env.runs))
+    env = made.env
+    for number in range(folds.MOST + 20):
+        name = InstanceId(f"run-x-{number}")
+        env = evolve(env, ev.RunRequested(run=name, release=V2.id, command=("x",)), number)
+        env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
+    assert len(env.runs) == folds.MOST
+    assert kept in env.runs
+    assert InstanceId(f"run-x-{folds.MOST + 19}") in env.runs
+
+
+def test_no_run_has_the_id_of_an_instance_or_of_another_run() -> None:
+    made = deployed()
+    names = [asked(made, ("x",)) for _ in range(3)]
+    made.run(5)
+    made.record(ev.Scaled(process="web", count=6))
+    names.append(asked(made, ("y",)))
+    made.run(30)
+    ids = [event.action.instance for _, event in made.log if isinstance(event, ev.ActionIntended)
+           and event.action.verb is Verb.LAUNCH]  # fmt: skip
+    assert len(set(ids)) == len(ids)
+    assert set(names) <= set(ids)
+
+
+def test_a_deployment_that_only_prepares_is_in_that_phase() -> None:
+    made = deployed()
+    begin(made, V2, job_after=None)
+    assert made.env.rollout is not None
+    assert made.env.rollout.phase is RolloutPhase.PREPARING
