@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stelae.controller.record import Record
+from stelae.controller.scaler import Scaler
 from stelae.core import resume
 from stelae.core.decide import decide
 from stelae.domain.action import Action, Verb
@@ -21,7 +22,7 @@ from stelae.domain.event import ActionDone, ActionIntended
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Instant
-from stelae.platforms.port import Platform
+from stelae.platforms.port import Capability, Platform
 from stelae.system import points
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,10 @@ LONGEST_ERROR = 2_000
 """Characters of an act's error that are recorded: an entry of the record has a limit."""
 
 
+OVERTAKEN = "not done: something else was asked for meanwhile"
+"""The recorded outcome of an act that was intended before an abort, or before another deployment."""
+
+
 class EnvironmentLoop:
     """Holds one environment to its record."""
 
@@ -50,6 +55,7 @@ class EnvironmentLoop:
         self._wake = asyncio.Event()
         self._beside: asyncio.TaskGroup
         self._resumed = False
+        self._scaler = Scaler(name, record, clock, counted=Capability.TRAFFIC_COUNTS in platform.capabilities)
 
     def wake(self) -> None:
         """Look again now."""
@@ -98,6 +104,8 @@ class EnvironmentLoop:
         if not self._resumed:
             self._resumed = await self._resume(seen)
             return 0
+        if await self._scaler.scale(seen):
+            return 0
         if not self._next_actions(seen):
             return self._until(decision.wake, seen)
         intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
@@ -109,7 +117,7 @@ class EnvironmentLoop:
         number. False when something was recorded meanwhile, so that what is right has to be decided first."""
         again: list[Action] = []
         decided = True
-        begun = [name for name in self._launched_unseen(seen) if await self._platform.began(name, self._env)]
+        begun = [one for one in self._launched_unseen(seen) if await self._platform.began(one, self._env)]
 
         def outcomes() -> list[ActionDone]:
             nonlocal decided
@@ -164,6 +172,7 @@ class EnvironmentLoop:
         draining = any(view.connections and view.id not in seen.table for view in seen.instances.values())
         if draining or not seen.complete:
             limit = DRAINING
+        limit = min(limit, self._scaler.pause() or limit)
         if wake is None:
             return limit
         return min(limit, max(0.0, (wake - self._clock()) / SECOND))
@@ -188,12 +197,22 @@ class EnvironmentLoop:
             if action.verb is Verb.REMOVE:
                 self._beside.create_task(self._remove(action))
         outcomes: list[ActionDone] = []
+        asked = self._asked()
         for group in (launches, routes, others):
+            if group is not launches and self._asked() != asked:
+                # A launch takes a while. After an abort no traffic goes to what was launched, and nothing is ended.
+                outcomes += [ActionDone(number=action.number, error=OVERTAKEN) for action in group]
+                continue
             outcomes += await asyncio.gather(*(self._apply(action) for action in group))
         outcomes.sort(key=lambda done: done.number)
         if outcomes:
             await self._record.append(outcomes, environment=self.name)
-        return not any(done.error for done in outcomes)
+        return not any(done.error and done.error != OVERTAKEN for done in outcomes)
+
+    def _asked(self) -> tuple[object, ...]:
+        """What people want of the environment."""
+        env = self._env
+        return (env.down, *((env.rollout.deployment, env.rollout.phase) if env.rollout is not None else ()))
 
     async def _remove(self, action: Action) -> None:
         done = await self._apply(action)

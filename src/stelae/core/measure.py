@@ -18,9 +18,11 @@ from math import isqrt
 from stelae.core.samples import GAP, LONG, Interval, Sample, Samples
 from stelae.domain.scaling import Scaling
 from stelae.domain.state import EnvironmentState
-from stelae.domain.units import SECOND, Duration
+from stelae.domain.units import MILLISECOND, SECOND, Duration
 
-SHORT: Duration = SECOND
+SHORT: Duration = 900 * MILLISECOND
+"""A second, less what two looks of half a second each may be apart too little."""
+
 PROCESSOR: Duration = 3 * SECOND
 
 _SURE, _LONG_SURE = 3, 2

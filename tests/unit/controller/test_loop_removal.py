@@ -18,7 +18,7 @@ from stelae.domain.observation import Observation
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
-from stelae.platforms.port import Platform
+from stelae.platforms.port import Capability, Platform
 from stelae.system.clock import now
 from stelae.testing.world import Behaviour, World
 from tests.unit.core.fixtures import WEB, environment, release
@@ -28,6 +28,8 @@ NAME = EnvironmentId("shop/test")
 
 class SlowToRemove:
     """A world as the platform, in which no removal ends until ``go`` is set."""
+
+    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(self) -> None:
         self.world = World.of(environment(web=2, worker=0))

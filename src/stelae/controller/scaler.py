@@ -1,0 +1,79 @@
+"""The scaler of one environment: remembers what the loop sees, and records counts that must change.
+
+What to do is ``stelae.core.autoscale``'s; that what is recorded is decided in its turn is the record's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from stelae.controller.record import Record
+from stelae.core import autoscale, trust
+from stelae.core.autoscale import Memory
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Failed
+from stelae.domain.event import Scaled
+from stelae.domain.observation import Observation
+from stelae.domain.state import EnvironmentState
+from stelae.domain.units import SECOND, Duration, Instant
+
+log = structlog.get_logger(__name__)
+
+ACTOR = "autoscale"
+"""Who scaled, in the record, when no person did."""
+
+CALM = 0.5
+"""Seconds between two looks at an environment that is scaled: a load that jumps shows within two of them."""
+
+BUSY = 0.25
+"""Seconds between two looks while a count may have to change soon."""
+
+AGAIN: Duration = 10 * SECOND
+"""How long to wait when the record takes nothing, as on a full disk."""
+
+
+class Scaler:
+    """Scales the environment *name*; *counted* says that the platform counts requests."""
+
+    def __init__(self, name: EnvironmentId, record: Record, clock: Callable[[], Instant], *, counted: bool) -> None:
+        self._name = name
+        self._record = record
+        self._clock = clock
+        self._counted = counted
+        self._memory = Memory()
+        self._not_before: Instant = 0
+
+    @property
+    def _env(self) -> EnvironmentState:
+        return self._record.environment(self._name) or EnvironmentState(id=self._name)
+
+    async def scale(self, seen: Observation) -> bool:
+        """Remember *seen*, and record the counts that must change; true when there was one."""
+        self._memory = autoscale.remembered(self._memory, self._env, seen, counted=self._counted)
+        now = self._clock()
+        if not self._events() or 0 <= self._not_before - now <= AGAIN:
+            return False
+        try:
+            recorded = await self._record.append(self._events, actor=ACTOR, environment=self._name, urgent=False)
+        except Failed as error:
+            log.warning("scaling.not_recorded", environment=self._name, problem=str(error))
+            self._not_before = now + AGAIN
+            return False
+        done = tuple(item.event for item in recorded if isinstance(item.event, Scaled))
+        self._memory = autoscale.noted(self._memory, done)
+        return bool(done)
+
+    def pause(self) -> float | None:
+        """Return after how many seconds to look again at the latest; None where nothing is scaled."""
+        if not self._memory.courses:
+            return None
+        return BUSY if autoscale.busy(self._memory, self._env) else CALM
+
+    def _events(self) -> tuple[Scaled, ...]:
+        env = self._env
+        serving = (env.stable, env.rollout.candidate if env.rollout else None)
+        images = [env.releases[name].image for name in serving if name is not None]
+        more = not any(trust.revocation(self._record.state, image) for image in images)
+        return autoscale.decided(self._memory, env, self._clock(), more=more)
