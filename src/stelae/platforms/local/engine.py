@@ -87,6 +87,12 @@ class LocalEngine:
         async with self._locks[place.key]:
             await run_sync(self._launcher.launch, place, spec)
 
+    async def began(self, environment: EnvironmentId, instance: InstanceId) -> bool:
+        """See ``Engine.began``."""
+        place = place_of(self._installation, environment, instance)
+        async with self._locks[place.key]:
+            return await run_sync(self._launcher.began, place)
+
     async def stop(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Ask the instance to end: SIGTERM to its first process."""
         self._signal(place_of(self._installation, environment, instance), signal.SIGTERM)
@@ -105,6 +111,7 @@ class LocalEngine:
         async with self._locks[place.key]:
             await run_sync(self._launcher.remove, place)
             self._drop(environment, instance)
+            place.begun.unlink(missing_ok=True)
         if not self._locks[place.key].locked():  # nobody waited for it
             del self._locks[place.key]
         async with self._pruning:  # what another is deleting would look like the newest

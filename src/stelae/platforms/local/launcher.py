@@ -26,6 +26,7 @@ from stelae.platforms.local.record import Record, Stage
 from stelae.platforms.local.runtime import WaitingConmon, choose_runtime
 from stelae.platforms.local.seccomp import load_filter
 from stelae.platforms.port import LaunchSpec, SecretSource
+from stelae.system.files import sync_folder, write_atomic
 from stelae.system.installation import Installation
 
 
@@ -84,12 +85,17 @@ class Launcher:
         if found is not None and found.stage is Stage.CREATED and self._was_started(place, found):
             _started(place, spec, found)
             return
+        if spec.once and place.begun.exists():
+            self._finish(place, spec, found)
+            return
         self.remove(place)
         if not self._ready:
             self.ensure_network()
         try:
             values = private.values_of(self._secrets, spec.release)
             created = self._create(place, spec, self._begin(place), values)
+            if spec.once:
+                _mark(place)
             private.runtime_at(place, created.runtime).start(place.cid)
             _started(place, spec, created)
         except OSError as error:
@@ -98,6 +104,24 @@ class Launcher:
         except BaseException:
             self.remove(place)
             raise
+
+    def began(self, place: Place) -> bool:
+        """See ``Engine.began``: the mark tells, unless the runtime says that the program still waits."""
+        found = record.load(place)
+        waits = found is not None and found.stage is Stage.CREATED and not self._was_started(place, found)
+        return place.begun.exists() and not waits
+
+    def _finish(self, place: Place, spec: LaunchSpec, found: Record | None) -> None:
+        """Start the program of a run that an earlier launch was about to start, if it certainly did not: its own
+        container, which can be started once only; raises Failed."""
+        if found is None or found.stage is not Stage.CREATED:
+            raise Failed(f"{place.key} may have run before", hint="a run is started once; ask for another one")
+        try:
+            private.runtime_at(place, found.runtime).start(place.cid)
+        except Failed:
+            if not self._was_started(place, found):
+                raise
+        _started(place, spec, found)
 
     def remove(self, place: Place) -> None:
         """Take away all that the instance has; raises Failed when the machine refuses."""
@@ -156,6 +180,15 @@ class Launcher:
     def _was_started(self, place: Place, found: Record) -> bool:
         """True unless the runtime says that the program still waits: what may have run is not run again."""
         return private.runtime_at(place, found.runtime).status(place.cid) != "created"
+
+
+def _mark(place: Place) -> None:
+    """Note, so that a power-off does not take it, that the program of a run may begin from now on."""
+    folder = place.begun.parent
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sync_folder(folder.parent)
+    write_atomic(place.begun, b"")
 
 
 def _started(place: Place, spec: LaunchSpec, created: Record) -> None:

@@ -54,6 +54,11 @@ class Place:
         return self.folder / "instance.json"
 
     @property
+    def begun(self) -> Path:
+        """Exists from just before the program of a run is started until the run is removed; a power-off leaves it."""
+        return begun_folder(self.installation) / self.cid
+
+    @property
     def killed(self) -> Path:
         """Exists when Stelae itself sent SIGKILL, so that it is not taken for the kernel's."""
         return self.folder / "killed"
@@ -133,6 +138,11 @@ def places(installation: Installation) -> Iterator[Place]:
 def netns_folder(installation: Installation) -> Path:
     """Return where network namespaces are mounted."""
     return installation.run / "netns"
+
+
+def begun_folder(installation: Installation) -> Path:
+    """Return where the runs are marked whose program may have begun."""
+    return installation.state / "runs"
 
 
 def exits_folder(installation: Installation) -> Path:
