@@ -10,12 +10,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from stelae.controller import extent, plans, references
+from stelae.controller import abilities, extent, plans, references
 from stelae.controller.admission import Admission
 from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core import request as asking
-from stelae.core import trust
+from stelae.core import secrets, trust
 from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
@@ -72,6 +72,7 @@ class Deployments:
             asking.admit(self._record.state, env, release)
             await self._admission.admit(env, release)
             strategy = asking.strategy(env, request["strategy"])
+            abilities.check(strategy, release, self._platform.capabilities)
             free()
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
@@ -147,6 +148,7 @@ class Deployments:
                 extent.check(env.id, {**env.wanted, **request["processes"]}, asking.config(env).routed_hosts)
             if env.stable is not None and any(count > env.wanted[name] for name, count in processes):
                 trust.admit(self._record.state, env.releases[env.stable].image)
+                secrets.admit(env, env.releases[env.stable])
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
         try:
@@ -203,9 +205,10 @@ class Deployments:
             if answer is not None:
                 return []
             check()
-            trust.admit(self._record.state, release.image)  # it may have been revoked while it was prepared
-            name = f"d-{self._record.state.deployments + 1}"
             now = references.environment(self._record.state, env.id)
+            trust.admit(self._record.state, release.image)  # it may have been revoked while it was prepared
+            secrets.admit(now, release)
+            name = f"d-{self._record.state.deployments + 1}"
             answer = _answer(name, release, now.stable)
             asked = ev.DeploymentRequested(
                 deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"]

@@ -6,19 +6,19 @@ nothing that matters for the environment was recorded since.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from anyio import to_thread
 
-from stelae.controller import references, views
+from stelae.controller import abilities, references, views
 from stelae.controller.admission import Admission
 from stelae.controller.changes import Changes
 from stelae.controller.environments import Environments
 from stelae.controller.record import Record
 from stelae.controller.sentences import sentence
-from stelae.core import memory, trust
+from stelae.core import memory, secrets, trust
 from stelae.core import request as asking
 from stelae.core.evolve import revises
 from stelae.core.plan import Plan, plan
@@ -30,6 +30,7 @@ from stelae.domain.image import Source
 from stelae.domain.release import Release, short_release
 from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
 from stelae.domain.units import Instant
+from stelae.platforms.port import Capability
 from stelae.system import memory as machine
 
 Json = dict[str, Any]
@@ -95,9 +96,11 @@ class Plans:
     def __init__(
         self, record: Record, environments: Environments, clock: Callable[[], Instant],
         admission: Admission | None = None, changes: Changes | None = None,
+        capabilities: Collection[Capability] = frozenset(Capability),
     ) -> None:  # fmt: skip
         self._record = record
         self._changes = changes
+        self._capabilities = capabilities
         self._admission = admission or Admission(record, None)
         self._environments = environments
         self._clock = clock
@@ -109,6 +112,7 @@ class Plans:
         rollback = request["rollback"]
         release = _back(state, env, request) if rollback else _release(state, env, request)
         strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
+        abilities.check(strategy, release, self._capabilities)
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
         refusal = None if rollback else self._refusal(env, release, supersede=request["supersede"])
@@ -188,6 +192,10 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
         "to": _end(state, found.release, commit),
         "processes": {name: {"now": count.now, "then": count.then} for name, count in found.counts.items()},
         "settings": [{"name": name, "change": change} for name, change in found.settings.items()],
+        "secrets": [
+            {"name": name, "old": old, "new": new}
+            for name, (old, new) in secrets.differences(found.previous, found.release).items()
+        ],
         "strategy": found.strategy.kind,
         "steps": [_step(held) for held in found.steps],
         "after": _step(found.after),
@@ -251,10 +259,11 @@ def way_back(state: InstallationState, env: EnvironmentState, to: str) -> Releas
 
 def passed_over(state: InstallationState, env: EnvironmentState, release: Release) -> str:
     """Return what a rollback to *release* says of a later one that it did not go to, because that was revoked."""
-    wanted = asking.last_good(env)
+    wanted = env.releases[asking.ways_back(env)[0]]
     if wanted.id == release.id:
         return ""
-    return f"{short_release(wanted.id)} is passed over: {trust.revocation(state, wanted.image)}"
+    why = trust.revocation(state, wanted.image) or secrets.revocation(env, wanted)
+    return f"{short_release(wanted.id)} is passed over: {why}"
 
 
 def _back(state: InstallationState, env: EnvironmentState, request: Json) -> Release:

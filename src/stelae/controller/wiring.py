@@ -51,7 +51,9 @@ def use_cases(
         deployments=Deployments(record, platform, space, admission),
         environments=environments,
         queries=Queries(record, platform),
-        plans=Plans(record, environments, clock, admission, Changes(record, layout, inspector)),
+        plans=Plans(
+            record, environments, clock, admission, Changes(record, layout, inspector), platform.capabilities
+        ),
         storage=Storage(record, mirror, builder, clock, space, proofs),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),
         proofs=proofs,

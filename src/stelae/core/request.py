@@ -9,13 +9,14 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from stelae.core import secrets, trust
+from stelae.core.traffic import entry
 from stelae.domain.digest import Digest, short
 from stelae.domain.environment import Environment, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image
-from stelae.domain.release import Release, short_release
+from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, InstallationState
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.strategy import Gate, Strategy, StrategyKind
 
 
 def config(env: EnvironmentState) -> Environment:
@@ -87,22 +88,62 @@ def strategy(env: EnvironmentState, kind: str) -> Strategy:
     known = [item.value for item in StrategyKind]
     if kind not in known:
         raise InvalidInput(f"no strategy {kind!r}", hint=f"one of {', '.join(known)}")
-    return replace(usual, kind=StrategyKind(kind))
+    if usual.kind == kind:
+        return usual
+    if kind == StrategyKind.CANARY:
+        raise InvalidInput(f"{env.id} has no steps of a canary", hint="give them in its strategy: stelae env apply")
+    other = replace(
+        _whole(usual), kind=StrategyKind(kind), gate=usual.gate, analysis=usual.analysis, checks=usual.checks,
+    )  # fmt: skip
+    # Nothing of the old release is left to decide for when a recreate has begun.
+    return replace(other, gate=Gate(soak=usual.gate.soak)) if kind == StrategyKind.RECREATE else other
 
 
 def quick(env: EnvironmentState) -> Strategy:
-    """Return how a rollback moves: everything at once, without soak, and no overlap where there must be none."""
+    """Return how a rollback moves: everything at once, without soak or gate, and no overlap where there must be
+    none."""
     usual = config(env).strategy
     kind = usual.kind if usual.kind is StrategyKind.RECREATE else StrategyKind.BLUE_GREEN
-    return replace(usual, kind=kind, min_healthy=0)
+    return replace(_whole(usual), kind=kind, min_healthy=0)
+
+
+def _whole(usual: Strategy) -> Strategy:
+    """Return *usual* without all that a person decides by, and without a share for some of the users."""
+    return replace(usual, gate=Gate(), steps=(), preview="", matches=(), sticky=False, analysis=None, checks=())
+
+
+def fits(strategy: Strategy, release: Release) -> None:
+    """Raise InvalidInput when *release* lacks what *strategy* decides by."""
+    image = short(release.image)
+    needs = "canary" if strategy.kind is StrategyKind.CANARY else ""
+    needs = needs or ("preview" if strategy.preview else "") or ("abort_on" if strategy.analysis else "")
+    if needs and entry(release) is None:
+        raise InvalidInput(
+            f"image {image} has no process that takes requests, which {needs} of the strategy is about",
+            hint="take another strategy for it: --strategy rolling",
+        )
+    jobs = {gate.job for gate in (strategy.gate, *(step.gate for step in strategy.steps)) if gate.job}
+    missing = sorted(jobs - {job.name for job in release.jobs})
+    if missing:
+        raise InvalidInput(
+            f"image {image} has no job {missing[0]!r}, for which a step of the strategy waits",
+            hint="deploy an image that has it, or take it out of the strategy (stelae env apply)",
+        )
+
+
+def ways_back(env: EnvironmentState) -> list[ReleaseId]:
+    """Return what a rollback could go to, the last good one first: the stable release while a rollout is under way,
+    then those that were stable before it."""
+    names = [name for name in reversed(env.stables) if name != env.stable]
+    if env.rollout is not None and env.stable is not None:
+        names.insert(0, env.stable)
+    return names
 
 
 def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:
     """Return the stable release while a rollout is under way, else the one that was stable before it; never one of
     an image that is *banned*, or with a secret that was revoked."""
-    names = [name for name in reversed(env.stables) if name != env.stable]
-    if env.rollout is not None and env.stable is not None:
-        names.insert(0, env.stable)
+    names = ways_back(env)
     for name in names:
         if env.releases[name].image not in banned and not secrets.revocation(env, env.releases[name]):
             return env.releases[name]

@@ -1,0 +1,38 @@
+"""What a strategy needs of the platform: one that the platform cannot carry out is refused before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from stelae.core import request as asking
+from stelae.domain.errors import InvalidInput
+from stelae.domain.release import Release
+from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.platforms.port import Capability
+
+_LACKS = {
+    Capability.EXACT_WEIGHTS: "give a release an exact share of the requests, which a canary is made of",
+    Capability.ROUTES: "send chosen requests to a release, which preview, match and sticky need",
+    Capability.TRAFFIC_COUNTS: "count the requests of each release, which abort_on needs",
+}
+
+
+def needed(strategy: Strategy) -> tuple[Capability, ...]:
+    """Return what *strategy* needs."""
+    needs = {
+        Capability.EXACT_WEIGHTS: strategy.kind is StrategyKind.CANARY and bool(strategy.steps),
+        Capability.ROUTES: bool(strategy.preview or strategy.matches or strategy.sticky),
+        Capability.TRAFFIC_COUNTS: strategy.analysis is not None,
+    }
+    return tuple(capability for capability, is_needed in needs.items() if is_needed)
+
+
+def check(strategy: Strategy, release: Release, capabilities: Collection[Capability]) -> None:
+    """Raise InvalidInput when *strategy* needs what the platform or *release* lacks."""
+    for capability in needed(strategy):
+        if capability not in capabilities:
+            raise InvalidInput(
+                f"this platform cannot {_LACKS[capability]}",
+                hint="take another strategy: --strategy rolling, or stelae env apply",
+            )
+    asking.fits(strategy, release)
