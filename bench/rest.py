@@ -27,7 +27,7 @@ import stelae.controller.daemon  # noqa: F401 - what the real process has in its
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.domain import event as ev
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.digest import digest_of
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.process import Health, Probe, Process
@@ -100,7 +100,10 @@ class SimulatedRouter:
     def __init__(self) -> None:
         self._tables: dict[EnvironmentId, dict[InstanceId, int]] = defaultdict(dict)
 
-    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
+    async def route(
+        self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str],
+        routes: Sequence[Route] = (),
+    ) -> None:  # fmt: skip
         """See ``Router.route``."""
         self._tables[environment] = {entry.instance: entry.weight for entry in entries}
 

@@ -30,6 +30,7 @@ from stelae.platforms.local.proxy.launch import (
 )
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.local.proxy.runtime import ask
+from stelae.platforms.local.proxy.table import BACKENDS
 from stelae.system.installation import Installation
 from stelae.system.mount import mounts_below
 from tests.real.proxy_parts import STREAM_PARTS, App, Client, Load, on_loop
@@ -268,7 +269,7 @@ def test_forget_frees_the_slot_but_not_while_something_is_open(installation: Ins
             await router.route(ENV, [two.entry()], [HOST])
             await router.forget(ENV, InstanceId(one.name))
             await router.forget(ENV, InstanceId(three.name))
-        assert layout_of(installation).config.read_text().count("  server ") <= 16 * 2 + 2
+        assert layout_of(installation).config.read_text().count("  server ") <= BACKENDS * 2 + 2
         assert check(router) == []
 
     on_loop(body)

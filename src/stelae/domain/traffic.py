@@ -1,5 +1,5 @@
 """Traffic: what a router counted of the requests that a release answered. Counts only grow, so that any interval is
-the difference of two looks; when one is smaller than before, the router has begun anew."""
+the difference of two looks, until the router begins to count anew."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ BOUNDS: tuple[Duration, ...] = (
 class Traffic:
     """Requests of one release that are over. ``errors`` are those among ``requests`` that the release answered with a
     status of 500 or more, or not at all; one that the client gave up is no error. ``latency`` has a count for each
-    bucket of ``BOUNDS``, from when the request was complete to the end of the answer's head; () means none."""
+    bucket of ``BOUNDS``, from when the request's head was complete to the end of the answer's head, those without an
+    answer left out; () means none. ``began`` names the counting: counts of two countings have nothing in common (0:
+    nothing was counted yet, or a platform that never counts anew).
+    """
 
     requests: int = 0
     errors: int = 0
     latency: tuple[int, ...] = ()
+    began: int = 0
 
     def since(self, before: Traffic) -> Traffic | None:
         """Return what was counted after *before*; None when the counts began anew in between."""
+        if before.began not in (0, self.began):
+            return None
         older = before.latency or (0,) * len(self.latency)
         newer = self.latency or (0,) * len(older)
         latency = tuple(new - old for new, old in zip(newer, older, strict=True))
         requests, errors = self.requests - before.requests, self.errors - before.errors
         if min((requests, errors, *latency)) < 0:
             return None
-        return Traffic(requests=requests, errors=errors, latency=latency)
+        return Traffic(requests=requests, errors=errors, latency=latency, began=self.began)

@@ -58,7 +58,14 @@ class InstancePlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See ``Platform.capabilities``: of every engine and router, because their ports demand it."""
-        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
+        return frozenset(
+            {
+                Capability.EXACT_WEIGHTS,
+                Capability.OWN_INSTANCE_IDS,
+                Capability.ROUTES,
+                Capability.TRAFFIC_COUNTS,
+            }
+        )
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""
@@ -79,6 +86,7 @@ class InstancePlatform:
             complete=not any(self._adopted_unasked(env, seen) for seen in instances.values()),
             instances=instances,
             table=view.table,
+            traffic=view.traffic,
         )
 
     def _adopted_unasked(self, env: EnvironmentState, seen: Seen) -> bool:
@@ -161,11 +169,14 @@ class InstancePlatform:
         for name, weight in action.table.items():
             record = env.instances.get(name)
             process = entry(env.releases[record.release]) if record else None
-            if name not in addresses or process is None or process.port is None:
+            if record is None or name not in addresses or process is None or process.port is None:
                 # It ended since it was observed: leaving it out is right, and the next look says so.
                 continue
-            entries.append(RouteEntry(instance=name, address=addresses[name], port=process.port, weight=weight))
-        await self._router.route(env.id, entries, action.hosts)
+            entry_ = RouteEntry(
+                instance=name, address=addresses[name], port=process.port, weight=weight, release=record.release
+            )
+            entries.append(entry_)
+        await self._router.route(env.id, entries, action.hosts, action.routes)
 
     async def began(self, action: Action, env: EnvironmentState) -> bool:
         """See ``Platform.began``."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from stelae.domain.action import Action
-from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.allocation import Allocation, InstanceId, Route
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.observation import Exit, Observation
 from stelae.domain.process import Process
@@ -138,8 +138,12 @@ class Engine(Protocol):
 class Router(Protocol):
     """Spreads the requests for an environment's hosts over its instances."""
 
-    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
-        """Make the environment's table be exactly *entries*; instances left out finish what is open to them.
+    async def route(
+        self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str],
+        routes: Sequence[Route] = (),
+    ) -> None:  # fmt: skip
+        """Make the environment's table be exactly *entries*; instances left out finish what is open to them. *routes*
+        come before the weights: they lead to the entries of their release, and to the weights where it has none.
 
         When this returns, the change has happened: no new request goes to an instance that is not in *entries*.
         """

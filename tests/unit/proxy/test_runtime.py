@@ -12,7 +12,7 @@ import pytest
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.proxy.runtime import Answer, Server, ask, total_sessions
-from stelae.platforms.local.proxy.sync import differences
+from stelae.platforms.local.proxy.sync import Differences, differences
 from stelae.platforms.local.proxy.table import Backend, Slot, Table
 
 SHOWN = (
@@ -72,7 +72,7 @@ def test_the_answer_is_sorted_by_the_form_of_its_lines(worker: Callable[[Callabl
     assert answer.servers["b0", "s0"].eligible
     assert answer.servers["b0", "s1"].maintenance
     assert answer.sessions == {("b0", "s0"): 3}
-    assert answer.hosts == {"x.example": ["b0", "b1"]}
+    assert answer.names == {"x.example": ["b0", "b1"]}
     assert answer.words == ["No such server."]
     assert answer.has_backend("b0")
     assert not answer.has_backend("b1")
@@ -125,20 +125,24 @@ def server(address: str = "10.0.0.5", weight: int = 10, *, admin: int = 0, opera
     return Server(address=address, port=8000, weight=weight, admin=admin, operational=operational)
 
 
+def commands(found: Differences) -> list[str]:
+    return [command for step in found.steps for command in step]
+
+
 def test_no_difference_is_no_command() -> None:
     seen = Answer(
         servers={("b0", "s0"): server(), ("b0", "s1"): server(**OUT), ("b0", "s2"): server(admin=8)},
-        hosts={"x.example": ["b0"]},
+        names={"x.example": ["b0"]},
     )
     found = differences(table(slot("a"), None, slot("c", draining=True), hosts=("x.example",)), [0], seen)
-    assert found.commands == []
+    assert commands(found) == []
     assert found.sentences == []
 
 
 def test_new_ones_are_in_before_old_ones_are_out() -> None:
     seen = Answer(servers={("b0", "s0"): server(), ("b0", "s1"): server("127.0.0.1", 1, **OUT)})
     found = differences(table(slot("a", draining=True), slot("b")), [0], seen)
-    assert found.commands == [
+    assert commands(found) == [
         "set server b0/s1 addr 10.0.0.5 port 8000",
         "set server b0/s1 weight 10",
         "set server b0/s1 state ready",
@@ -148,7 +152,7 @@ def test_new_ones_are_in_before_old_ones_are_out() -> None:
 
 def test_a_server_beyond_the_configuration_is_added() -> None:
     found = differences(table(slot("a")), [0], Answer())
-    assert found.commands == ["add server b0/s0 10.0.0.5:8000 weight 10", "set server b0/s0 state ready"]
+    assert commands(found) == ["add server b0/s0 10.0.0.5:8000 weight 10", "set server b0/s0 state ready"]
 
 
 def test_what_gets_requests_and_should_not_is_a_leak() -> None:
@@ -171,13 +175,13 @@ def test_what_gets_requests_and_should_not_is_a_leak() -> None:
 
 def test_a_forgotten_server_that_drains_goes_into_maintenance() -> None:
     found = differences(table(None), [0], Answer(servers={("b0", "s0"): server(admin=8)}))
-    assert found.commands == ["set server b0/s0 state maint"]
+    assert commands(found) == ["set server b0/s0 state maint"]
 
 
 def test_names_are_added_changed_doubled_ones_cleared_and_others_taken_away() -> None:
-    seen = Answer(hosts={"changed.example": ["b7"], "double.example": ["b0", "b7"], "gone.example": ["b0"]})
+    seen = Answer(names={"changed.example": ["b7"], "double.example": ["b0", "b7"], "gone.example": ["b0"]})
     found = differences(table(hosts=("changed.example", "double.example", "new.example")), [0], seen)
-    assert found.commands == [
+    assert commands(found) == [
         "set map hosts.map changed.example b0",
         "del map hosts.map double.example",
         "add map hosts.map double.example b0",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput
-from stelae.platforms.local.proxy.config import connection_limit, render_config, render_hosts
+from stelae.platforms.local.proxy.config import connection_limit, render_config, render_map
 from stelae.platforms.local.proxy.table import (
     Table,
     check_entries,
@@ -93,7 +93,7 @@ def test_a_host_has_one_environment() -> None:
         (entry("a", address="10.0.0.1;set server b0/s1 state ready"), "no IPv4 address"),
         (entry("a", port=0), "port 0"),
         (entry("a", port=65536), "port 65536"),
-        (entry("a", weight=0), "weight 0"),
+        (entry("a", weight=-1), "weight -1"),
         (entry("a", weight=257), "weight 257"),
     ],
 )
@@ -159,8 +159,8 @@ def test_only_what_gets_requests_is_up_in_the_configuration() -> None:
         "server s0 127.0.0.1:1 disabled", "server s1 10.0.0.5:8000 weight 100", "server s2 127.0.0.1:1 disabled",
     ]  # fmt: skip
     assert "  user haproxy\n" in config
-    assert "user" not in render_config(table, user="", maxconn=1000).decode()
-    assert render_hosts(table) == b"x.example b0\n"
+    assert "  user " not in render_config(table, user="", maxconn=1000).decode()
+    assert render_map(table.names()) == b"x.example b0\n"
 
 
 def test_the_connection_limit_fits_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch) -> None:

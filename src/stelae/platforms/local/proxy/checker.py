@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 from anyio.to_thread import run_sync
 
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.port import RouteEntry, RouterView
@@ -32,11 +32,15 @@ class CheckedRouter:
     def __init__(self, router: HaproxyRouter) -> None:
         self._router = router
 
-    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
+    async def route(
+        self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str],
+        routes: Sequence[Route] = (),
+    ) -> None:  # fmt: skip
         """See ``Router.route``."""
-        await self._router.route(environment, entries, hosts)
+        await self._router.route(environment, entries, hosts, routes)
         table = (await self._router.observe(environment)).table
-        asked = {entry.instance: entry.weight for entry in entries}
+        led = {route.release for route in routes}
+        asked = {entry.instance: entry.weight for entry in entries if entry.weight or entry.release in led}
         if dict(table) != asked:
             log.error(DIFFERS, environment=environment, asked=asked, live=dict(table))
         await self._check("route")

@@ -8,6 +8,8 @@ from pathlib import Path
 CONFIG = "haproxy.cfg"
 FALLBACK = "haproxy.good.cfg"
 HOSTS = "hosts.map"
+PATTERNS = "patterns.map"
+SCRIPT = "count.lua"
 
 LISTENER_VARIABLE = "STELAE_LISTENER"
 """The environment variable by which HAProxy's configuration learns the number of the inherited socket."""
@@ -37,8 +39,23 @@ class Layout:
 
     @property
     def hosts(self) -> Path:
-        """The map file: a host name and its backend, a line each."""
+        """The map of names, a line each; ``routes`` says what is in it."""
         return self.folder / HOSTS
+
+    @property
+    def patterns(self) -> Path:
+        """The map of regular expressions, a line each; ``routes`` says what is in it."""
+        return self.folder / PATTERNS
+
+    @property
+    def script(self) -> Path:
+        """The Lua that HAProxy loads; ``counts`` has it."""
+        return self.folder / SCRIPT
+
+    @property
+    def kept(self) -> Path:
+        """What workers that ended had counted, kept by the supervisor."""
+        return self.folder / "counts.json"
 
     @property
     def state(self) -> Path:
@@ -68,3 +85,13 @@ class Layout:
 def socket_name(generation: int) -> str:
     """Return the file name of the runtime socket of worker *generation*."""
     return f"w{generation}.sock"
+
+
+def backend_name(number: int) -> str:
+    """Return HAProxy's name of a backend."""
+    return f"b{number}"
+
+
+def server_name(number: int) -> str:
+    """Return HAProxy's name of a slot."""
+    return f"s{number}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import anyio
 
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Unreachable
+from stelae.platforms.local.proxy.counts import Kept, read_kept, show, token_of, total
 from stelae.platforms.local.proxy.launch import (
     SupervisorStatus,
     WorkerStatus,
@@ -23,18 +24,19 @@ from stelae.platforms.local.proxy.launch import (
     reload_workers,
     supervisor_status,
 )
-from stelae.platforms.local.proxy.runtime import SHOW_HOSTS, Answer, ask, show_backends, total_sessions
+from stelae.platforms.local.proxy.layout import backend_name, server_name
+from stelae.platforms.local.proxy.runtime import SHOW_MAPS, Answer, ask, show_backends, total_sessions
 from stelae.platforms.local.proxy.store import Store
 from stelae.platforms.local.proxy.sync import differences
 from stelae.platforms.local.proxy.table import (
     BACKENDS,
     SLOTS,
+    Slot,
     Table,
-    backend_name,
     check_entries,
+    check_routes,
     forgotten,
     routed,
-    server_name,
 )
 from stelae.platforms.port import RouteEntry, RouterView
 from stelae.system.installation import Installation
@@ -64,14 +66,17 @@ class HaproxyRouter:
         """Have the proxy run and hold the table; raises Failed when it cannot listen, Unreachable otherwise."""
         await anyio.to_thread.run_sync(self._start)
 
-    async def route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str]) -> None:
-        """See ``Router.route``. Raises InvalidInput for an entry or host that cannot be, Conflict for a host of
-        another environment, Unreachable when the proxy does not show the table; the act can be repeated."""
-        names = check_entries(entries, hosts)
-        await anyio.to_thread.run_sync(self._route, environment, entries, names)
+    async def route(
+        self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: Sequence[str],
+        routes: Sequence[Route] = (),
+    ) -> None:  # fmt: skip
+        """See ``Router.route``. Raises InvalidInput for an entry, host or route that cannot be, Conflict for a host
+        of another environment, Unreachable when the proxy does not show the table; the act can be repeated."""
+        names, ways = check_entries(entries, hosts), check_routes(routes)
+        await anyio.to_thread.run_sync(self._route, environment, entries, names, ways)
 
     async def observe(self, environment: EnvironmentId) -> RouterView:
-        """See ``Router.observe``; connections are summed over all workers. Raises Unreachable."""
+        """See ``Router.observe``; connections and counts are summed over all workers. Raises Unreachable."""
         return await anyio.to_thread.run_sync(self._observe, environment)
 
     async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
@@ -88,7 +93,7 @@ class HaproxyRouter:
                 return [*found, "the proxy's supervisor does not run"]
             if status.problem:
                 found.append(f"HAProxy: {status.problem}")
-            for worker, answer in self._ask_all(table, range(len(table.backends))):
+            for worker, answer in self._ask_all([*show_backends(range(len(table.backends))), *SHOW_MAPS]):
                 compared = differences(table, range(len(table.backends)), answer)
                 sentences = compared.leaks if worker.retired else compared.sentences
                 found.extend(f"worker {worker.generation}: {sentence}" for sentence in sentences)
@@ -100,11 +105,14 @@ class HaproxyRouter:
             self._store.save(table)
             self._sync(table, range(len(table.backends)), patience=_START_PATIENCE)
 
-    def _route(self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...]) -> None:
+    def _route(
+        self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...],
+        routes: tuple[Route, ...],
+    ) -> None:  # fmt: skip
         with self._lock:
             before = self._store.table()
             self._store.save(before)
-            after = routed(before, environment, entries, hosts, lambda number: self._busy(before, number))
+            after = routed(before, environment, entries, hosts, lambda number: self._busy(before, number), routes)
             self._store.save(after)
             self._sync(after, _numbers(environment, before, after))
 
@@ -118,31 +126,44 @@ class HaproxyRouter:
     def _observe(self, environment: EnvironmentId) -> RouterView:
         with self._lock:
             table = self._store.table()
-            number = table.index_of(environment)
-            if number is None:
+            numbers = table.all_of(environment)
+            if not numbers:
                 return RouterView(table={}, connections={})
-            answers = self._ask_all(table, [number], sessions=True)
-        current = [answer for worker, answer in answers if not worker.retired]
+            there = {slot.release for _, _, slot in _slots(table, numbers) if slot.release}
+            tokens = {release: token_of(environment, release) for release in sorted(there)}
+            answers, kept = self._ask_and_keep(numbers, tokens.values())
         open_now = total_sessions(answer for _, answer in answers)
+        current = [answer for worker, answer in answers if not worker.retired]
         weights: dict[InstanceId, int] = {}
         connections: dict[InstanceId, int] = {}
-        for n, slot in enumerate(table.backends[number].slots):
-            if slot is None:
-                continue
+        for number, n, slot in _slots(table, numbers):
             key = (backend_name(number), server_name(n))
-            connections[slot.instance] = open_now.get(key, 0)
+            connections[slot.instance] = connections.get(slot.instance, 0) + open_now.get(key, 0)
             for answer in current:
                 server = answer.servers.get(key)
                 if server and server.eligible and server.weight and server.address == slot.address:
-                    weights[slot.instance] = server.weight
-        return RouterView(table=weights, connections=connections)
+                    weight = 0 if table.backends[number].release else server.weight
+                    weights[slot.instance] = max(weight, weights.get(slot.instance, 0))
+        counted = [answer.counts for worker, answer in answers if worker.generation not in kept.ended]
+        return RouterView(table=weights, connections=connections, traffic=total(counted, kept, tokens))
+
+    def _ask_and_keep(
+        self, numbers: Collection[int], tokens: Collection[str]
+    ) -> tuple[list[tuple[WorkerStatus, Answer]], Kept]:
+        """Return what the workers show and what was kept of those that ended, of one and the same counting."""
+        kept = read_kept(self._layout.kept)
+        while True:
+            answers = self._ask_all([*show_backends(numbers, sessions=True), *show(tokens)])
+            before, kept = kept, read_kept(self._layout.kept)
+            if kept.began == before.began:
+                return answers, kept
 
     def _busy(self, table: Table, number: int) -> Collection[int]:
         """Return the slots of a backend that something is still open to."""
         if number >= len(table.backends):
             return ()
         name = backend_name(number)
-        total = total_sessions(answer for _, answer in self._ask_all(table, [number], sessions=True))
+        total = total_sessions(answer for _, answer in self._ask_all(show_backends([number], sessions=True)))
         return {n for n in range(len(table.backends[number].slots)) if total.get((name, server_name(n)))}
 
     def _sync(self, table: Table, numbers: Collection[int], *, patience: float = _PATIENCE) -> None:
@@ -169,16 +190,18 @@ class HaproxyRouter:
         it has stopped using what was taken out; one that cannot be asked any more is ending."""
         if worker.generation not in self._known:
             numbers = range(len(table.backends))
-        show = [*show_backends(backend_name(n) for n in numbers), SHOW_HOSTS]
+        look = [*show_backends(numbers), *SHOW_MAPS]
         try:
-            seen = ask(worker.socket, show)
-            if not worker.retired and not all(seen.has_backend(backend_name(n)) for n in numbers):
+            seen = ask(worker.socket, look)
+            if not worker.retired and (seen.outdated or not all(seen.has_backend(backend_name(n)) for n in numbers)):
                 reload_workers(self._layout, self._supervisor())
                 raise OSError("HAProxy is starting with more backends")
             found = differences(table, numbers, seen)
-            if not found.commands:
+            if not any(found.steps):
                 return []
-            answer = ask(worker.socket, [*found.commands, *show])
+            first, last = found.steps
+            words = ask(worker.socket, first).words if first else []
+            answer = ask(worker.socket, [*last, *look])
         except OSError:
             if worker.retired:
                 return []
@@ -186,13 +209,10 @@ class HaproxyRouter:
         left = differences(table, numbers, answer)
         if worker.retired:
             return left.leaks
-        return [*left.sentences, *answer.words] if left.sentences else []
+        return [*left.sentences, *words, *answer.words] if left.sentences else []
 
-    def _ask_all(
-        self, table: Table, numbers: Collection[int], *, sessions: bool = False
-    ) -> list[tuple[WorkerStatus, Answer]]:
-        """Return what every worker shows of these backends; raises Unreachable when one that runs does not say."""
-        commands = [*show_backends((backend_name(n) for n in numbers), sessions=sessions), SHOW_HOSTS]
+    def _ask_all(self, commands: Sequence[str]) -> list[tuple[WorkerStatus, Answer]]:
+        """Return what every worker says to *commands*; raises Unreachable when one that runs does not say."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -221,4 +241,12 @@ class HaproxyRouter:
 
 def _numbers(environment: EnvironmentId, *tables: Table) -> set[int]:
     """Return the backends that *environment* has in any of these tables."""
-    return {number for table in tables if (number := table.index_of(environment)) is not None}
+    return {number for table in tables for number in table.all_of(environment)}
+
+
+def _slots(table: Table, numbers: Iterable[int]) -> Iterator[tuple[int, int, Slot]]:
+    """Return the slots of these backends that an instance has, each with the numbers of backend and slot."""
+    for number in numbers:
+        for n, slot in enumerate(table.backends[number].slots):
+            if slot is not None:
+                yield number, n, slot

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stelae.platforms.local.proxy.layout import HOSTS
+from stelae.platforms.local.proxy.counts import Counts, read_line
+from stelae.platforms.local.proxy.layout import HOSTS, PATTERNS, backend_name
+from stelae.platforms.local.proxy.routes import PATTERN_START
 
 _LINE_LIMIT = 8000  # bytes of commands in one call; HAProxy takes a little under 16 KiB
 _ANSWER_LIMIT = 64 << 20
@@ -52,26 +54,33 @@ class Answer:
     """What a worker said to one or more commands, sorted by the form of its lines."""
 
     servers: dict[tuple[str, str], Server] = field(default_factory=dict)
-    hosts: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    patterns: dict[str, list[str]] = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
     sessions: dict[tuple[str, str], int] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
+
+    @property
+    def outdated(self) -> bool:
+        """True when the worker runs with the configuration of an earlier version of Stelae."""
+        return any(line.startswith("Unknown map identifier") for line in self.words)
 
     def has_backend(self, name: str) -> bool:
         """True when it showed a server of backend *name*; every backend of ours has one."""
         return any(owner == name for owner, _ in self.servers)
 
 
-def show_backends(backends: Iterable[str], *, sessions: bool = False) -> list[str]:
+def show_backends(numbers: Iterable[int], *, sessions: bool = False) -> list[str]:
     """Return the commands that show these backends' servers and, asked for, their open sessions."""
     commands = []
-    for name in backends:
+    for name in map(backend_name, numbers):
         commands.append(f"show servers state {name}")
         if sessions:
             commands.append(f"show stat {name} 4 -1")  # 4: servers; -1: all of them
     return commands
 
 
-SHOW_HOSTS = f"show map {HOSTS}"
+SHOW_MAPS = (f"show map {HOSTS}", f"show map {PATTERNS}")
 
 
 def ask(path: Path, commands: Sequence[str], *, timeout: float = 2.0) -> Answer:
@@ -113,7 +122,7 @@ def _lines(commands: Sequence[str]) -> list[str]:
 
 def _sort(text: str, answer: Answer) -> None:
     for line in text.splitlines():
-        if not line or line == "1" or line.startswith("#"):
+        if not line or line == "1" or line.startswith("#") or read_line(line, answer.counts):
             continue
         fields = line.split(" ")
         if len(fields) >= _STATE_FIELDS and fields[0].isdigit():
@@ -123,7 +132,8 @@ def _sort(text: str, answer: Answer) -> None:
                 operational=int(fields[5]),
             )  # fmt: skip
         elif line.startswith("0x") and len(fields) == 3:
-            answer.hosts.setdefault(fields[1], []).append(fields[2])
+            kind = answer.patterns if fields[1].startswith(PATTERN_START) else answer.names
+            kind.setdefault(fields[1], []).append(fields[2])
         elif line.count(",") > 40:
             # pxname,svname,qcur,qmax,scur: queued and current sessions
             backend, server, queued, _, current, *_ = line.split(",")

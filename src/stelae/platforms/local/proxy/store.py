@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stelae.platforms.local.proxy.config import connection_limit, proxy_user, render_config, render_hosts
+from stelae.platforms.local.proxy.config import connection_limit, proxy_user, render_config, render_map
+from stelae.platforms.local.proxy.counts import SCRIPT
 from stelae.platforms.local.proxy.layout import Layout
 from stelae.platforms.local.proxy.table import Table, empty_table, from_json, to_json
 from stelae.system.files import write_atomic
@@ -56,6 +57,8 @@ class Store:
     def _files(self, table: Table) -> tuple[tuple[Path, bytes], ...]:
         return (
             (self._layout.state, to_json(table)),
-            (self._layout.hosts, render_hosts(table)),
+            (self._layout.hosts, render_map(table.names())),
+            (self._layout.patterns, render_map(table.patterns())),
+            (self._layout.script, SCRIPT),
             (self._layout.config, render_config(table, user=self._user, maxconn=self._limit)),
         )

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stelae.platforms.local.proxy.layout import HOSTS
+from stelae.platforms.local.proxy.layout import HOSTS, PATTERNS, backend_name, server_name
 from stelae.platforms.local.proxy.runtime import Answer, Server
-from stelae.platforms.local.proxy.table import Backend, Slot, Table, backend_name, server_name
+from stelae.platforms.local.proxy.table import Backend, Slot, Table
+
+_SERVER = re.compile(r"b\d+/s\d+")
+_ROUTE = re.compile(r"b\d+/(routes|host|user)")
 
 
 @dataclass(slots=True)
 class Differences:
-    """Sentences, and commands in steps: what adds capacity and names, then what takes them away. ``leaks`` are
-    those sentences that say that requests go where they should not."""
+    """Sentences, and commands in steps: whose a server is, what adds capacity and names, and what takes them away.
+    ``leaks`` are those sentences that say that requests go where they should not. ``parting`` takes routes away, and
+    is done on its own before anything else is taken: a request that was just led by one still finds a server."""
 
     sentences: list[str] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
+    labelling: list[str] = field(default_factory=list)
     adding: list[str] = field(default_factory=list)
     naming: list[str] = field(default_factory=list)
+    parting: list[str] = field(default_factory=list)
     taking: list[str] = field(default_factory=list)
     unnaming: list[str] = field(default_factory=list)
 
     @property
-    def commands(self) -> list[str]:
-        """All commands, in the order in which there is never a moment without a server or a name."""
-        return [*self.adding, *self.naming, *self.taking, *self.unnaming]
+    def steps(self) -> tuple[list[str], list[str]]:
+        """All commands, in the order in which there is never a moment without a server or a name, in two calls."""
+        return [*self.labelling, *self.adding, *self.naming, *self.parting], [*self.taking, *self.unnaming]
 
     def take_out(self, path: str, state: str, sentence: str) -> None:
         """Note that server *path* must get no new requests."""
@@ -35,11 +42,12 @@ class Differences:
 
 
 def differences(table: Table, backends: Iterable[int], seen: Answer) -> Differences:
-    """Compare *backends* and all host names of *table* with what a worker showed of them."""
+    """Compare *backends* and all names and patterns of *table* with what a worker showed of them."""
     found = Differences()
     for number in backends:
         _compare_backend(number, table.backends[number], seen, found)
-    _compare_hosts({host: backend_name(n) for host, n in table.hosts().items()}, seen.hosts, found)
+    _compare_map(HOSTS, table.names(), seen.names, found)
+    _compare_map(PATTERNS, table.patterns(), seen.patterns, found)
     return found
 
 
@@ -90,16 +98,23 @@ def _must_serve(path: str, slot: Slot, live: Server | None, found: Differences) 
     found.adding.extend(commands)
 
 
-def _compare_hosts(wanted: Mapping[str, str], seen: Mapping[str, list[str]], found: Differences) -> None:
-    for host, backend in sorted(wanted.items()):
-        live = seen.get(host, [])
-        if live == [backend]:
+def _compare_map(file: str, wanted: Mapping[str, str], seen: Mapping[str, list[str]], found: Differences) -> None:
+    for key, value in sorted(wanted.items()):
+        live = seen.get(key, [])
+        if live == [value]:
             continue
-        found.sentences.append(f"the host {host} leads to {' and '.join(live) or 'nothing'} and should to {backend}")
+        found.sentences.append(f"{key} leads to {' and '.join(live) or 'nothing'} and should to {value}")
+        step = found.labelling if _SERVER.fullmatch(key) else found.naming
         if len(live) > 1:
-            found.naming.append(f"del map {HOSTS} {host}")
+            step.append(f"del map {file} {_word(key)}")
         verb = "set" if len(live) == 1 else "add"
-        found.naming.append(f"{verb} map {HOSTS} {host} {backend}")
-    for host in sorted(seen.keys() - wanted.keys()):
-        found.sentences.append(f"the host {host} leads to {seen[host][0]} and should to nothing")
-        found.unnaming.append(f"del map {HOSTS} {host}")
+        step.append(f"{verb} map {file} {_word(key)} {value}")
+    for key in sorted(seen.keys() - wanted.keys()):
+        found.sentences.append(f"{key} leads to {seen[key][0]} and should to nothing")
+        step = found.parting if file == PATTERNS or _ROUTE.match(key) else found.unnaming
+        step.append(f"del map {file} {_word(key)}")
+
+
+def _word(key: str) -> str:
+    """Return *key* as a word of a command."""
+    return key.replace("\\", "\\\\")

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stelae.platforms.local.proxy.counts import SHOW_ALL, read_kept
 from stelae.platforms.local.proxy.layout import FRONTEND, LISTENER_VARIABLE, SOCKET_VARIABLE, Layout, socket_name
-from stelae.platforms.local.proxy.runtime import call
+from stelae.platforms.local.proxy.runtime import ask, call
 from stelae.system.files import write_atomic
 
 _READY_POLL = 0.005
@@ -101,6 +102,10 @@ class Workers:
         self._listener = listener
         self._where = {"address": address, "port": port}
         self._workers = adopted
+        self._kept = read_kept(layout.kept)
+        known = {item["generation"] for item in read_status(layout).get("workers", [])}
+        if not self._kept.began or known - {worker.generation for worker in adopted} - self._kept.ended.keys():
+            self._begin_anew()
         self._generation = max((worker.generation for worker in adopted), default=0)
         self._generation = max(self._generation, int(read_status(layout).get("generation", 0)))
         self._short_lives = 0  # lives in a row that were short, for the pause before the next
@@ -159,7 +164,7 @@ class Workers:
             elif not worker.ready and time.monotonic() - worker.started > _START_LIMIT:
                 worker.signal(signal.SIGKILL)
             elif worker.retired and _connections(self._layout, worker) == 0:
-                worker.signal(signal.SIGUSR1)
+                self._part_with(worker)
         if self._start_at is None and not any(not worker.retired for worker in self._workers):
             self._start_at = time.monotonic() + self._backoff()
         if changed:
@@ -194,6 +199,7 @@ class Workers:
             time.sleep(_READY_POLL)
         for worker in self._workers:
             self._layout.socket(worker.generation).unlink(missing_ok=True)
+        self._layout.kept.unlink(missing_ok=True)
         self._layout.status.unlink(missing_ok=True)
 
     def _environment(self, name: str) -> dict[str, str]:
@@ -218,7 +224,24 @@ class Workers:
             write_atomic(self._layout.fallback, good, mode=0o600, durable=False)
         self._failed_starts = 0
 
+    def _part_with(self, worker: Worker) -> None:
+        """End a retired worker that has nothing left to do, after what it counted is kept."""
+        if worker.generation not in self._kept.ended:
+            try:
+                counts = ask(self._layout.socket(worker.generation), SHOW_ALL).counts
+            except OSError:
+                return  # it is ending already, or is asked again soon
+            self._kept.end(worker.generation, counts)
+            self._kept.save(self._layout.kept)
+        worker.signal(signal.SIGUSR1)
+
+    def _begin_anew(self) -> None:
+        self._kept.begin_anew()
+        self._kept.save(self._layout.kept)
+
     def _forget(self, worker: Worker) -> None:
+        if worker.ready and worker.generation not in self._kept.ended:
+            self._begin_anew()
         self._workers.remove(worker)
         os.close(worker.watch)
         self._layout.socket(worker.generation).unlink(missing_ok=True)
