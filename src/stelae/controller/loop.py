@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
+from stelae.controller import freezes
 from stelae.controller.record import Record
 from stelae.controller.scaler import Scaler
-from stelae.core import resume
-from stelae.core.decide import decide
+from stelae.core import resume, verification
+from stelae.core.decide import Decision, decide
 from stelae.domain.action import Action, Verb
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
@@ -95,9 +97,9 @@ class EnvironmentLoop:
         counts, and no rollout ends twice.
         """
         seen = await self._observe()
-        decision = decide(self._env, seen, self._clock())
+        decision = self._decide(seen)
         if decision.events:
-            await self._record.append(lambda: decide(self._env, seen, self._clock()).events, environment=self.name)
+            await self._record.append(lambda: self._decide(seen).events, environment=self.name)
             return 0
         if seen is None or not seen.complete:
             return self._until(decision.wake, seen)
@@ -111,6 +113,16 @@ class EnvironmentLoop:
         intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
         return 0 if await self._carry_out(actions) else AFTER_FAILURE
+
+    def _decide(self, seen: Observation | None) -> Decision:
+        """What time has brought comes first: a rollout that waits must not begin in a freeze that nobody knew of."""
+        env, now = self._env, self._clock()
+        brought = freezes.brought(env, seen, now)
+        if brought:
+            return Decision(events=brought)
+        decision = decide(env, seen, now)
+        wakes = [at for at in (decision.wake, verification.wake(env, now)) if at is not None]
+        return replace(decision, wake=min(wakes, default=None))
 
     async def _resume(self, seen: Observation) -> bool:
         """Carry out again what was intended before a crash and is still right; every act is idempotent by its
@@ -161,7 +173,7 @@ class EnvironmentLoop:
 
     def _intents(self, seen: Observation) -> Sequence[ActionIntended]:
         """Return what to do; nothing when something was recorded meanwhile that asks for another allocation."""
-        if decide(self._env, seen, self._clock()).events:
+        if self._decide(seen).events:
             return ()
         return [ActionIntended(action=action) for action in self._next_actions(seen)]
 

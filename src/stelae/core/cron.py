@@ -38,6 +38,11 @@ class Cron:
     weekdays: frozenset[int]
     either: bool
 
+    @property
+    def a_day(self) -> int:
+        """How often it comes on a day on which it does."""
+        return len(self.minutes) * len(self.hours)
+
     def on(self, day: date) -> Iterator[datetime]:
         """Yield the minutes of *day*, as its clocks show them, in their order."""
         if day.month not in self.months or not self._fits(day):

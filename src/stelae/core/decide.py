@@ -184,8 +184,8 @@ def _overdue(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[
     if rollout.phase is Phase.REVERTING:
         reason = f"{rollout.reason}; and the stable release did not come back in time"
         yield _ended(rollout, Outcome.FAILED, reason)
-    elif rollout.phase is Phase.WAITING:  # nothing speaks against its release
-        yield replace(_back(rollout, deadline.reason), ending=Outcome.CANCELLED)
+    elif rollout.phase is Phase.WAITING:  # nothing speaks against its release, and there is nothing to go back from
+        yield _ended(rollout, Outcome.CANCELLED, deadline.reason)
     else:
         yield _back(rollout, deadline.reason)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from heapq import merge
+from operator import attrgetter
 
 from stelae.core.cron import parse
 from stelae.domain.promotion import Freeze, Window
@@ -20,9 +22,8 @@ _MICRO = timedelta(microseconds=1)
 def around(freezes: Iterable[tuple[Freeze, tzinfo]], now: Instant) -> Window | None:
     """Return the freeze that is in force at *now*, or else the next one of the coming days; those that touch or
     overlap are one. Each comes with the rules of its zone."""
-    windows = sorted((window for freeze, zone in freezes for window in _windows(freeze, zone, now)), key=_begin)
     found: Window | None = None
-    for window in windows:
+    for window in merge(*(_windows(freeze, zone, now) for freeze, zone in freezes), key=attrgetter("begins")):
         if window.ends <= now:
             continue
         if found is None:
@@ -73,7 +74,3 @@ def _since_epoch(at: datetime) -> Instant:
 
 def _said(wall: datetime, zone: tzinfo) -> str:
     return f"{wall:%a %Y-%m-%d %H:%M} {zone}"
-
-
-def _begin(window: Window) -> Instant:
-    return window.begins

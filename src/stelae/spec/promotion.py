@@ -21,6 +21,7 @@ USUAL = (Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY)
 
 _USER = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 _MOST = 20
+_A_DAY = 24
 _PEOPLE = f"a number from 1 to {_MOST}"
 
 WORDS: Schema = {
@@ -124,7 +125,8 @@ def _approvals(here: Path, environment: Table) -> Iterator[Problem]:
 
 def _freeze(here: Path, freeze: Table) -> Iterator[Problem]:
     try:
-        parse(freeze["from"])
+        if parse(freeze["from"]).a_day > _A_DAY:
+            yield Problem(path=(*here, "from"), text=f"expected at most {_A_DAY} times a day")
     except InvalidInput as error:
         yield Problem(path=(*here, "from"), text=error.message)
     try:
