@@ -20,7 +20,7 @@ from stelae.domain.observation import Exit, Observation
 from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.release import Release, short_release
 from stelae.domain.run import COMMAND, Run, RunOutcome
-from stelae.domain.state import EnvironmentState, Phase, Rollout
+from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
 from stelae.domain.units import SECOND, Instant
 
 STOP_TRIES = 3
@@ -47,6 +47,11 @@ def of_job(env: EnvironmentState, release: Release, job: Job, key: str = "") -> 
         run=name_of(env, release, job.name), release=release.id, job=job.name, command=job.command,
         timeout=job.timeout, irreversible=job.irreversible, key=key,
     )  # fmt: skip
+
+
+def as_instance(run: Run) -> Instance:
+    """Return *run* as the instance that it is, for who asks a platform for its output."""
+    return Instance(id=run.id, release=run.release, process=run.job or COMMAND, launched_at=run.launched_at or 0)
 
 
 def open_runs(env: EnvironmentState) -> list[Run]:

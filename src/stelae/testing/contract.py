@@ -18,6 +18,7 @@ from stelae.domain.errors import Conflict, Unreachable
 from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
 from stelae.platforms.port import Capability, Platform
+from stelae.testing.contract_jobs import RunsContract
 from stelae.testing.hand import Hand
 
 FIRST, SECOND = InstanceId("web-first-1"), InstanceId("web-second-2")
@@ -54,7 +55,7 @@ class Subject:
 Body = Callable[[Subject], Awaitable[None]]
 
 
-class PlatformContract:
+class PlatformContract(RunsContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
     def run(self, body: Body) -> None:

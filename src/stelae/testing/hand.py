@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from stelae.core.decide import decide
 from stelae.core.evolve import evolve
+from stelae.core.runs import as_instance
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -15,11 +16,17 @@ from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release
+from stelae.domain.run import COMMAND
 from stelae.domain.state import EnvironmentState
+from stelae.domain.units import HOUR, Duration
 from stelae.platforms.port import Capability, LogLine, Platform
 
 PATIENCE = 20.0
 """Seconds after which something that was waited for counts as never coming."""
+
+
+FOR_EVER: Duration = 1_000_000 * HOUR
+"""What a run may take here, where nothing but the platform has a clock."""
 
 
 class Hand:
@@ -49,6 +56,32 @@ class Hand:
         """Prepare *release* and launch its process ``web`` as *name*."""
         await self._platform.prepare(release)
         return await self.act(Verb.LAUNCH, name, release)
+
+    async def start_run(self, name: InstanceId, release: Release) -> Action:
+        """Launch the program of the process ``web`` of *release* as the run *name*; return the act."""
+        return await self.carry_out(self.intend_run(name, release), release)
+
+    def intend_run(self, name: InstanceId, release: Release) -> Action:
+        """Record the request of a run and the intent of its launch; return the act."""
+        web = release.process("web")
+        assert web is not None
+        self._record(ev.RunRequested(run=name, release=release.id, command=web.command, timeout=FOR_EVER))
+        action = Action(
+            verb=Verb.LAUNCH, number=self.env.actions + 1, instance=name, release=release.id, process=COMMAND
+        )
+        self._record(ev.ActionIntended(action=action))
+        return action
+
+    async def carry_out(self, action: Action, release: Release) -> Action:
+        """Do an act that was intended, and record its outcome."""
+        await self._platform.prepare(release)
+        await self._platform.apply(action, self.env)
+        self._record(ev.ActionDone(number=action.number))
+        return action
+
+    async def began(self, action: Action) -> bool:
+        """What the platform says of the run that *action* launches."""
+        return await self._platform.began(action, self.env)
 
     async def act(
         self, verb: Verb, name: InstanceId | None = None, release: Release | None = None,
@@ -101,7 +134,8 @@ class Hand:
 
     async def output(self, name: InstanceId, *, follow: bool = False) -> list[LogLine]:
         """Return the output of *name*, with *follow* up to its end."""
-        instance = self.env.instances[name]
+        run = self.env.runs.get(name)
+        instance = self.env.instances[name] if run is None else as_instance(run)
         return [line async for line in self._platform.logs(self.env.id, instance, follow=follow)]
 
     async def _until(self, true: Callable[[Observation], bool], what: str) -> Observation:

@@ -27,9 +27,9 @@ def _release(name: str) -> Release:
 
 SERVING, HANGING, EXITING = _release("serving"), _release("hanging"), _release("exiting")
 BEHAVIOURS = {
-    SERVING.image: Behaviour(drains=2 * SECOND),
-    HANGING.image: Behaviour(ready_after=None, ignores_term=True),
-    EXITING.image: Behaviour(ready_after=None, exits_after=0, exit_code=3),
+    SERVING.image: Behaviour(drains=2 * SECOND, job_after=None),
+    HANGING.image: Behaviour(ready_after=None, ignores_term=True, job_after=None),
+    EXITING.image: Behaviour(ready_after=None, exits_after=0, exit_code=3, job_after=0, job_code=3),
 }
 
 

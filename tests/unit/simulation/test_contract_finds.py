@@ -143,6 +143,20 @@ def _wakes_nobody(_: Any) -> Any:
     return lambda self, environment: None
 
 
+def _forgets(_: Any) -> Any:
+    async def wrong(self: Any, action: Any, env: Any) -> bool:
+        return False
+
+    return wrong
+
+
+def _never_sure(_: Any) -> Any:
+    async def wrong(self: Any, action: Any, env: Any) -> bool:
+        return True
+
+    return wrong
+
+
 BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
     "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
@@ -162,6 +176,12 @@ BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     ],
     "the_output_of_an_instance_comes_whole_and_following_it_ends": [(SimulatedPlatform, "logs", _tells_nothing)],
     "the_end_of_an_instance_wakes_the_controller": [(SimulatedPlatform, "_happened", _wakes_nobody)],
+    "a_run_is_started_once_and_its_end_and_output_are_told": [(Machine, "_launch", _launches_twice)],
+    "whether_a_run_began_is_known_to_the_next_controller": [
+        (SimulatedPlatform, "began", _forgets), (SimulatedPlatform, "began", _never_sure),
+    ],
+    "a_run_is_ended_by_force_when_it_does_not_end": [(Machine, "_stop", _stops_by_force)],
+    "a_run_is_never_ready_and_gets_no_traffic": [(Thing, "phase", _ready_when_it_runs)],
 }  # fmt: skip
 """By the test of the contract that must find it: what of the simulated platform is put in another way."""
 
