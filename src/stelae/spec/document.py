@@ -10,7 +10,7 @@ from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
-from stelae.spec import checks, promotion, secrets, structure
+from stelae.spec import checks, promotion, scaling, secrets, structure
 from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -108,7 +108,8 @@ def _environment(app: str, name: str, table: Table) -> Environment:
     return Environment(
         app=app,
         name=name,
-        processes={process: int(count) for process, count in table["processes"].items()},
+        processes=scaling.counts(table["processes"]),
+        scaling=scaling.scalings(table["processes"]),
         settings=dict(table.get("settings", {})),
         hosts=tuple(table.get("hosts", ())),
         strategy=_strategy(table.get("strategy", {})),

@@ -49,9 +49,6 @@ def refused_key(path: Path, value: object) -> list[Problem]:
 
 def refused_value(path: Path, value: object) -> list[Problem]:
     """Return why *value*, which does not fit its key, is refused, when a later Stelae will take it."""
-    if len(path) == 4 and path[0] == "env" and path[2] == "processes" and isinstance(value, dict):
-        text = "automatic scaling; give a number of instances"
-        return [Problem(path=path, text=text, unsupported=True)]
     in_strategy = len(path) in (3, 4) and path[0] == "env" and path[2] == "strategy" and path[3:] in ((), ("kind",))
     if in_strategy and isinstance(value, str) and value in LATER_STRATEGIES:
         return [Problem(path=path, text=f'the strategy "{value}"', unsupported=True)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from stelae.domain.environment import Environment
 from stelae.domain.strategy import Strategy
-from stelae.spec import promotion, secrets
+from stelae.spec import promotion, scaling, secrets
 from stelae.spec.problem import dotted
 from stelae.spec.units import format_duration, format_percent
 
@@ -26,7 +26,7 @@ class Change:
 def environment_document(environment: Environment) -> dict[str, Any]:
     """Return *environment* as ``[env.NAME]`` would say it, defaults included, always in the same order."""
     return {
-        "processes": dict(sorted(environment.processes.items())),
+        "processes": scaling.rendered(environment),
         "settings": dict(sorted(environment.settings.items())),
         "hosts": list(environment.hosts),
         "strategy": _strategy(environment.strategy),
@@ -65,7 +65,9 @@ def _flat(environment: Environment | None) -> dict[str, object]:
         return {}
     flat: dict[str, object] = {}
     for key, value in environment_document(environment).items():
-        if isinstance(value, Mapping):
+        if key == "processes":
+            flat |= scaling.flat(value)
+        elif isinstance(value, Mapping):
             flat |= {dotted((key, name)): item for name, item in value.items()}
         elif value not in ("", [], 0):
             flat[key] = value

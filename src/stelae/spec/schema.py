@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from stelae.spec import jobs, promotion, secrets, units
+from stelae.spec import jobs, promotion, scaling, secrets, units
 from stelae.spec.forms import Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
@@ -75,12 +75,6 @@ _WORDS: Schema = {
     ),
     "port": {"title": "a port from 1 to 65535", "type": "integer", "minimum": 1, "maximum": 65535},
     "pids": {"title": "a number from 1 to 4194304", "type": "integer", "minimum": 1, "maximum": 4194304},
-    "count": {
-        "title": "a number of instances from 0 to 1000",
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 1000,
-    },
     "when": jobs.WHEN,
     "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
     "requirement": {"title": '"signature", "provenance" or "sbom"', "enum": ["signature", "provenance", "sbom"]},
@@ -239,7 +233,7 @@ _ENVIRONMENT = _table(
             "count",
             minProperties=1,
             maxProperties=50,
-            description="How many instances of each process.",
+            description="How many instances of each process, or between which numbers.",
         ),
         "settings": _map(
             "a table of strings", "setting_name", "setting", description="Environment variables of every instance."
@@ -284,6 +278,7 @@ SCHEMA: Schema = {
         **_WORDS,
         **promotion.WORDS,
         **secrets.WORDS,
+        **scaling.WORDS,
         "copy": _COPY,
         "stage": _STAGE,
         "process": _PROCESS,

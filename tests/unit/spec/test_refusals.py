@@ -70,7 +70,6 @@ def test_the_file_is_named_as_it_was_given() -> None:
         ("process.web.freeze", True),
         ("process.worker.port", 9000),
         ("env.production.platform", {"kind": "kubernetes"}),
-        ("env.production.processes.web", {"min": 3, "max": 12, "target_rps": 200}),
         ("env.production.strategy", "canary"),
         ("env.production.strategy.kind", "canary"),
         ("env.production.strategy.steps", [5, 25]),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from stelae.domain import environment, job, process, recipe
+from stelae.domain import environment, job, process, recipe, scaling
 from stelae.domain.errors import InvalidInput
 from stelae.spec import schema, units
 from stelae.spec.document import parse
@@ -127,6 +127,8 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "bake": units.format_duration(env.bake),
         "verify_for": units.format_duration(env.verify_for),
         "approvals": env.approval.count,
+        "tolerance": units.format_percent(scaling.Scaling(least=1, most=2).tolerance),
+        "window": {units.format_duration(scaling.UP.window), units.format_duration(scaling.DOWN.window)},
     }
 
 
