@@ -9,6 +9,7 @@ import pytest
 from stelae.domain.errors import InvalidInput
 from stelae.domain.scaling import DOWN, UP, Pace, Scaling
 from stelae.domain.units import MINUTE, SECOND
+from stelae.spec import schema
 from stelae.spec.document import parse
 from stelae.spec.render import Change, changes, environment_document
 from tests.unit.spec.samples import document, toml
@@ -80,11 +81,7 @@ def test_a_number_is_not_scaled() -> None:
             {"min": 1, "max": 2, "target_rps": 1, "down": {"share": "101%"}},
             ".down.share: expected at most 100%: no more than all can go",
         ),
-        (
-            -1,
-            ": expected a number of instances from 0 to 1000, or a table such as "
-            + "{ min = 1, max = 10, target_rps = 100 }, got -1",
-        ),
+        (-1, f": expected {schema.SCHEMA['$defs']['count']['title']}, got -1"),
     ],
 )
 def test_what_makes_no_sense_is_told_once(count: Any, expected: str) -> None:
