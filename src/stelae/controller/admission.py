@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from stelae.attest.checking import Proof, check
 from stelae.controller.record import Record
-from stelae.core import trust
+from stelae.core import secrets, trust
 from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Refused
 from stelae.domain.release import Release
@@ -26,8 +26,10 @@ class Admission:
         self._layout = layout
 
     async def admit(self, env: EnvironmentState, release: Release) -> None:
-        """Raise Refused when the image of *release* was revoked, or does not prove what *env* requires."""
+        """Raise Refused when the image of *release* or a secret in it was revoked, or the image does not prove what
+        *env* requires."""
         trust.admit(self._record.state, release.image)
+        secrets.admit(env, release)
         for why in filter(None, (await self.lacking(env, release)).values()):
             needs = ", ".join(env.config.require if env.config is not None else ())
             raise Refused(

@@ -163,6 +163,19 @@ class Service(Protocol):
     async def revoke(self, actor: str, ref: str, reason: str) -> Json:
         """Take back an image, or a key (``k-…``): ``{"revoked", "running": [environment]}``; what runs goes on."""
 
+    async def set_secret(self, actor: str, request: Json) -> Json:
+        """Give a secret a value, ``{"environment", "name", "value": in base64}``, which is a new version unless the
+        newest has this value: ``{"environment", "name", "version", "new", "listed": by the environment's table,
+        "image": what serves}``. The value is in no record, log or answer."""
+
+    async def secrets(self, environment: str) -> Json:
+        """``{"environment", "secrets": [{"name", "listed", "variable", "versions": [{"version", "by", "at",
+        "revoked", "wiped", "releases", "held"}]}]}``: never a value."""
+
+    async def revoke_secret(self, actor: str, request: Json) -> Json:
+        """Take back ``{"environment", "name", "version", "reason"}``: ``{"environment", "name", "version",
+        "releases": those that run with it, "wiped", "image": what serves}``."""
+
     async def state(self, at: int, environment: str) -> Json:
         """``{"at", "index", "environments": [...]}``: what ran at *at*, each environment with ``"instances":
         [{"id", "process", "release", "since", "ready"}]``, ``"subject"``, ``"deployed_by"``, ``"deployed_at"``."""

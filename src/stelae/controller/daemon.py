@@ -22,7 +22,7 @@ from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import refuse_second, serve
-from stelae.controller.wiring import use_cases
+from stelae.controller.wiring import secrets_of, use_cases
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
 from stelae.images.layout import Layout
@@ -78,7 +78,8 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     layout = Layout.open(installation.images)
     roots = Roots(layout, installation.layers, installation.mounts)
     parent = await to_thread.run_sync(lambda: ensure_scope(installation)) or ""
-    engine = LocalEngine(installation, roots, layout.config, cgroup_parent=parent)
+    secrets = secrets_of(installation, record)
+    engine = LocalEngine(installation, roots, layout.config, cgroup_parent=parent, secrets=secrets.source)
     router = HaproxyRouter(installation, cgroup=f"{parent}/proxy" if parent else "")
     await engine.ensure_network()
     await router.start()
@@ -94,14 +95,17 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
 
     async with asyncio.TaskGroup() as group:
         loops = Loops(record, platform, now, group)
-        service = use_cases(installation, record, platform, layout, roots, now, group=parent or installation.cgroup)
+        group_name = parent or installation.cgroup
+        service = use_cases(installation, record, platform, layout, roots, now, secrets, group=group_name)
         loops.start()
         serving = group.create_task(serve(service, installation, ready))
         cleaning = group.create_task(service.keep_clean())
+        wiping = group.create_task(service.keep_secrets())
         log.info("controller.started", version=__version__, events=record.state.size)
         await _until_the_end(stop, record)
         serving.cancel()
         cleaning.cancel()
+        wiping.cancel()
         loops.stop()
     await platform.close()
     await engine.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 from stelae.controller import extent
 from stelae.controller.record import Record
-from stelae.core import trust
+from stelae.core import secrets, trust
 from stelae.core.evolve import evolve
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
@@ -104,6 +104,7 @@ class Environments:
             try:
                 if env.stable is not None:
                     trust.admit(self._record.state, env.releases[env.stable].image)
+                    secrets.admit(env, env.releases[env.stable])
             except Refused as refusal:
                 refusals.append(refusal)
                 event: ev.Event = ev.RequestRefused(request="start", reason=str(refusal))

@@ -25,7 +25,7 @@ _FORMS: dict[str, str] = {}
 """What a text of each pattern is, in words."""
 
 
-def _form(words: str, pattern: str, *, shortest: int | None = None, longest: int | None = None) -> msgspec.Meta:
+def form(words: str, pattern: str, *, shortest: int | None = None, longest: int | None = None) -> msgspec.Meta:
     """Return the rule for a text of *pattern*; an error says *words* instead of the pattern."""
     pattern = rf"\A{pattern}\Z"
     _FORMS[pattern] = words
@@ -36,56 +36,56 @@ _NAME = r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _NAME_FORM = "a name of a to z, 0 to 9 and -, a letter first"
 _ENVIRONMENT_FORM = "an environment as APP/ENV, both " + _NAME_FORM
 
-Name = Annotated[str, _form(_NAME_FORM, _NAME)]
-OptionalName = Annotated[str, _form(_NAME_FORM, rf"(?:{_NAME})?")]
-EnvironmentRef = Annotated[str, _form(_ENVIRONMENT_FORM, rf"{_NAME}/{_NAME}")]
-OptionalEnvironmentRef = Annotated[str, _form(_ENVIRONMENT_FORM, rf"(?:{_NAME}/{_NAME})?")]
+Name = Annotated[str, form(_NAME_FORM, _NAME)]
+OptionalName = Annotated[str, form(_NAME_FORM, rf"(?:{_NAME})?")]
+EnvironmentRef = Annotated[str, form(_ENVIRONMENT_FORM, rf"{_NAME}/{_NAME}")]
+OptionalEnvironmentRef = Annotated[str, form(_ENVIRONMENT_FORM, rf"(?:{_NAME}/{_NAME})?")]
 Repository = Annotated[
     str,
-    _form("letters, digits, dot, dash and underscore", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
+    form("letters, digits, dot, dash and underscore", r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"),
 ]
-Commit = Annotated[str, _form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})")]
+Commit = Annotated[str, form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})")]
 # What a person types may be a prefix: which image or release it names is the use case's to say.
 OptionalImage = Annotated[
     str,
-    _form(
+    form(
         "the digest of an image or its first digits, at least 4 (see stelae history)",
         r"(?:(?:sha256:)?[0-9a-f]{4,64})?",
     ),
 ]
 OptionalRelease = Annotated[
     str,
-    _form(
+    form(
         "the id of a release or how it begins, such as r-7k2m9q (see stelae history)", r"(?:(?:r-)?[0-9a-z]{1,52})?"
     ),
 ]
 OptionalInstance = Annotated[
-    str, _form("the name of an instance, such as web-7k2m9q-1 (see stelae history)", r"(?:[a-z0-9][a-z0-9-]{0,127})?")
+    str, form("the name of an instance, such as web-7k2m9q-1 (see stelae history)", r"(?:[a-z0-9][a-z0-9-]{0,127})?")
 ]
-DeploymentId = Annotated[str, _form("the id of a deployment, such as d-12 (see stelae history)", r"d-[0-9]{1,15}")]
+DeploymentId = Annotated[str, form("the id of a deployment, such as d-12 (see stelae history)", r"d-[0-9]{1,15}")]
 Key = Annotated[
-    str, _form("a key of at most 100 letters, digits, dots, dashes and underscores", r"[A-Za-z0-9._-]{0,100}")
+    str, form("a key of at most 100 letters, digits, dots, dashes and underscores", r"[A-Za-z0-9._-]{0,100}")
 ]
-Text = Annotated[str, _form("a text without NUL", r"[^\x00]*", longest=1000)]
+Text = Annotated[str, form("a text without NUL", r"[^\x00]*", longest=1000)]
 Ref = Annotated[
-    str, _form("a commit, image, release, deployment or instance", r"[^\x00-\x20]+", shortest=1, longest=200)
+    str, form("a commit, image, release, deployment or instance", r"[^\x00-\x20]+", shortest=1, longest=200)
 ]
-Path = Annotated[str, _form("a text without NUL", r"[^\x00]*", longest=4096)]
+Path = Annotated[str, form("a text without NUL", r"[^\x00]*", longest=4096)]
 OptionalCommit = Annotated[
-    str, _form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
+    str, form("a full object id, 40 or 64 hexadecimal digits", r"(?:[0-9a-f]{40}|[0-9a-f]{64})?")
 ]
 PlanIndex = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 """A place in the record: a number that JSON carries exactly everywhere."""
 Spec = Annotated[str, msgspec.Meta(max_length=MAX_BODY)]
-SecretName = Annotated[str, _form("the name of a secret, such as npmrc", r"[a-z0-9][a-z0-9._-]{0,63}")]
-SecretValue = Annotated[str, _form("the content in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
+SecretName = Annotated[str, form("the name of a secret, such as npmrc", r"[a-z0-9][a-z0-9._-]{0,63}")]
+SecretValue = Annotated[str, form("the content in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
 Secrets = Annotated[dict[SecretName, SecretValue], msgspec.Meta(max_length=10)]
 RegistryName = Annotated[
-    str, _form("the name of an image in a registry, as HOST/PATH[:TAG][@DIGEST]", r"[!-~]+", shortest=1, longest=500)
+    str, form("the name of an image in a registry, as HOST/PATH[:TAG][@DIGEST]", r"[!-~]+", shortest=1, longest=500)
 ]
-FileContent = Annotated[str, _form("the content of a file in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
+FileContent = Annotated[str, form("the content of a file in base64", r"[A-Za-z0-9+/]*={0,2}", longest=90_000)]
 CertificateName = Annotated[
-    str, _form("the name of a file *.crt, *.cert or *.key", r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.(?:crt|cert|key)")
+    str, form("the name of a file *.crt, *.cert or *.key", r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.(?:crt|cert|key)")
 ]
 Certificates = Annotated[dict[CertificateName, FileContent], msgspec.Meta(max_length=10)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
@@ -292,7 +292,7 @@ class DiffQuery(Message, frozen=True):
 class ImportKey(Message, frozen=True):
     """POST /v1/keys: a private or a public key"""
 
-    pem: Annotated[str, _form("a key in PEM", r"[^\x00]*", longest=10_000)]
+    pem: Annotated[str, form("a key in PEM", r"[^\x00]*", longest=10_000)]
 
 
 class Revoke(Message, frozen=True):

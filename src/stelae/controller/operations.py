@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import messages as m
+from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
-from stelae.controller.shapes import common, environments, images, machine, plans, proofs
+from stelae.controller.shapes import common, environments, images, machine, plans, proofs, secrets
 
 _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
@@ -130,6 +131,22 @@ _SOURCES = (
     _stream(
         "check", "POST", "/v1/checks", m.Check, common.Text, images.Reproduced, "Build a commit twice, and compare.",
         lambda s, actor, asked: s.check(actor, asked.plain()),
+    ),
+)  # fmt: skip
+
+_SECRETS = (
+    _post(
+        "set_secret", "/v1/secrets", sm.SetSecret, secrets.SecretSet, "Give a secret of an environment a value.",
+        lambda s, actor, asked: s.set_secret(actor, asked.plain()),
+    ),
+    _get(
+        "secrets", "/v1/secrets", sm.SecretsQuery, secrets.Secrets,
+        "Show the secrets of an environment: names and versions.", lambda s, asked: s.secrets(asked.environment),
+    ),
+    _post(
+        "revoke_secret", "/v1/secret-revocations", sm.RevokeSecret, secrets.SecretRevoked,
+        "Take back a version of a secret.",
+        lambda s, actor, asked: s.revoke_secret(actor, asked.plain()), also=(CONFLICT,),
     ),
 )  # fmt: skip
 
@@ -254,5 +271,5 @@ _RECORD = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
+OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
 """All of them, but the description itself."""

@@ -19,6 +19,8 @@ from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.reproductions import Reproductions
+from stelae.controller.runs import Runs
+from stelae.controller.secrets import Secrets
 from stelae.controller.steering import Steering
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
@@ -30,7 +32,7 @@ class ControllerService:
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
-        reproductions: Reproductions, transfers: Transfers, http_port: int,
+        reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -65,6 +67,13 @@ class ControllerService:
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke
+        self.set_secret = secrets.set
+        self.secrets = secrets.list
+        self.revoke_secret = secrets.revoke
+        self.keep_secrets = secrets.keep
+        self.run = runs.run
+        self.cancel_run = runs.cancel
+        self.watch_run = runs.watch
         self.proof = inside.proof
         self.document = inside.document
         self.diff = inside.diff

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stelae.controller import progress
-from stelae.core import gates, strategies, trust
+from stelae.core import gates, secrets, strategies, trust
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
@@ -47,16 +47,18 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
         "traffic": traffic(env),
         "since": env.stable_since,
         "state": _state(env),
-        "detail": " · ".join(text for text in (_revoked(state, release), _detail(env, now)) if text),
+        "detail": " · ".join(text for text in (_revoked(state, env, release), _detail(env, now)) if text),
         "hosts": list(env.config.routed_hosts) if env.config else [],
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
     }
 
 
-def _revoked(state: InstallationState, release: Release | None) -> str:
+def _revoked(state: InstallationState, env: EnvironmentState, release: Release | None) -> str:
     """Say that what runs was revoked: it goes on running until it is replaced."""
-    return trust.revocation(state, release.image) if release is not None else ""
+    if release is None:
+        return ""
+    return trust.revocation(state, release.image) or secrets.revocation(env, release)
 
 
 def _ready_of(env: EnvironmentState, process: str) -> int:
@@ -222,6 +224,7 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     row["deployed_by"] = by.actor if by else ""
     row["deployed_at"] = by.requested_at if by else None
     row["settings"] = dict(release.settings) if release else {}
+    row["secrets"] = dict(release.secrets) if release else {}
     row["table"] = dict(env.table)
     row["instances"] = [instance_view(i) for i in env.instances.values() if i.exit is None and not i.failed]
     return row

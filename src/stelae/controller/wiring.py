@@ -21,6 +21,9 @@ from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.reproductions import Reproductions
+from stelae.controller.secret_keys import SecretKeys
+from stelae.controller.secret_store import SecretStore
+from stelae.controller.secrets import Secrets
 from stelae.controller.service import ControllerService
 from stelae.controller.space import Space
 from stelae.controller.storage import Storage
@@ -32,9 +35,15 @@ from stelae.platforms.port import Platform
 from stelae.system.installation import Installation
 
 
+def secrets_of(installation: Installation, record: Record) -> Secrets:
+    """Return the use cases of the secrets of *installation*, which its engine reads too."""
+    store = SecretStore(installation.secrets, installation.name, SecretKeys(installation.keys))
+    return Secrets(record, store)
+
+
 def use_cases(
     installation: Installation, record: Record, platform: Platform, layout: Layout, roots: Roots,
-    clock: Callable[[], Instant], *, group: str,
+    clock: Callable[[], Instant], secrets: Secrets, *, group: str,
 ) -> ControllerService:  # fmt: skip
     """Return the use cases of *installation*'s controller; what builds run is put below the control group *group*."""
     mirror = Mirror(installation.sources)
@@ -60,5 +69,6 @@ def use_cases(
         inside=inside,
         reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),
         transfers=Transfers(record, layout, installation, space, inside.image),
+        secrets=secrets,
         http_port=installation.http_port,
     )

@@ -140,6 +140,14 @@ def ways_back(env: EnvironmentState) -> list[ReleaseId]:
     return names
 
 
+def ways_back(env: EnvironmentState) -> list[ReleaseId]:
+    """Return the releases that a rollback would go to, the first that it may, whatever was revoked of them."""
+    names = [name for name in reversed(env.stables) if name != env.stable]
+    if env.rollout is not None and env.stable is not None:
+        names.insert(0, env.stable)
+    return names
+
+
 def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:
     """Return the stable release while a rollout is under way, else the one that was stable before it; never one of
     an image that is *banned*, or with a secret that was revoked."""

@@ -65,8 +65,13 @@ class Installation:
 
     @property
     def keys(self) -> Path:
-        """The private keys that images are signed with; only its owner can read it."""
+        """The private keys that images are signed and secrets encrypted with; only its owner can read it."""
         return self.state / "keys"
+
+    @property
+    def secrets(self) -> Path:
+        """The values of secrets, encrypted; only its owner can read it. The key is in ``keys``, or a credential."""
+        return self.state / "secrets"
 
     @property
     def instances(self) -> Path:

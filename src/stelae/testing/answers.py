@@ -70,6 +70,7 @@ def plan(**changes: Any) -> Json:
         "to": {"release": NEXT_RELEASE, "image": NEXT_IMAGE, "commit": NEXT_COMMIT, "subject": "Add export"},
         "processes": {"web": {"now": 2, "then": 2}, "worker": {"now": 0, "then": 1}},
         "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
+        "secrets": [],
         "strategy": "rolling",
         "steps": [
             {"holds": [_held(RELEASE, "web", 2), _held(NEXT_RELEASE, "web", 1)], "traffic": {}},
@@ -178,6 +179,13 @@ ANSWERS: dict[str, Any] = {
                 "bake": "10m",
                 "promote_from": "",
                 "require": [],
+                "verify_for": "0s",
+                "approvals": 0,
+                "approvers": [],
+                "freeze": [],
+                "notify": [],
+                "secrets": ["DATABASE_URL"],
+                "secret_env": [],
             }
         ]
     },
@@ -270,6 +278,52 @@ ANSWERS: dict[str, Any] = {
     },
     "import_key": {"key": KEY},
     "revoke": {"revoked": IMAGE, "running": ["guestbook/production"]},
+    "set_secret": {
+        "environment": "guestbook/production",
+        "name": "DATABASE_URL",
+        "version": 3,
+        "new": True,
+        "listed": True,
+        "image": IMAGE,
+    },
+    "secrets": {
+        "environment": "guestbook/production",
+        "secrets": [
+            {
+                "name": "DATABASE_URL",
+                "listed": True,
+                "variable": False,
+                "versions": [
+                    {
+                        "version": 2,
+                        "by": "ana",
+                        "at": NOON,
+                        "revoked": {"by": "ben", "at": NOON, "reason": "it was in a ticket"},
+                        "wiped": True,
+                        "releases": [RELEASE],
+                        "held": False,
+                    },
+                    {
+                        "version": 3,
+                        "by": "ana",
+                        "at": NOON,
+                        "revoked": None,
+                        "wiped": False,
+                        "releases": [NEXT_RELEASE],
+                        "held": True,
+                    },
+                ],
+            }
+        ],
+    },
+    "revoke_secret": {
+        "environment": "guestbook/production",
+        "name": "DATABASE_URL",
+        "version": 2,
+        "releases": [],
+        "wiped": True,
+        "image": IMAGE,
+    },
     "state": {
         "at": NOON,
         "index": 204,
@@ -279,6 +333,7 @@ ANSWERS: dict[str, Any] = {
                 deployed_by="ana",
                 deployed_at=NOON - 86_400_000_000,
                 settings={"LOG_LEVEL": "info"},
+                secrets={"DATABASE_URL": 3},
                 table={"web-7k2m9q-1": 100},
                 instances=[
                     {

@@ -171,6 +171,18 @@ class FakeService:
         """Answer as set."""
         return await self._answer("import_key", actor, text)
 
+    async def set_secret(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("set_secret", actor, request)
+
+    async def secrets(self, environment: str) -> Json:
+        """Answer as set."""
+        return await self._answer("secrets", environment)
+
+    async def revoke_secret(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("revoke_secret", actor, request)
+
     async def revoke(self, actor: str, ref: str, reason: str) -> Json:
         """Answer as set."""
         return await self._answer("revoke", actor, ref, reason)

@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from tests.unit.controller.site import TEST, Site
 
 from stelae.controller.server import serve
-from stelae.controller.wiring import use_cases
+from stelae.controller.wiring import secrets_of, use_cases
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.system.installation import Installation
@@ -28,7 +28,8 @@ async def _run(installation: Installation, ready: Callable[[], None]) -> None:
         site = Site(installation.state, group)
         layout = Layout.open(installation.images)
         roots = Roots(layout, installation.layers, installation.mounts)
-        service = use_cases(installation, site.record, site.platform, layout, roots, site.clock, group="")
+        secrets = secrets_of(installation, site.record)
+        service = use_cases(installation, site.record, site.platform, layout, roots, site.clock, secrets, group="")
         site.loops.start()
         await site.apply()
         image = await site.image("one")

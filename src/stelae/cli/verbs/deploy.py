@@ -9,6 +9,7 @@ import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
 from stelae.cli.secrets import read, secret_option
+from stelae.cli.serving import image_named
 from stelae.domain.errors import InvalidInput
 
 STRATEGIES = ("rolling", "blue-green", "recreate")
@@ -17,7 +18,7 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @click.command("deploy", short_help="Build a commit, or take an image, and move an environment to it.")
 @click.argument("env", metavar="ENV")
 @click.option("--ref", default="", metavar="REF", help="Build this commit, branch or tag (default: HEAD).")
-@click.option("--image", default="", metavar="DIGEST", help="Deploy an image that was built before.")
+@click.option("--image", default="", metavar="DIGEST", help="Deploy an image that was built before, or `current`.")
 @click.option("--release", default="", metavar="RELEASE", help="Deploy a release that was deployed here before.")
 @click.option("--strategy", type=click.Choice(STRATEGIES), help="Another strategy than the environment's.")
 @click.option(
@@ -34,7 +35,10 @@ def command(
     env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, supersede: bool,
     detach: bool, dirty: bool, reason: str, secrets: tuple[str, ...], app: str,
 ) -> int:  # fmt: skip
-    """Move ENV to a new release: of the image that HEAD builds to, or of what an option names."""
+    """Move ENV to a new release: of the image that HEAD builds to, or of what an option names.
+
+    A release takes the settings and secrets of ENV as they are now: --image current is for new ones alone.
+    """
     from stelae.cli.source import build
     from stelae.cli.watch import carry_out
 
@@ -50,6 +54,7 @@ def command(
     out, controller = screen(), client()
     if not image and not release:
         image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty, secrets=read(secrets))["image"]
+    image = image_named(controller, environment, image)
     request = {
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",
         "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason,

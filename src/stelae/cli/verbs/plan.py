@@ -11,6 +11,7 @@ import click
 from stelae.cli import change_rows
 from stelae.cli.common import SPEC, app_option, client, environment_name, screen, verb
 from stelae.cli.screen import Screen
+from stelae.cli.serving import image_named
 from stelae.cli.verbs.deploy import STRATEGIES
 from stelae.cli.words import percent, short_digest, short_release, span
 from stelae.controller.client import Json
@@ -23,7 +24,7 @@ from stelae.system.clock import now
 @click.option(
     "--ref", default="", metavar="REF", help="Of the image that was built from this commit (default: HEAD)."
 )
-@click.option("--image", default="", metavar="DIGEST", help="Of an image.")
+@click.option("--image", default="", metavar="DIGEST", help="Of an image, or of the `current` one.")
 @click.option("--release", default="", metavar="RELEASE", help="Of a release that was deployed here before.")
 @click.option("--strategy", type=click.Choice(STRATEGIES), help="Another strategy than the environment's.")
 @click.option("--supersede", is_flag=True, help="Replace the deployment that holds the environment.")
@@ -49,6 +50,7 @@ def command(
         raise InvalidInput("--ref, --image, --release and --rollback exclude each other; --to is for --rollback")
     environment = environment_name(env, app)
     source = {} if image or release or rollback else _commit(ref or "HEAD")
+    image = image_named(client(), environment, image)
     request = {
         "environment": environment, "image": image, "release": release or to, "strategy": strategy or "",
         "supersede": supersede, "rollback": rollback, "spec": _spec(environment, file), **source,
@@ -120,6 +122,7 @@ def lines(plan: Json) -> Iterator[str]:
     rows = [
         *change_rows.rows(plan),
         ("settings", ", ".join(f"{item['name']} {item['change']}" for item in plan["settings"])),
+        ("secrets", ", ".join(map(_secret, plan["secrets"]))),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
         ("hosts", ", ".join(plan["hosts"])),
         ("policy", _policy(plan)),
@@ -130,6 +133,11 @@ def lines(plan: Json) -> Iterator[str]:
     for label, text in rows:
         if text:
             yield f"  {label:<10} {text}"
+
+
+def _secret(change: Json) -> str:
+    old, new = (f"v{change[end]}" if change[end] else "none" for end in ("old", "new"))
+    return f"{change['name']} {old} -> {new}"
 
 
 def _count(name: str, count: Json) -> str:

@@ -52,6 +52,8 @@ class Environment(TypedDict):
     approvers: list[str]
     freeze: list[Freeze]
     notify: list[Webhook]
+    secrets: list[str]
+    secret_env: list[str]
 
 
 class Environments(TypedDict):
@@ -223,6 +225,7 @@ class RowAt(Row):
     deployed_by: str
     deployed_at: Time | None
     settings: dict[str, str]
+    secrets: dict[str, Count]
     table: dict[str, int]
     instances: list[Instance]  # type: ignore[misc]  # one by one, where a row of now has their counts
 

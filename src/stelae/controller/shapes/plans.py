@@ -31,6 +31,14 @@ class Setting(TypedDict):
     change: Literal["added", "changed", "removed"]
 
 
+class SecretChange(TypedDict):
+    """A secret whose version differs; 0 is none."""
+
+    name: str
+    old: Count
+    new: Count
+
+
 class Held(TypedDict):
     """Instances of one process of one release."""
 
@@ -116,6 +124,7 @@ Planned = TypedDict(
         "to": End,
         "processes": dict[str, NowThen],
         "settings": list[Setting],
+        "secrets": list[SecretChange],
         "strategy": str,
         "steps": list[Step],
         "after": Step,
