@@ -81,7 +81,8 @@ class Service(Protocol):
     async def deploy(self, actor: str, request: Json) -> Json:
         """``{"environment", "image", "release", "strategy", "supersede", "plan", "key", "reason"}`` to
         ``{"deployment", "release", "previous", "image"}``. The same ``key`` gives the same answer; with a ``plan``
-        (its index, or None) raises Conflict when something that matters was recorded since."""
+        (its index, or None) raises Conflict when something that matters was recorded since. Back across the run of a
+        job that cannot be undone it goes only with ``irreversible``, else it raises Refused."""
 
     async def rollback(self, actor: str, request: Json) -> Json:
         """``{"environment", "to", "plan", "key", "reason"}`` to the same shape as ``deploy``."""

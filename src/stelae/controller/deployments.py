@@ -112,7 +112,8 @@ class Deployments:
 
         def events() -> list[ev.Event]:
             nonlocal deployment
-            rollout = references.environment(self._record.state, found.id).rollout
+            env = references.environment(self._record.state, found.id)
+            rollout = env.rollout
             if rollout is None:
                 raise Conflict(
                     f"nothing to abort: no deployment is under way in {found.id}",
@@ -121,7 +122,8 @@ class Deployments:
             deployment = rollout.deployment
             if rollout.phase is Phase.REVERTING:
                 return []
-            return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=reason)]
+            why = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
+            return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=why)]
 
         try:
             await self._record.append(events, actor=actor, environment=found.id)

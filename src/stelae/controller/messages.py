@@ -186,6 +186,7 @@ class Deploy(Message, frozen=True):
     release: OptionalRelease = ""
     strategy: OptionalName = ""
     supersede: bool = False
+    irreversible: bool = False
     plan: PlanIndex | None = None
     key: Key = ""
     reason: Text = ""
@@ -196,6 +197,7 @@ class Rollback(Message, frozen=True):
 
     environment: EnvironmentRef
     to: OptionalRelease = ""
+    irreversible: bool = False
     plan: PlanIndex | None = None
     key: Key = ""
     reason: Text = ""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import messages as m
+from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
-from stelae.controller.shapes import common, environments, images, machine, plans, proofs, secrets
+from stelae.controller.shapes import common, environments, images, machine, plans, proofs, runs, secrets
 
 _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
@@ -189,6 +190,21 @@ _ENVIRONMENTS = (
     ),
 )  # fmt: skip
 
+_RUNS = (
+    _post(
+        "run", "/v1/runs", rm.StartRun, runs.Run, "Run a job, or a command, of what serves in an environment.",
+        lambda s, actor, asked: s.run(actor, asked.plain()), also=(CONFLICT,),
+    ),
+    _post(
+        "cancel_run", "/v1/run-cancellations", rm.CancelRun, runs.Run, "End a run.",
+        lambda s, actor, asked: s.cancel_run(actor, asked.plain()),
+    ),
+    _stream(
+        "watch_run", "GET", "/v1/runs/watch", rm.WatchRun, machine.LogLine, runs.Run, "Follow a run to its end.",
+        lambda s, _, asked: s.watch_run(asked.environment, asked.run, asked.skip),
+    ),
+)  # fmt: skip
+
 _DEPLOYMENTS = (
     _post(
         "plan", "/v1/plans", m.Plan, plans.Planned, "Show what a deployment or a rollback would change.",
@@ -271,5 +287,5 @@ _RECORD = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_DEPLOYMENTS, *_RECORD)
+OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_RUNS, *_DEPLOYMENTS, *_RECORD)
 """All of them, but the description itself."""

@@ -17,8 +17,9 @@ from stelae.controller.admission import Admission
 from stelae.controller.changes import Changes
 from stelae.controller.environments import Environments
 from stelae.controller.record import Record
+from stelae.controller.run_views import crossed, job_view
 from stelae.controller.sentences import sentence
-from stelae.core import memory, secrets, trust
+from stelae.core import jobs, memory, secrets, trust
 from stelae.core import request as asking
 from stelae.core.evolve import revises
 from stelae.core.plan import Plan, plan
@@ -127,6 +128,8 @@ class Plans:
             "spec": await self._spec(env.id, request["spec"]),
             "changes": await self._between(found),
             "memory": self._memory(env, found),
+            "jobs": [] if rollback else [job_view(job) for job in jobs.before_traffic(release)],
+            "irreversible": crossed(jobs.crossed(env, release.image)),
         }
 
     async def _between(self, found: Plan) -> Json | None:

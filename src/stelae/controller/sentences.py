@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stelae.controller.run_views import run_sentence
 from stelae.controller.secret_sentences import of_secrets
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
@@ -43,7 +44,7 @@ def matters(event: Event) -> bool:
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = _of_people(event) or _of_rollouts(event) or _of_instances(event) or of_secrets(event)
-    return found or event.kind
+    return found or run_sentence(event) or event.kind
 
 
 def _of_people(event: Event) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stelae.controller import progress
+from stelae.controller.run_views import run_view, under_way
 from stelae.core import gates, secrets, strategies, trust
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
@@ -51,6 +52,7 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
         "hosts": list(env.config.routed_hosts) if env.config else [],
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
+        "runs": under_way(env),
     }
 
 
@@ -164,6 +166,7 @@ def deployment_view(env: EnvironmentState, deployment: Deployment) -> Json:
         "why": deployment.why,
         "details": list(deployment.details),
         "warm_until": env.warm.get(deployment.previous) if deployment.previous else None,
+        "runs": [run_view(env, run) for run in env.runs.values() if run.deployment == deployment.id],
         "serving": serving_view(env),
         "hosts": list(env.config.routed_hosts) if env.config else [],
     }

@@ -21,6 +21,7 @@ from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.reproductions import Reproductions
+from stelae.controller.runs import Runs
 from stelae.controller.secret_keys import SecretKeys
 from stelae.controller.secret_store import SecretStore
 from stelae.controller.secrets import Secrets
@@ -70,5 +71,6 @@ def use_cases(
         reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),
         transfers=Transfers(record, layout, installation, space, inside.image),
         secrets=secrets,
+        runs=Runs(record, platform),
         http_port=installation.http_port,
     )

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from stelae.core import backoff, deadlines, failures, gates, phases, runs, timers
+from stelae.core import backoff, deadlines, failures, gates, jobs, phases, runs, timers
 from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import target
 from stelae.core.verdict import Answer, Verdict
@@ -128,7 +128,7 @@ def _before(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[E
     yield from (ev.WarmEnded(release=name) for name, until in env.warm.items() if until <= now)
     verdict = phases.verdict(env, rollout, now)
     if verdict.answer is Answer.FAIL:
-        yield _back(rollout, verdict.reason, verdict.details)
+        yield _back(env, rollout, verdict.reason, verdict.details)
     elif verdict.answer is Answer.PASS and rollout.paused_at is None:
         yield ev.RolloutPhase(deployment=rollout.deployment, phase=phases.following(env, rollout))
     else:
@@ -138,11 +138,11 @@ def _before(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[E
 def _forward(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Event]:
     failure = failures.failure(env, rollout, seen, now)
     if failure is not None:
-        yield _back(rollout, failure.reason, failure.details)
+        yield _back(env, rollout, failure.reason, failure.details)
         return
     verdict = gates.verdict(env, rollout, seen, now)
     if verdict.answer is Answer.FAIL:
-        yield _back(rollout, verdict.reason, verdict.details)
+        yield _back(env, rollout, verdict.reason, verdict.details)
     elif verdict.answer is Answer.PASS and rollout.paused_at is None:
         yield _on(env, rollout, seen)
     else:
@@ -187,10 +187,13 @@ def _overdue(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[
     elif rollout.phase is Phase.WAITING:  # nothing speaks against its release, and there is nothing to go back from
         yield _ended(rollout, Outcome.CANCELLED, deadline.reason)
     else:
-        yield _back(rollout, deadline.reason)
+        yield _back(env, rollout, deadline.reason)
 
 
-def _back(rollout: Rollout, reason: str, details: tuple[str, ...] = ()) -> ev.RolloutReverting:
+def _back(
+    env: EnvironmentState, rollout: Rollout, reason: str, details: tuple[str, ...] = ()
+) -> ev.RolloutReverting:
+    reason = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
     return ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.REVERTED, reason=reason, details=details)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain.digest import Digest
+from stelae.domain.errors import Refused
 from stelae.domain.job import GRACE, Job, When
 from stelae.domain.process import Process
 from stelae.domain.release import Release, short_release
@@ -118,6 +119,17 @@ def remains(env: EnvironmentState, rollout: Rollout) -> str:
     """Return what an end of *rollout* without success leaves behind, as a phrase; "" where its jobs left nothing."""
     names = [run.id for run in _irreversible(env) if run.deployment == rollout.deployment]
     return f"{' and '.join(names)} ran and cannot be undone" if names else ""
+
+
+def agree(env: EnvironmentState, release: Release, agreed: bool) -> None:
+    """Raise Refused when to deploy *release* would go back across what cannot be undone, and nobody *agreed*."""
+    found = () if agreed else crossed(env, release.image)
+    if found:
+        raise Refused(
+            f"{short_release(release.id)} of {env.id} is from before {across(found)}, which cannot be undone",
+            hint=f"if it works with what that left behind: --yes\nsee how it went: stelae show {found[-1].id}",
+            details=tuple(f"{run.id} {told(run)}" for run in found[-5:]),
+        )
 
 
 def across(runs: tuple[Run, ...]) -> str:

@@ -92,6 +92,8 @@ def plan(**changes: Any) -> Json:
             "size": {"old": 41_000_000, "new": 41_002_000},
         },
         "memory": {"needed": 1 << 30, "others": 0, "machine": 8 << 30},
+        "jobs": [],
+        "irreversible": [],
     } | changes
 
 

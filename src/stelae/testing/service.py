@@ -195,6 +195,18 @@ class FakeService:
         """Answer as set."""
         return self._lines("logs", environment, instance, release, process, follow)
 
+    async def run(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("run", actor, request)
+
+    async def cancel_run(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("cancel_run", actor, request)
+
+    def watch_run(self, environment: str, run: str, skip: int) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("watch_run", environment, run, skip)
+
     async def down(self, actor: str, app: str) -> Json:
         """Answer as set."""
         return await self._answer("down", actor, app)

@@ -138,6 +138,8 @@ Planned = TypedDict(
         "spec": list[Difference],
         "changes": PlannedChanges | None,
         "memory": Memory,
+        "jobs": list[PlannedJob],
+        "irreversible": list[Crossed],
     },
 )
 """What would change. ``index`` is what a deployment or a rollback can be bound to."""

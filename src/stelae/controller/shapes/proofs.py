@@ -10,7 +10,7 @@ from stelae.controller.shapes.common import Count, Digest, Size, Time
 class Shown(TypedDict):
     """What a reference names; its other fields are those of its kind."""
 
-    kind: Literal["image", "release", "deployment", "instance", "commit"]
+    kind: Literal["image", "release", "deployment", "instance", "commit", "run"]
 
 
 class Proven(TypedDict):
