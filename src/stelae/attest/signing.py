@@ -44,7 +44,7 @@ def attest(layout: Layout, inspector: Inspector, build: Build, key: PrivateKey) 
     """
     said = _statements(inspector, build)
     subject = build.image.digest, len(layout.blobs.read(build.image.digest))
-    made = [_bundled(subject, item, key) for item in said]
+    made = [bundled(subject, item, key) for item in said]
     made.append(_simple(subject, build.image.app, key))
     referrers.add(layout, build.image.digest, made)
     return Signed(key=key.public.id, statements={item.type: digest_of(item.payload) for item in said})
@@ -62,7 +62,8 @@ def _statements(inspector: Inspector, build: Build) -> tuple[Statement, ...]:
     )
 
 
-def _bundled(subject: tuple[Digest, int], said: Statement, key: PrivateKey) -> Referrer:
+def bundled(subject: tuple[Digest, int], said: Statement, key: PrivateKey) -> Referrer:
+    """Return *said*, signed with *key*, as a referrer of the image *subject* (its manifest's digest and size)."""
     annotations = {CONTENT_ANNOTATION: "dsse-envelope", PREDICATE_ANNOTATION: said.type}
     return referrers.referrer(
         subject, envelope.bundle(said, key), media_type=envelope.BUNDLE, annotations=annotations

@@ -5,16 +5,21 @@ Verified each time, from the bytes in the store and the keys in the record; noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from anyio import to_thread
 
+from stelae.attest import verification
 from stelae.attest.checking import Proof, check
+from stelae.attest.verification import Verified
 from stelae.controller.record import Record
 from stelae.core import secrets, trust
 from stelae.domain.digest import Digest, short
-from stelae.domain.errors import Refused
+from stelae.domain.environment import EnvironmentId, environment_id
+from stelae.domain.errors import Refused, StelaeError
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, InstallationState
-from stelae.domain.trust import Requirement
+from stelae.domain.trust import Requirement, TrustedKey
 from stelae.images.layout import Layout
 
 
@@ -45,11 +50,39 @@ class Admission:
         proof = await self.proof(release.image)
         return {need: proof.lacks(need) for need in needs}
 
+    async def vouched(self, env: EnvironmentState, image: Digest) -> Verified | None:
+        """Return the newest word of another controller that *image* was verified where it has to come from, by a key
+        that counts for that; None where there is none, or none is needed."""
+        origin = env.config.promote_from if env.config is not None else ""
+        if not origin or env.config is None:
+            return None
+        return await self.word(environment_id(env.config.app, origin), image)
+
+    async def word(self, origin: EnvironmentId, image: Digest) -> Verified | None:
+        """Return the newest word of another controller that *image* was verified in *origin*, by a key that counts
+        for that."""
+        state = self._record.state
+        keys = {name: key for name, key in state.verifiers.get(origin, {}).items() if name not in state.revoked}
+        if not keys or self._layout is None:
+            return None
+        words = await to_thread.run_sync(_words, self._layout, image, {origin: keys})
+        return max(words, key=lambda word: word.at, default=None)
+
     async def proof(self, image: Digest) -> Proof:
         """Return what is proven of *image* with the keys that count now."""
         if self._layout is None:
             return Proof(image=image, problems=("nothing can be checked here: there is no image store",))
         return await to_thread.run_sync(verified, self._record.state, self._layout, image)
+
+
+def _words(
+    layout: Layout, image: Digest, keys: Mapping[EnvironmentId, Mapping[str, TrustedKey]]
+) -> tuple[Verified, ...]:
+    """What cannot be read does not count."""
+    try:
+        return verification.found(layout, image, keys)
+    except (StelaeError, OSError):
+        return ()
 
 
 def verified(state: InstallationState, layout: Layout, image: Digest) -> Proof:

@@ -12,10 +12,11 @@ from typing import Any
 
 from stelae.controller import abilities, extent, plans, references
 from stelae.controller.admission import Admission
+from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.space import Space
+from stelae.core import jobs, secrets, trust
 from stelae.core import request as asking
-from stelae.core import secrets, trust
 from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
@@ -23,7 +24,9 @@ from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.domain.strategy import Strategy
+from stelae.domain.units import Instant
 from stelae.platforms.port import Platform
+from stelae.system import clock
 
 Json = dict[str, Any]
 
@@ -35,10 +38,12 @@ class Deployments:
     """Requests to move environments."""
 
     def __init__(
-        self, record: Record, platform: Platform, space: Space | None = None, admission: Admission | None = None
-    ) -> None:
+        self, record: Record, platform: Platform, space: Space | None = None, admission: Admission | None = None,
+        clock: Callable[[], Instant] = clock.now,
+    ) -> None:  # fmt: skip
         self._record = record
         self._admission = admission or Admission(record, None)
+        self._policy = Policy(record, self._admission, clock)
         self._platform = platform
         self._space = space or Space()
 
@@ -69,15 +74,21 @@ class Deployments:
         try:
             plans.fresh(env, request.get("plan"))
             release = self._release(env, request)
-            asking.admit(self._record.state, env, release)
-            await self._admission.admit(env, release)
+            word = await self._policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
             abilities.check(strategy, release, self._platform.capabilities)
             free()
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
+
+            def check() -> list[ev.Event]:
+                free()
+                now = references.environment(self._record.state, env.id)
+                self._policy.check(now, release, request, word)
+                return self._policy.before(now, release, word)
+
             async with self._space.used():  # until it is recorded, nothing says that the image is needed
-                return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, free)
+                return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, check)
         except StelaeError as refusal:
             raise await self._refused(env, actor, "deploy", refusal) from refusal.__cause__
 
@@ -88,8 +99,9 @@ class Deployments:
         if done is not None:
             return done
 
-        def fresh() -> None:
+        def fresh() -> list[ev.Event]:
             plans.fresh(references.environment(self._record.state, env.id), request.get("plan"))
+            return []
 
         try:
             fresh()
@@ -122,6 +134,8 @@ class Deployments:
             deployment = rollout.deployment
             if rollout.phase is Phase.REVERTING:
                 return []
+            if rollout.phase is Phase.WAITING:  # there is nothing yet to go back from
+                return [ev.RolloutEnded(deployment=deployment, outcome=Outcome.CANCELLED, reason=reason)]
             why = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
             return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=why)]
 
@@ -146,8 +160,10 @@ class Deployments:
                     )
                 if not 0 <= count <= MOST:
                     raise InvalidInput(f"{name}={count}: a count is from 0 to {MOST}")
+                _within(env, name, count)
             if any(count > env.wanted[name] for name, count in processes):
-                extent.check(env.id, {**env.wanted, **request["processes"]}, asking.config(env).routed_hosts)
+                of = asking.config(env)
+                extent.check(env.id, extent.most(of, {**env.wanted, **request["processes"]}), of.routed_hosts)
             if env.stable is not None and any(count > env.wanted[name] for name, count in processes):
                 trust.admit(self._record.state, env.releases[env.stable].image)
                 secrets.admit(env, env.releases[env.stable])
@@ -196,7 +212,7 @@ class Deployments:
 
     async def _request(
         self, env: EnvironmentState, actor: str, release: Release, strategy: Strategy, kind: DeploymentKind,
-        request: Json, check: Callable[[], None],
+        request: Json, check: Callable[[], list[ev.Event]],
     ) -> Json:  # fmt: skip
         await self._platform.prepare(release)
         answer: Json | None = None
@@ -206,25 +222,38 @@ class Deployments:
             answer = self._answered(env, kind, request)  # the same request may have come twice
             if answer is not None:
                 return []
-            check()
+            before = check()
             now = references.environment(self._record.state, env.id)
             trust.admit(self._record.state, release.image)  # it may have been revoked while it was prepared
             secrets.admit(now, release)
+            jobs.agree(now, release, agreed=request.get("irreversible", False))
             name = f"d-{self._record.state.deployments + 1}"
             answer = _answer(name, release, now.stable)
             asked = ev.DeploymentRequested(
-                deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"]
-            )
+                deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"],
+                emergency=request.get("emergency", ""),
+            )  # fmt: skip
+            after = self._policy.after(now, name, kind, request)
             if now.rollout is None:
-                return [asked]
+                return [*before, asked, *after]
             reason = f"replaced by {name} of {actor}"
             ended = ev.RolloutEnded(deployment=now.rollout.deployment, outcome=Outcome.SUPERSEDED, reason=reason)
-            return [ended, asked]
+            return [*before, ended, asked, *after]
 
         urgent = kind is DeploymentKind.ROLLBACK
         await self._record.append(events, actor=actor, environment=env.id, key=request["key"], urgent=urgent)
         assert answer is not None
         return answer
+
+
+def _within(env: EnvironmentState, name: str, count: int) -> None:
+    """Raise InvalidInput for a count that automatic scaling would never give."""
+    scaling = asking.config(env).scaling.get(name)
+    if scaling is not None and not scaling.least <= count <= scaling.most:
+        raise InvalidInput(
+            f"{name}={count}: {env.id} scales it between {scaling.least} and {scaling.most}",
+            hint="change min or max in stelae.toml, then: stelae env apply",
+        )
 
 
 def _newest(env: EnvironmentState) -> str:

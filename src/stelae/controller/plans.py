@@ -12,10 +12,12 @@ from typing import Any
 
 from anyio import to_thread
 
+from stelae.attest.verification import Verified
 from stelae.controller import abilities, references, views
 from stelae.controller.admission import Admission
 from stelae.controller.changes import Changes
 from stelae.controller.environments import Environments
+from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.run_views import crossed, job_view
 from stelae.controller.sentences import sentence
@@ -103,6 +105,7 @@ class Plans:
         self._changes = changes
         self._capabilities = capabilities
         self._admission = admission or Admission(record, None)
+        self._policy = Policy(record, self._admission, clock)
         self._environments = environments
         self._clock = clock
 
@@ -116,11 +119,13 @@ class Plans:
         abilities.check(strategy, release, self._capabilities)
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
-        refusal = None if rollback else self._refusal(env, release, supersede=request["supersede"])
+        word = None if rollback else await self._admission.vouched(env, release.image)
+        refusal = None if rollback else self._refusal(env, release, word, supersede=request["supersede"])
         refusal = refusal or await self._distrust(env, release)
         return {
             **plan_view(state, found, request["commit"]),
             "promote_from": asking.config(env).promote_from,
+            "policy": None if rollback else self._policy.verdict(env, release.image, word),
             "hosts": list(asking.config(env).routed_hosts),
             "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
             "proofs": await self._proofs(env, release),
@@ -148,10 +153,12 @@ class Plans:
             "machine": machine.total(),
         }
 
-    def _refusal(self, env: EnvironmentState, release: Release, *, supersede: bool) -> StelaeError | None:
+    def _refusal(
+        self, env: EnvironmentState, release: Release, word: Verified | None, *, supersede: bool
+    ) -> StelaeError | None:
         """What a deployment would be refused with now."""
         try:
-            asking.admit(self._record.state, env, release)
+            self._policy.check(env, release, {}, word)
             if not supersede:
                 asking.free(env)
             if not self._record.ledger.room():
@@ -193,7 +200,10 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
         "kind": found.kind,
         "from": _end(state, found.previous) if found.previous else None,
         "to": _end(state, found.release, commit),
-        "processes": {name: {"now": count.now, "then": count.then} for name, count in found.counts.items()},
+        "processes": {
+            name: {"now": count.now, "then": count.then, **_limits(state, found, name)}
+            for name, count in found.counts.items()
+        },
         "settings": [{"name": name, "change": change} for name, change in found.settings.items()],
         "secrets": [
             {"name": name, "old": old, "new": new}
@@ -205,6 +215,13 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
         "warm": dict(found.warm),
         "nothing": found.nothing,
     }
+
+
+def _limits(state: InstallationState, found: Plan, process: str) -> Json:
+    """Between which numbers the environment scales *process*."""
+    env = state.environments.get(found.environment)
+    scaling = env.config.scaling.get(process) if env is not None and env.config is not None else None
+    return {"min": scaling.least if scaling else None, "max": scaling.most if scaling else None}
 
 
 def _step(held: Allocation) -> Json:

@@ -44,9 +44,9 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
         state = _trusted(state, event, recorded)
     if isinstance(event, ev.VerifierTrusted):
+        key = TrustedKey(id=event.key, pem=event.pem, actor=recorded.actor, at=recorded.at, signs=False)
         known = state.verifiers.get(event.verifies, {})
-        keys = _with(state.verifiers, event.verifies, {**known, event.key: event.pem})
-        state = replace(state, verifiers=keys)
+        state = replace(state, verifiers=_with(state.verifiers, event.verifies, {**known, event.key: key}))
     if isinstance(event, ev.StorageCleaned):
         state = replace(state, cleaned=Cleaning(at=recorded.at, bytes=event.bytes, problem=event.problem))
     if isinstance(event, ev.DeploymentRequested):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from stelae.core import secrets, trust
+from stelae.core import secrets, trust, verification
 from stelae.core.traffic import entry
 from stelae.domain.digest import Digest, short
 from stelae.domain.environment import Environment, environment_id
@@ -17,6 +17,7 @@ from stelae.domain.image import Image
 from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.domain.strategy import Gate, Strategy, StrategyKind
+from stelae.domain.units import Instant
 
 
 def config(env: EnvironmentState) -> Environment:
@@ -44,9 +45,11 @@ def release_of(env: EnvironmentState, image: Image) -> Release:
     )  # fmt: skip
 
 
-def admit(state: InstallationState, env: EnvironmentState, release: Release) -> None:
+def admit(
+    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool = False
+) -> None:
     """Raise Refused when the image of *release* or a secret in it was revoked, or the policy of *env* does not let it
-    in."""
+    in at *now*. *vouched*: a controller that counts says that it was verified where it has to come from."""
     trust.admit(state, release.image)
     secrets.admit(env, release)
     of = config(env)
@@ -59,12 +62,23 @@ def admit(state: InstallationState, env: EnvironmentState, release: Release) -> 
             f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
             hint="commit, deploy the commit, and promote that image",
         )
-    verified = state.environments.get(environment_id(of.app, of.promote_from))
-    if verified is None or release.image not in verified.verified:
-        raise Refused(
-            f"refused by policy: image {name} was never verified in {of.promote_from}",
-            hint=f"deploy it there first: stelae deploy {of.promote_from} --image {release.image}",
-        )
+    found = verification.standing(
+        state.environments.get(environment_id(of.app, of.promote_from)), release.image, now
+    )
+    if found.verification is not None or vouched:
+        return
+    raise unverified(of.promote_from, release.image, found)
+
+
+def unverified(origin: str, image: Digest, found: verification.Standing) -> Refused:
+    """Return why *image* does not count as verified in the environment *origin*."""
+    what = f"image {short(image)} was {found.why} in {origin}"
+    if found.why != verification.NEVER:
+        what = f"in {origin}, image {short(image)} is {found.why}"
+    hint = f"deploy it there first: stelae deploy {origin} --image {image}"
+    if found.left is not None:
+        hint = f"it is verified when nothing goes wrong in {origin} until then; see stelae status {origin}"
+    return Refused(f"refused by policy: {what}", hint=hint)
 
 
 def free(env: EnvironmentState) -> None:
@@ -134,14 +148,6 @@ def fits(strategy: Strategy, release: Release) -> None:
 def ways_back(env: EnvironmentState) -> list[ReleaseId]:
     """Return what a rollback could go to, the last good one first: the stable release while a rollout is under way,
     then those that were stable before it."""
-    names = [name for name in reversed(env.stables) if name != env.stable]
-    if env.rollout is not None and env.stable is not None:
-        names.insert(0, env.stable)
-    return names
-
-
-def ways_back(env: EnvironmentState) -> list[ReleaseId]:
-    """Return the releases that a rollback would go to, the first that it may, whatever was revoked of them."""
     names = [name for name in reversed(env.stables) if name != env.stable]
     if env.rollout is not None and env.stable is not None:
         names.insert(0, env.stable)

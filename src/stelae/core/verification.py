@@ -19,6 +19,7 @@ from stelae.domain.release import ReleaseId
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.domain.units import HOUR, MINUTE, SECOND, Duration, Instant
 
+NEVER = "never verified"
 _AGAINST = (Outcome.REVERTED, Outcome.FAILED)
 
 
@@ -35,7 +36,7 @@ class Standing:
 def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Standing:
     """Return where *image* stands in *env*, None for one that there is not."""
     if env is None:
-        return Standing(why="never verified")
+        return Standing(why=NEVER)
     found, doubt = env.verifications.get(image), _doubt(env, image)
     if image in env.verified and found is not None and not doubt:
         return Standing(verification=found)
@@ -46,13 +47,13 @@ def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Stand
     rollout = env.rollout
     if rollout is not None and env.releases[rollout.candidate].image == image:
         return Standing(why=f"not verified yet: {rollout.deployment} is under way")
-    return Standing(why=doubt or "never verified")
+    return Standing(why=doubt or NEVER)
 
 
 def _doubt(env: EnvironmentState, image: Digest) -> str:
     """Why an image that was verified does not count as that any more: its last rollout that ended by itself."""
     known = env.verifications.get(image)
-    for deployment in reversed(env.deployments.values()):
+    for deployment in reversed(env.deployments.values() if known is not None else ()):
         if known is not None and deployment.id == known.deployment:
             return ""
         if env.releases[deployment.release].image == image and deployment.outcome in _AGAINST:

@@ -49,6 +49,24 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CheckState:
+    """What a check said in ``step``: how often it was against the candidate (``failures``) or gave no answer
+    (``silences``), in a row, whether it was in favour last, when it was asked last, and its last words.
+
+    ``based`` is true once it was asked about the old release, and ``was_bad`` when it was against that one too.
+    """
+
+    based: bool = False
+    was_bad: bool = False
+    step: int = -1
+    asked_at: Instant = 0
+    failures: int = 0
+    silences: int = 0
+    passed: bool = False
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """The carrying out of a deployment. ``step`` counts the allocations of its path from 0.
 
@@ -65,6 +83,9 @@ class Rollout:
     ``waits_from`` is from when the patience for that counts: from the end of the freeze that it was asked for in,
     else 0.
     ``emergency`` is why it may begin in a freeze, "" where it may not.
+
+    ``intervals`` counts how often a step was held, each time with a ``baseline`` of its own. ``excused`` are the
+    metrics whose limit the old release broke already. ``checks`` is what the checks of the strategy said, by name.
     """
 
     deployment: str
@@ -93,6 +114,9 @@ class Rollout:
     approved: tuple[Approved, ...] = ()
     waits_from: Instant = 0
     emergency: str = ""
+    intervals: int = 0
+    excused: tuple[str, ...] = ()
+    checks: Mapping[str, CheckState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +246,7 @@ class InstallationState:
     ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
     ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
-    when an image was taken by them last. ``verifiers`` are the keys (PEM by id) of other controllers whose word on
+    when an image was taken by them last. ``verifiers`` are the keys (by id) of other controllers whose word on
     what was verified in an environment counts here.
     """
 
@@ -236,4 +260,4 @@ class InstallationState:
     revoked: Mapping[str, Revocation] = field(default_factory=dict)
     cleaned: Cleaning | None = None
     tags: Mapping[str, Digest] = field(default_factory=dict)
-    verifiers: Mapping[EnvironmentId, Mapping[str, str]] = field(default_factory=dict)
+    verifiers: Mapping[EnvironmentId, Mapping[str, TrustedKey]] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def row(**changes: Any) -> Json:
         "release": RELEASE,
         "commit": COMMIT,
         "instances": {"ready": 3, "wanted": 3},
-        "processes": {"web": {"ready": 3, "wanted": 3}},
+        "processes": {"web": {"ready": 3, "wanted": 3, "min": None, "max": None}},
         "traffic": {RELEASE: 10_000},
         "since": NOON - 120_000_000,
         "state": "steady",
@@ -35,6 +35,31 @@ def row(**changes: Any) -> Json:
         "hosts": ["guestbook.localhost"],
         "warm": {},
         "rollout": None,
+        "runs": [],
+        "crash_loops": [],
+    } | changes
+
+
+def run(**changes: Any) -> Json:
+    """Return the run of a job before the traffic, which succeeded, with *changes*."""
+    return {
+        "run": "migrate-c04xvt-1",
+        "environment": "guestbook/production",
+        "job": "migrate",
+        "command": ["python3", "-m", "app.migrate"],
+        "release": NEXT_RELEASE,
+        "image": NEXT_IMAGE,
+        "deployment": "d-7",
+        "step": 0,
+        "actor": "ana",
+        "requested_at": NOON - 4_900_000,
+        "launched_at": NOON - 4_900_000,
+        "ended_at": NOON - 4_700_000,
+        "outcome": "succeeded",
+        "reason": "",
+        "status": 0,
+        "lines": ["3 tables changed"],
+        "irreversible": True,
     } | changes
 
 
@@ -57,6 +82,7 @@ def deployment(**changes: Any) -> Json:
         "warm_until": NOON + 600_000_000,
         "serving": {"release": NEXT_RELEASE, "ready": 3, "wanted": 3},
         "hosts": ["guestbook.localhost"],
+        "runs": [],
     } | changes
 
 
@@ -68,7 +94,10 @@ def plan(**changes: Any) -> Json:
         "kind": "deploy",
         "from": {"release": RELEASE, "image": IMAGE, "commit": COMMIT, "subject": "Sort entries by date"},
         "to": {"release": NEXT_RELEASE, "image": NEXT_IMAGE, "commit": NEXT_COMMIT, "subject": "Add export"},
-        "processes": {"web": {"now": 2, "then": 2}, "worker": {"now": 0, "then": 1}},
+        "processes": {
+            "web": {"now": 2, "then": 2, "min": None, "max": None},
+            "worker": {"now": 0, "then": 1, "min": None, "max": None},
+        },
         "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
         "secrets": [],
         "strategy": "rolling",
@@ -80,6 +109,17 @@ def plan(**changes: Any) -> Json:
         "warm": {RELEASE: NOON + 600_000_000},
         "nothing": False,
         "promote_from": "staging",
+        "policy": {
+            "verified": {
+                "environment": "staging", "ok": True, "at": NOON, "since": NOON - 600_000_000,
+                "evidence": "its rollout succeeded; 10 min without a failure (2 web)", "key": "", "why": "",
+            },
+            "approvals": {"needed": 1, "by": "ops"},
+            "freeze": {
+                "frozen": False, "begins": NOON + 600_000_000, "ends": NOON + 1_200_000_000,
+                "until": "Mon 2026-11-23 08:00 Europe/Vienna", "reason": "weekend",
+            },
+        },
         "hosts": ["guestbook.localhost"],
         "rollout": None,
         "proofs": [],
@@ -175,6 +215,7 @@ ANSWERS: dict[str, Any] = {
                 "app": "guestbook",
                 "name": "production",
                 "processes": {"web": 3},
+                "wanted": {"web": 3},
                 "settings": {},
                 "hosts": [],
                 "strategy": {"kind": "rolling"},
@@ -353,6 +394,12 @@ ANSWERS: dict[str, Any] = {
     "logs": [
         {"progress": {"instance": "web-7k2m9q-1", "at": NOON, "stream": "stdout", "text": "listening on 8000"}},
         {"progress": {"instance": "web-7k2m9q-1", "at": NOON + 1, "stream": "stderr", "text": "warning: \x1b[2Jhm"}},
+    ],
+    "run": run(outcome="", ended_at=None, status=None, lines=[]),
+    "cancel_run": run(outcome="cancelled", status=143, reason="cancelled by ana"),
+    "watch_run": [
+        {"progress": {"instance": "migrate-c04xvt-1", "at": NOON, "stream": "stdout", "text": "3 tables changed"}},
+        {"result": run()},
     ],
     "down": {"stopped": ["guestbook/production"]},
     "start": {"started": ["guestbook/production"]},

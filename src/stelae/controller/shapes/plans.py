@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from stelae.controller.shapes.common import Count, Digest, Time
 from stelae.controller.shapes.environments import Rollout
+from stelae.controller.shapes.runs import Crossed, PlannedJob
 
 
 class End(TypedDict):
@@ -18,10 +19,13 @@ class End(TypedDict):
 
 
 class NowThen(TypedDict):
-    """Serving instances that should be there now, and in the end."""
+    """Serving instances that should be there now, and in the end; ``min`` and ``max`` are null where the count is
+    not scaled."""
 
     now: Count
     then: Count
+    min: Count | None
+    max: Count | None
 
 
 class Setting(TypedDict):
@@ -114,6 +118,44 @@ class Memory(TypedDict):
     machine: Count
 
 
+class VerifiedThere(TypedDict):
+    """Whether the image was verified where it has to come from: since when nothing went wrong there until ``at``, on
+    what evidence, and by whose word (a ``key``) if not by this record; or why it does not count as that."""
+
+    environment: str
+    ok: bool
+    at: Time
+    since: Time
+    evidence: str
+    key: str
+    why: str
+
+
+class Approvals(TypedDict):
+    """How many people have to approve it, and who may ("" for anybody)."""
+
+    needed: Count
+    by: str
+
+
+class Frozen(TypedDict):
+    """The freeze that is in force, or that comes next; ``until`` is its end as people read it."""
+
+    frozen: bool
+    begins: Time
+    ends: Time
+    until: str
+    reason: str
+
+
+class Policy(TypedDict):
+    """What the policy asks for, and how that stands; null where it does not ask."""
+
+    verified: VerifiedThere | None
+    approvals: Approvals | None
+    freeze: Frozen | None
+
+
 Planned = TypedDict(
     "Planned",
     {
@@ -131,6 +173,7 @@ Planned = TypedDict(
         "warm": dict[str, Time],
         "nothing": bool,
         "promote_from": str,
+        "policy": Policy | None,
         "hosts": list[str],
         "rollout": Rollout | None,
         "proofs": list[Needed],

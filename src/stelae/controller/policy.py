@@ -1,0 +1,139 @@
+"""The policy of an environment on a deployment: where the image has to come from, approvals, freezes.
+
+What it finds is recorded with the deployment: on whose word the image was let in, and that a freeze was passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stelae.attest.verification import Verified
+from stelae.controller import freezes
+from stelae.controller.admission import Admission
+from stelae.controller.record import Record
+from stelae.core import promotion, verification
+from stelae.core import request as asking
+from stelae.domain import event as ev
+from stelae.domain.digest import Digest
+from stelae.domain.environment import environment_id
+from stelae.domain.errors import Refused
+from stelae.domain.event import Event
+from stelae.domain.promotion import Window
+from stelae.domain.release import Release
+from stelae.domain.state import DeploymentKind, EnvironmentState
+from stelae.domain.units import Instant
+
+Json = dict[str, Any]
+
+
+class Policy:
+    """Says whether a deployment may be asked for now, and what is recorded of why."""
+
+    def __init__(self, record: Record, admission: Admission, clock: Callable[[], Instant]) -> None:
+        self._record = record
+        self._admission = admission
+        self._clock = clock
+
+    async def admit(self, env: EnvironmentState, release: Release, request: Json) -> Verified | None:
+        """Raise Refused when *release* may not come into *env*, or not now; return whose word lets it in, None where
+        nobody's is needed."""
+        word = await self._admission.vouched(env, release.image)
+        self.check(env, release, request, word)
+        await self._admission.admit(env, release)
+        return word
+
+    def check(self, env: EnvironmentState, release: Release, request: Json, word: Verified | None) -> None:
+        """As ``admit``, for what may have changed since."""
+        now = self._clock()
+        asking.admit(self._record.state, env, release, now, vouched=self._counts(word))
+        frozen = self._frozen(env, now)
+        if frozen is not None and not request.get("wait") and not request.get("emergency"):
+            raise Refused(
+                f"{env.id} is {promotion.said(frozen)}",
+                hint='let it wait until then: --wait\nif it cannot wait: --emergency "REASON"; that is recorded, and '
+                "told to those whom the environment notifies",
+            )
+
+    def before(self, env: EnvironmentState, release: Release, word: Verified | None) -> list[Event]:
+        """Return what is recorded before a deployment of *release* is: what decides on how it begins."""
+        now = self._clock()
+        window, found = freezes.current(env.config, now), []
+        if _holds(window, now) != _holds(env.freeze, now) or (_holds(window, now) and window != env.freeze):
+            found.append(ev.FreezeKnown(window=window))
+        return [*found, *self._accepted(env, release.image, word, now)]
+
+    def _accepted(
+        self, env: EnvironmentState, image: Digest, word: Verified | None, now: Instant
+    ) -> list[ev.VerificationAccepted]:
+        of = asking.config(env)
+        here = self._record.state.environments.get(environment_id(of.app, of.promote_from))
+        if word is None or verification.standing(here, image, now).verification is not None:
+            return []
+        return [
+            ev.VerificationAccepted(
+                image=image, verifies=word.verifies, key=word.key, statement=word.statement, release=word.release,
+                verified_at=word.at, evidence=word.evidence,
+            )
+        ]  # fmt: skip
+
+    def after(self, env: EnvironmentState, deployment: str, kind: DeploymentKind, request: Json) -> list[Event]:
+        """Return what is recorded after *deployment*, which does not wait for the end of a freeze."""
+        frozen, emergency = self._frozen(env, self._clock()), str(request.get("emergency", ""))
+        if frozen is None or (kind is DeploymentKind.DEPLOY and not emergency):
+            return []
+        return [ev.FreezePassed(deployment=deployment, window=frozen, emergency=emergency)]
+
+    def verdict(self, env: EnvironmentState, image: Digest, word: Verified | None) -> Json:
+        """Return what the policy of *env* asks for of a deployment of *image*, and how that stands, for a plan."""
+        now = self._clock()
+        needs, frozen = asking.config(env).approval, freezes.current(asking.config(env), now)
+        return {
+            "verified": self._verified(env, image, word, now),
+            "approvals": {"needed": needs.needed, "by": needs.words} if needs.needed else None,
+            "freeze": _window(frozen, now) if frozen is not None else None,
+        }
+
+    def _verified(self, env: EnvironmentState, image: Digest, word: Verified | None, now: Instant) -> Json | None:
+        of = asking.config(env)
+        if not of.promote_from:
+            return None
+        here = self._record.state.environments.get(environment_id(of.app, of.promote_from))
+        found = verification.standing(here, image, now)
+        if found.verification is not None:
+            done = found.verification
+            return _fact(of.promote_from, at=done.at, since=done.since, evidence=done.evidence)
+        if word is not None and self._counts(word):
+            return _fact(of.promote_from, at=word.at, since=word.since, evidence=word.evidence, key=word.key)
+        return _fact(of.promote_from, why=found.why)
+
+    def _counts(self, word: Verified | None) -> bool:
+        state = self._record.state
+        return (
+            word is not None
+            and word.key in state.verifiers.get(word.verifies, {})
+            and word.key not in state.revoked
+        )  # fmt: skip
+
+    def _frozen(self, env: EnvironmentState, now: Instant) -> Window | None:
+        window = freezes.current(env.config, now)
+        return window if _holds(window, now) else None
+
+
+def _holds(window: Window | None, now: Instant) -> bool:
+    return window is not None and window.holds(now)
+
+
+def _fact(
+    origin: str, *, at: Instant = 0, since: Instant = 0, evidence: str = "", key: str = "", why: str = ""
+) -> Json:
+    return {
+        "environment": origin, "ok": not why, "at": at, "since": since, "evidence": evidence, "key": key, "why": why,
+    }  # fmt: skip
+
+
+def _window(window: Window, now: Instant) -> Json:
+    return {
+        "frozen": window.holds(now), "begins": window.begins, "ends": window.ends, "until": window.until,
+        "reason": window.reason,
+    }  # fmt: skip
