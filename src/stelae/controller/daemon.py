@@ -23,6 +23,7 @@ from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import refuse_second, serve
 from stelae.controller.wiring import secrets_of, use_cases
+from stelae.core.runs import any_left
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
 from stelae.images.layout import Layout
@@ -110,7 +111,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     await platform.close()
     await engine.close()
     record.check_mine()
-    if not any(env.instances or env.table for env in record.state.environments.values()):
+    if not any(env.instances or env.table or any_left(env) for env in record.state.environments.values()):
         await _leave_nothing(installation, engine, roots)
     log.info("controller.stopped", events=record.state.size)
 

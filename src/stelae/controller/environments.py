@@ -9,7 +9,7 @@ from typing import Any
 
 from stelae.controller import extent
 from stelae.controller.record import Record
-from stelae.core import secrets, trust
+from stelae.core import runs, secrets, trust
 from stelae.core.evolve import evolve
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
@@ -134,5 +134,5 @@ class Environments:
         ]
 
     async def _until_empty(self, app: str) -> None:
-        while any(env.instances or env.table for env in self._of(app)):
+        while any(env.instances or env.table or runs.any_left(env) for env in self._of(app)):
             await self._record.changed(self._record.state.size)

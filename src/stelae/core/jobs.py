@@ -118,7 +118,7 @@ def crossed(env: EnvironmentState, image: Digest) -> tuple[Run, ...]:
 def remains(env: EnvironmentState, rollout: Rollout) -> str:
     """Return what an end of *rollout* without success leaves behind, as a phrase; "" where its jobs left nothing."""
     names = [run.id for run in _irreversible(env) if run.deployment == rollout.deployment]
-    return f"{' and '.join(names)} ran and cannot be undone" if names else ""
+    return f"what {' and '.join(names)} did stays" if names else ""
 
 
 def agree(env: EnvironmentState, release: Release, agreed: bool) -> None:

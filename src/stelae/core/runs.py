@@ -49,6 +49,11 @@ def of_job(env: EnvironmentState, release: Release, job: Job, key: str = "") -> 
     )  # fmt: skip
 
 
+def any_left(env: EnvironmentState) -> bool:
+    """True while something of a run is to be done: it waits, goes on, or has left something."""
+    return any(not run.removed for run in env.runs.values())
+
+
 def as_instance(run: Run) -> Instance:
     """Return *run* as the instance that it is, for who asks a platform for its output."""
     return Instance(id=run.id, release=run.release, process=run.job or COMMAND, launched_at=run.launched_at or 0)

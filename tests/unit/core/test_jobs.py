@@ -80,7 +80,10 @@ def test_a_job_that_fails_reverts_before_anything_moved(kind: str) -> None:
     name = begin(made, V2, job_code=3)
     assert outcome(made, name) is Outcome.REVERTED
     run = next(iter(made.env.runs.values()))
-    assert made.env.deployments[name].why == f"job migrate ({run.id}) failed: it exited with status 3"
+    assert (
+        made.env.deployments[name].why
+        == f"job migrate ({run.id}) failed: it exited with status 3; what {run.id} did stays"
+    )
     assert made.env.deployments[name].details == ("it broke",)
     assert (made.table, launches(made, V2)) == (before, [])
     assert ran(made) == [(run.id, RunOutcome.FAILED)], "what comes after a job that failed ran"
@@ -99,7 +102,7 @@ def test_a_job_is_ended_at_its_time_and_killed_when_it_does_not_end() -> None:
     assert run.stopped_at - run.launched_at == MINUTE
     assert run.killed_at - run.stopped_at == 10 * SECOND
     assert told(made, name) == (
-        Outcome.REVERTED, f"job migrate ({run.id}) timed out: it did not end within 60 s",
+        Outcome.REVERTED, f"job migrate ({run.id}) timed out: it did not end within 60 s; what {run.id} did stays",
     )  # fmt: skip
 
 
@@ -213,7 +216,10 @@ def test_a_gate_of_a_job_that_the_image_lacks_reverts_and_says_so() -> None:
     made = deployed()
     name = made.request(with_jobs("other", MIGRATE), GATED)
     made.run(60)
-    assert told(made, name) == (Outcome.REVERTED, "the image has no job 'check', for which its step waits")
+    (run,) = made.env.runs.values()
+    assert told(made, name) == (
+        Outcome.REVERTED, f"the image has no job 'check', for which its step waits; what {run.id} did stays",
+    )  # fmt: skip
 
 
 # One-off runs
@@ -308,7 +314,8 @@ def test_after_a_power_off_nobody_knows_and_nothing_runs_twice() -> None:
     assert (run.outcome, run.reason) == (RunOutcome.UNKNOWN, "it is not there any more")
     assert told(made, name) == (
         Outcome.REVERTED,
-        f"job migrate ({run.id}) may have run, and nobody knows how it ended: it is not there any more",
+        f"job migrate ({run.id}) may have run, and nobody knows how it ended: it is not there any more; "
+        f"what {run.id} did stays",
     )
     assert made.launched.count(run.id) == 1
 
