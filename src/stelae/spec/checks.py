@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec import image, jobs, promotion, scaling, secrets
+from stelae.spec import image, jobs, promotion, scaling, secrets, strategy_checks
 from stelae.spec.image import DEFAULT_WORKDIR
 from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
-from stelae.spec.problem import Path, Problem, nearest, shown
+from stelae.spec.problem import Path, Problem, missing, shown
 from stelae.spec.structure import needed
-from stelae.spec.units import parse_cores, parse_duration
+from stelae.spec.units import parse_cores
 
 
 def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
@@ -26,7 +26,7 @@ def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
     found: list[Problem] = []
     for part in (
         image.check, _processes, _programs, jobs.check, promotion.check, _one_port, _environments, _hosts, _circles,
-        secrets.check, scaling.check,
+        secrets.check, scaling.check, strategy_checks.check,
     ):  # fmt: skip
         found += part(whole, sound)
     return found
@@ -110,31 +110,13 @@ def _environments(whole: Table, sound: Table) -> Iterator[Problem]:
         here: Path = ("env", name)
         for process in table_at(environment, "processes"):
             if process not in processes:
-                yield _missing((*here, "processes", process), "process", process, list(processes))
+                yield missing((*here, "processes", process), "process", process, list(processes))
         origin = environment.get("promote_from", "")
         if origin == name:
             yield Problem(path=(*here, "promote_from"), text="expected another environment than this one")
         elif origin and origin not in environments:
             others = [other for other in environments if other != name]
-            yield _missing((*here, "promote_from"), "environment", origin, others)
-        yield from _strategy_rules(here, environment)
-
-
-def _missing(path: Path, kind: str, name: str, known: list[str]) -> Problem:
-    near = nearest(name, known)
-    text = f'expected the name of one of this file\'s {kind}s, got "{name}"'.replace("processs", "processes")
-    return Problem(path=path, text=text + (f'. Did you mean "{near}"?' if near else ""))
-
-
-def _strategy_rules(here: Path, environment: Table) -> Iterator[Problem]:
-    strategy = environment.get("strategy", {})
-    table = strategy if isinstance(strategy, dict) else {"kind": strategy}
-    kind = table.get("kind", "rolling")
-    if kind != "rolling" and "batch" in table:
-        yield Problem(path=(*here, "strategy", "batch"), text=f'only for the strategy "rolling", not for "{kind}"')
-    if kind == "recreate" and parse_duration(environment.get("bake", "0s")) > 0:
-        text = 'the strategy "recreate" ends the old release first, so nothing of it can stay warm'
-        yield Problem(path=(*here, "bake"), text=text)
+            yield missing((*here, "promote_from"), "environment", origin, others)
 
 
 def _hosts(_whole: Table, sound: Table) -> Iterator[Problem]:

@@ -8,13 +8,12 @@ from typing import Any
 from stelae.domain.environment import Environment
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
-from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.trust import Requirement
-from stelae.spec import checks, promotion, scaling, secrets, structure
+from stelae.spec import checks, promotion, scaling, secrets, strategy, structure
 from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
-from stelae.spec.units import parse_cores, parse_duration, parse_percent, parse_size
+from stelae.spec.units import parse_cores, parse_duration, parse_size
 
 Table = Mapping[str, Any]
 
@@ -112,22 +111,10 @@ def _environment(app: str, name: str, table: Table) -> Environment:
         scaling=scaling.scalings(table["processes"]),
         settings=dict(table.get("settings", {})),
         hosts=tuple(table.get("hosts", ())),
-        strategy=_strategy(table.get("strategy", {})),
+        strategy=strategy.read(table.get("strategy", {})),
         bake=parse_duration(table.get("bake", "0s")),
         promote_from=table.get("promote_from", ""),
         require=tuple(item for item in Requirement if item in table.get("require", ())),
         **promotion.read(table),
         **secrets.read(table),
     )
-
-
-def _strategy(given: str | Table) -> Strategy:
-    table = {"kind": given} if isinstance(given, str) else given
-    words: dict[str, Any] = {
-        key: parse_duration(table[key]) for key in ("min_healthy", "progress", "platform") if key in table
-    }
-    if "kind" in table:
-        words["kind"] = StrategyKind(table["kind"])
-    if "batch" in table:
-        words["batch"] = parse_percent(table["batch"])
-    return Strategy(**words)

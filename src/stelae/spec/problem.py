@@ -59,6 +59,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return found[0] if found else ""
 
 
+def missing(path: Path, kind: str, name: str, known: list[str]) -> Problem:
+    """Return the problem that *name* at *path* is none of the *known* names of a *kind* in the file."""
+    near = nearest(name, known)
+    text = f'expected the name of one of this file\'s {kind}s, got "{name}"'.replace("processs", "processes")
+    return Problem(path=path, text=text + (f'. Did you mean "{near}"?' if near else ""))
+
+
 def positions(document: Mapping[str, object]) -> dict[Path, int]:
     """Return the place of every value of *document*, counted from its start."""
     order: dict[Path, int] = {}

@@ -18,14 +18,12 @@ NO_VOLUMES = (
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"policy"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
-    ("env", "*"): frozenset(
-        {"abort_on", "canary", "platform", "soak", "steps"}
-    ),
-    ("env", "*", "strategy"): frozenset(
-        {"abort_on", "analysis", "canary", "freeze", "gate", "gates", "preview", "soak", "steps", "surge", "weights"}
-    ),
+    ("env", "*"): frozenset({"platform"}),
+    ("env", "*", "strategy"): frozenset({"freeze"}),
 }
-LATER_STRATEGIES = frozenset({"canary"})
+_STRATEGY = frozenset({"abort_on", "canary", "soak", "steps"})
+"""Keys that people write beside a strategy, and that belong into it."""
+
 _OTHER_LOCKS = ("poetry.lock", "pdm.lock", "Pipfile.lock", "Pipfile")
 
 
@@ -42,6 +40,8 @@ def refused_key(path: Path, value: object) -> list[Problem]:
     key = path[-1]
     if key in VOLUMES:
         return [Problem(path=path, text=NO_VOLUMES)]
+    if len(path) == 3 and path[0] == "env" and key in _STRATEGY:
+        return [Problem(path=path, text='unknown key here; it belongs into "strategy"')]
     if key not in later_keys(path[:-1]):
         return []
     return [Problem(path=path, text="", unsupported=True)]
@@ -49,9 +49,6 @@ def refused_key(path: Path, value: object) -> list[Problem]:
 
 def refused_value(path: Path, value: object) -> list[Problem]:
     """Return why *value*, which does not fit its key, is refused, when a later Stelae will take it."""
-    in_strategy = len(path) in (3, 4) and path[0] == "env" and path[2] == "strategy" and path[3:] in ((), ("kind",))
-    if in_strategy and isinstance(value, str) and value in LATER_STRATEGIES:
-        return [Problem(path=path, text=f'the strategy "{value}"', unsupported=True)]
     return []
 
 

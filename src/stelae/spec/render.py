@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from stelae.domain.environment import Environment
-from stelae.domain.strategy import Strategy
-from stelae.spec import promotion, scaling, secrets
+from stelae.spec import promotion, scaling, secrets, strategy
 from stelae.spec.problem import dotted
-from stelae.spec.units import format_duration, format_percent
+from stelae.spec.units import format_duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         "processes": scaling.rendered(environment),
         "settings": dict(sorted(environment.settings.items())),
         "hosts": list(environment.hosts),
-        "strategy": _strategy(environment.strategy),
+        "strategy": strategy.rendered(environment.strategy),
         "bake": format_duration(environment.bake),
         "promote_from": environment.promote_from,
         "require": [item.value for item in environment.require],
@@ -47,16 +46,6 @@ def changes(old: Environment | None, new: Environment | None) -> tuple[Change, .
         for path in paths
         if before.get(path) != after.get(path)
     )
-
-
-def _strategy(strategy: Strategy) -> dict[str, str]:
-    return {
-        "kind": strategy.kind.value,
-        "batch": format_percent(strategy.batch),
-        "min_healthy": format_duration(strategy.min_healthy),
-        "progress": format_duration(strategy.progress),
-        "platform": format_duration(strategy.platform),
-    }
 
 
 def _flat(environment: Environment | None) -> dict[str, object]:

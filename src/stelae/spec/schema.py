@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from stelae.spec import jobs, promotion, scaling, secrets, units
+from stelae.spec import jobs, promotion, scaling, secrets, strategy_form, units
 from stelae.spec.forms import Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
@@ -78,7 +78,6 @@ _WORDS: Schema = {
     "when": jobs.WHEN,
     "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
     "requirement": {"title": '"signature", "provenance" or "sbom"', "enum": ["signature", "provenance", "sbom"]},
-    "kind": {"title": '"rolling", "blue-green" or "recreate"', "enum": ["rolling", "blue-green", "recreate"]},
 }
 
 _APP = _table(
@@ -205,25 +204,6 @@ _PROCESS = _table(
     description="One kind of thing that the image runs.",
 )
 
-_STRATEGY: Schema = {
-    **_table(
-        "the name of a strategy, or a table",
-        {
-            "kind": _key("kind", "The shape of a rollout.", default="rolling"),
-            "batch": _key("percent", "The share of the instances that a rolling step adds.", default="25%"),
-            "min_healthy": _key("duration", "How long a new instance must stay ready to count.", default="1s"),
-            "progress": _key("positive_duration", "The longest time a step may take.", default="10m"),
-            "platform": _key(
-                "positive_duration", "The longest time the platform may be unreachable in a rollout.", default="5m"
-            ),
-        },
-        description="How an environment moves to another release.",
-    ),
-    "type": ["string", "object"],
-    "if": {"type": "string"},
-    "then": _ref("kind"),
-}
-
 _ENVIRONMENT = _table(
     "a table",
     {
@@ -243,7 +223,7 @@ _ENVIRONMENT = _table(
             _ref("host"),
             description="The host names whose requests go here; without any, APP.ENVIRONMENT.localhost.",
         ),
-        "strategy": _STRATEGY,
+        "strategy": strategy_form.STRATEGY,
         "bake": _key("duration", "How long the replaced release stays warm after a rollout.", default="0s"),
         "promote_from": _key("name", "Admits only images that were verified in that environment."),
         "require": _list(
@@ -277,6 +257,7 @@ SCHEMA: Schema = {
     "$defs": {
         **_WORDS,
         **promotion.WORDS,
+        **strategy_form.WORDS,
         **secrets.WORDS,
         **scaling.WORDS,
         "copy": _COPY,

@@ -59,7 +59,8 @@ def test_every_key_arrives_where_it_belongs() -> None:
     assert (web.health.probe, web.health.path, web.health.timeout) == (Probe.HTTP, "/healthz", 2 * SECOND)
     assert (web.cpu, web.memory, web.pids, web.tmpfs) == (500, 256 * MIB, 256, (Tmpfs(path="/tmp", size=64 * MIB),))
     assert (worker.cpu, worker.moves, worker.health.start) == (2000, Moves.AFTER_TRAFFIC, 10 * SECOND)
-    (migrate,) = spec.jobs
+    migrate, smoke = spec.jobs
+    assert smoke.when is When.ON_DEMAND
     assert (migrate.name, migrate.command) == ("migrate", ("python3", "-m", "app.migrate"))
     assert (migrate.when, migrate.timeout, migrate.irreversible) == (When.BEFORE_TRAFFIC, 10 * MINUTE, True)
     assert (migrate.cpu, migrate.tmpfs) == (1000, (Tmpfs(path="/tmp", size=64 * MIB),))
@@ -69,7 +70,8 @@ def test_every_key_arrives_where_it_belongs() -> None:
     assert staging.settings == {"LOG_LEVEL": "info"}
     assert production.hosts == ("guestbook.example.com",)
     assert production.bake == 10 * MINUTE
-    assert production.strategy == Strategy()
+    assert production.strategy.kind is StrategyKind.CANARY  # its keys: test_strategy
+    assert testing.strategy == Strategy(batch_count=1)
     assert production.promote_from == "staging"
 
 

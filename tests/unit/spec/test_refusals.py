@@ -70,11 +70,7 @@ def test_the_file_is_named_as_it_was_given() -> None:
         ("process.web.freeze", True),
         ("process.worker.port", 9000),
         ("env.production.platform", {"kind": "kubernetes"}),
-        ("env.production.strategy", "canary"),
-        ("env.production.strategy.kind", "canary"),
-        ("env.production.strategy.steps", [5, 25]),
-        ("env.production.strategy.soak", "60s"),
-        ("env.production.strategy.abort_on", {"error_rate": 0.01}),
+        ("env.production.strategy.freeze", True),
     ],
 )
 def test_what_a_later_stelae_knows_is_not_supported_yet(path: str, value: object) -> None:
@@ -102,13 +98,6 @@ def test_what_a_later_stelae_knows_is_not_supported_yet(path: str, value: object
 def test_a_job_that_makes_no_sense_is_refused(job: dict[str, Any], text: str) -> None:
     (line,) = lines({"job": job})
     assert text in line
-
-
-def test_a_whole_canary_is_refused_key_by_key() -> None:
-    strategy = {"kind": "canary", "steps": [5], "soak": "60s", "abort_on": {}}
-    found = lines({"env.production.strategy": strategy})
-    assert len(found) == 4
-    assert all("not supported yet: env.production.strategy." in line for line in found)
 
 
 @pytest.mark.parametrize("place", ["", "app.", "image.", "process.web.", "process.web.health.", "env.testing."])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from stelae.domain import environment, job, process, recipe, scaling
+from stelae.domain import environment, job, process, recipe, scaling, strategy
 from stelae.domain.errors import InvalidInput
 from stelae.spec import schema, units
 from stelae.spec.document import parse
@@ -121,7 +121,17 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "moves": web.moves.value,
         "kind": env.strategy.kind.value,
         "batch": units.format_percent(env.strategy.batch),
-        **{key: units.format_duration(getattr(env.strategy, key)) for key in ("min_healthy", "progress", "platform")},
+        **{
+            key: units.format_duration(getattr(env.strategy, key))
+            for key in ("min_healthy", "progress", "platform", "patience")
+        },
+        "surge": f"{env.strategy.surge}%",
+        "floor": f"{env.strategy.floor}%",
+        "soak": units.format_duration(env.strategy.gate.soak),
+        "gate": "auto",
+        "sticky": env.strategy.sticky,
+        "compare": strategy.Analysis().compare,
+        "requests": strategy.Analysis().requests,
         "when": migrate.when.value,
         "timeout": {units.format_duration(health.timeout), units.format_duration(migrate.timeout)},
         "bake": units.format_duration(env.bake),
