@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from stelae.core import backoff, deadlines, failures, gates, jobs, phases, runs, timers
+from stelae.core import analysis, backoff, deadlines, failures, gates, jobs, phases, runs, timers
 from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import target
 from stelae.core.verdict import Answer, Verdict
@@ -140,22 +140,32 @@ def _forward(env: EnvironmentState, rollout: Rollout, seen: Observation, now: In
     if failure is not None:
         yield _back(env, rollout, failure.reason, failure.details)
         return
+    if analysis.begins_anew(env, rollout, seen):
+        yield _held(rollout, seen)
+        return
     verdict = gates.verdict(env, rollout, seen, now)
     if verdict.answer is Answer.FAIL:
         yield _back(env, rollout, verdict.reason, verdict.details)
     elif verdict.answer is Answer.PASS and rollout.paused_at is None:
-        yield _on(env, rollout, seen)
+        yield _on(env, rollout, seen, verdict)
     else:
         yield from _standing(env, rollout, verdict, now)
 
 
-def _on(env: EnvironmentState, rollout: Rollout, seen: Observation) -> Event:
-    """The step's allocation is held, or its gate has passed."""
+def _on(env: EnvironmentState, rollout: Rollout, seen: Observation, verdict: Verdict) -> Event:
+    """The step's allocation is held, or its gate has passed: *verdict* says on what evidence."""
     if gates.is_to_hold(env, rollout):
-        return ev.StepHeld(deployment=rollout.deployment, step=rollout.step, traffic=seen.traffic)
+        return _held(rollout, seen)
     if gates.is_last(env, rollout):
-        return _ended(rollout, Outcome.SUCCEEDED)
-    return ev.RolloutAdvanced(deployment=rollout.deployment, step=rollout.step + 1)
+        return _ended(rollout, Outcome.SUCCEEDED, verdict.reason)
+    excused = analysis.excused(rollout, seen)
+    return ev.RolloutAdvanced(
+        deployment=rollout.deployment, step=rollout.step + 1, reason=verdict.reason, excused=excused
+    )
+
+
+def _held(rollout: Rollout, seen: Observation) -> ev.StepHeld:
+    return ev.StepHeld(deployment=rollout.deployment, step=rollout.step, traffic=seen.traffic)
 
 
 def _standing(env: EnvironmentState, rollout: Rollout, verdict: Verdict, now: Instant) -> Iterator[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from stelae.core import jobs, moves, strategies
+from stelae.core import analysis, jobs, moves, strategies
 from stelae.core.target import live_members, move
 from stelae.core.traffic import entry, scaled, shares
 from stelae.core.verdict import Answer, Verdict
@@ -53,7 +53,8 @@ def verdict(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Ins
         found = next((one for one in says if one.answer is answer), None)
         if found is not None:
             return found
-    return Verdict(answer=Answer.PASS)
+    reasons = (one.reason for one in says if one.answer is Answer.PASS and one.reason)
+    return Verdict(answer=Answer.PASS, reason="; ".join(reasons))
 
 
 def _evidence(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Verdict]:
@@ -61,6 +62,7 @@ def _evidence(env: EnvironmentState, rollout: Rollout, seen: Observation, now: I
     job = gate(env, rollout).job
     if job:
         yield jobs.gate(env, rollout, job, now)
+    yield analysis.judge(env, rollout, seen, now)
 
 
 def _waits(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Verdict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stelae.core import backoff, deadlines, gates
+from stelae.core import analysis, backoff, deadlines, gates
 from stelae.core.target import given_up_at
 from stelae.domain.job import GRACE
 from stelae.domain.run import Run
@@ -24,7 +24,8 @@ def kill_again_at(stopped_at: Instant, killed_at: Instant) -> Instant:
 
 def next_wake(env: EnvironmentState, now: Instant) -> Instant | None:
     """Return the earliest deadline after *now*, or None when only a change can matter."""
-    return min((at for at in _deadlines(env) if at > now), default=None)
+    looks = (analysis.next_look(env, now),)
+    return min((at for at in (*looks, *_deadlines(env)) if at is not None and at > now), default=None)
 
 
 def _deadlines(env: EnvironmentState) -> Iterator[Instant]:

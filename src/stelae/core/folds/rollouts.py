@@ -57,14 +57,18 @@ def _phase(env: EnvironmentState, event: ev.RolloutPhase, at: Instant, actor: st
 
 @folds(ev.RolloutAdvanced)
 def _advanced(env: EnvironmentState, event: ev.RolloutAdvanced, at: Instant, actor: str) -> EnvironmentState:
-    return _of_rollout(env, event.deployment, step=event.step, step_at=at, held_at=None, baseline={}, **clocks.NOBODY)
+    return _of_rollout(
+        env, event.deployment, step=event.step, step_at=at, held_at=None, baseline={}, excused=event.excused,
+        **clocks.NOBODY,
+    )  # fmt: skip
 
 
 @folds(ev.StepHeld)
 def _held(env: EnvironmentState, event: ev.StepHeld, at: Instant, actor: str) -> EnvironmentState:
     if env.rollout is None or env.rollout.step != event.step:
         return env
-    return _of_rollout(env, event.deployment, held_at=at, baseline=dict(event.traffic))
+    intervals = env.rollout.intervals + 1
+    return _of_rollout(env, event.deployment, held_at=at, baseline=dict(event.traffic), intervals=intervals)
 
 
 @folds(ev.RolloutReverting)

@@ -32,11 +32,14 @@ class DeploymentRequested(Event):
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutAdvanced(Event):
-    """A step's gate passed; the rollout is at this step now."""
+    """A step's gate passed; the rollout is at this step now. ``reason`` is the evidence in words, and ``excused`` are
+    the metrics whose limit the old release broke already."""
 
     kind: ClassVar[str] = "rollout.advanced"
     deployment: str
     step: int
+    reason: str = ""
+    excused: tuple[str, ...] = ()
 
 
 @known
