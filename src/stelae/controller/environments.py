@@ -17,6 +17,7 @@ from stelae.domain.errors import Failed, InvalidInput, Refused
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.ledger.store import Draft
 from stelae.spec import document, render
+from stelae.system.installation import DEFAULT_SUBNET
 
 Json = dict[str, Any]
 
@@ -27,8 +28,10 @@ DOWN_WITHIN = 120.0
 class Environments:
     """What environments are."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, addresses: int = DEFAULT_SUBNET.num_addresses) -> None:
+        """*addresses* is how many instances can have one."""
         self._record = record
+        self._addresses = addresses
 
     async def apply(self, actor: str, request: Json) -> Json:
         """Make environments what the spec says; see ``Service.apply``."""
@@ -46,6 +49,7 @@ class Environments:
         def drafts() -> list[Draft]:
             self._check_hosts(chosen)
             made = []
+            states = []
             for environment in chosen:
                 known = self._record.environment(environment.id)
                 found = render.changes(known.config if known else None, environment)
@@ -56,8 +60,10 @@ class Environments:
                 if found:
                     event = ev.EnvironmentApplied(environment=environment)
                     after = evolve(known or EnvironmentState(id=environment.id), event, 0)
-                    extent.check(environment.id, after.wanted, environment.routed_hosts)
+                    extent.check(environment.id, extent.most(environment, after.wanted), environment.routed_hosts)
+                    states.append(after)
                     made.append(Draft(event=event, actor=actor, environment=environment.id))
+            extent.check_addresses(self._record.state, states, self._addresses)
             return made
 
         if request["dry_run"]:
@@ -73,7 +79,7 @@ class Environments:
         after.update({environment.id: environment for environment in chosen})
         for environment in chosen:
             for other in after.values():
-                shared = set(other.routed_hosts) & set(environment.routed_hosts)
+                shared = set(other.claimed_hosts) & set(environment.claimed_hosts)
                 if shared and other.id != environment.id:
                     raise InvalidInput(
                         f"env.{environment.name}.hosts: {min(shared)!r} belongs to {other.id}",

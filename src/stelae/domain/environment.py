@@ -58,6 +58,11 @@ class Environment:
         """The host names whose requests go to this environment; one below ``localhost`` when none is given."""
         return self.hosts or (f"{self.app}.{self.name}.localhost",)
 
+    @property
+    def claimed_hosts(self) -> tuple[str, ...]:
+        """The host names that lead nowhere else: those of its requests, and that of its previews."""
+        return self.routed_hosts + ((self.strategy.preview,) if self.strategy.preview else ())
+
 
 def environment_id(app: str, name: str) -> EnvironmentId:
     """Return the id of environment *name* of *app*."""
