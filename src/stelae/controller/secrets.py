@@ -63,7 +63,7 @@ class Secrets:
         self._turn = asyncio.Lock()
         self.source = Recorded(record, store)
 
-    async def set(self, actor: str, request: Json) -> Json:
+    async def set_secret(self, actor: str, request: Json) -> Json:
         """See ``Service.set_secret``."""
         name, found = request["name"], references.environment(self._record.state, request["environment"])
         value = _value(request["value"])
@@ -93,7 +93,7 @@ class Secrets:
             return False
         return hmac.compare_digest(kept, value)
 
-    async def list(self, environment: str) -> Json:
+    async def list_secrets(self, environment: str) -> Json:
         """See ``Service.secrets``."""
         env = references.environment(self._record.state, environment)
         listed = env.config.secrets if env.config else ()

@@ -67,8 +67,8 @@ class ControllerService:
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke
-        self.set_secret = secrets.set
-        self.secrets = secrets.list
+        self.set_secret = secrets.set_secret
+        self.secrets = secrets.list_secrets
         self.revoke_secret = secrets.revoke
         self.keep_secrets = secrets.keep
         self.run = runs.run
