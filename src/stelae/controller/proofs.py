@@ -19,6 +19,7 @@ from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.image import Source
 from stelae.domain.state import EnvironmentState, InstallationState, Outcome, Phase
+from stelae.domain.trust import TrustedKey
 from stelae.images.layout import Layout
 
 Json = dict[str, Any]
@@ -42,15 +43,15 @@ class Proofs:
 
     async def attest(self, build: Build) -> None:
         """Sign what *build* made, and record it; raises Failed when it cannot be signed."""
-        key = await self._signing_key()
+        key = await self.signing_key()
         signed = await to_thread.run_sync(signing.attest, self._layout, self._inspector, build, key)
         event = ev.ImageAttested(
             image=build.image.digest, key=signed.key, commit=build.source.commit, statements=dict(signed.statements)
         )
         await self._record.append([event], actor=CONTROLLER, urgent=False)
 
-    async def _signing_key(self) -> PrivateKey:
-        """The key that signs: the one that is kept, or a new one when there is none or it was revoked."""
+    async def signing_key(self) -> PrivateKey:
+        """Return the key that signs: the one that is kept, or a new one when there is none or it was revoked."""
         async with self._making:
             key = await to_thread.run_sync(self._keys.signing)
             if key is None or key.public.id in self._record.state.revoked:
@@ -132,7 +133,8 @@ class Proofs:
 
 def key_id(state: InstallationState, ref: str) -> str:
     """Return the id of the key whose id begins with *ref*; raises InvalidInput for none or several."""
-    found = [name for name in state.keys if name.startswith(ref)]
+    known = {*state.keys, *(name for keys in state.verifiers.values() for name in keys)}
+    found = [name for name in known if name.startswith(ref)]
     if len(found) != 1:
         what = "no key" if not found else f"{len(found)} keys"
         raise InvalidInput(f"{what} {ref!r}", hint="stelae key list shows them")
@@ -144,10 +146,18 @@ def _keys(state: InstallationState, current: str) -> list[Json]:
         {
             "key": key.id, "pem": key.pem, "added_by": key.actor, "added_at": key.at,
             "signs": key.id == current and key.id not in state.revoked,
+            "counts": key.id in state.keys,
+            "verifies": [name for name, keys in state.verifiers.items() if key.id in keys],
             "revoked": revocation_view(state, key.id),
         }
-        for key in state.keys.values()
+        for key in _known(state).values()
     ]  # fmt: skip
+
+
+def _known(state: InstallationState) -> dict[str, TrustedKey]:
+    """All keys: those whose signatures of images count, and those of other controllers."""
+    verifiers = {name: key for keys in state.verifiers.values() for name, key in keys.items()}
+    return {**state.keys, **{name: key for name, key in verifiers.items() if name not in state.keys}}
 
 
 def revocation_view(state: InstallationState, name: str) -> Json | None:

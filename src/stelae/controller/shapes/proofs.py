@@ -136,14 +136,24 @@ class Key(TypedDict):
 
 
 class KnownKey(TypedDict):
-    """A public key; ``signs`` says that images are signed with its private half here."""
+    """A public key; ``signs`` says that images are signed with its private half here, ``counts`` that its signatures
+    of images count, and ``verifies`` of which environments its word on what was verified there does."""
 
     key: str
     pem: str
     added_by: str
     added_at: Time
     signs: bool
+    counts: bool
+    verifies: list[str]
     revoked: Revocation | None
+
+
+class VerifierTrusted(TypedDict):
+    """The key whose word on what was verified in the environment ``verifies`` counts from now on."""
+
+    key: str
+    verifies: str
 
 
 class Keys(TypedDict):

@@ -1,0 +1,205 @@
+"""Notifications: the webhooks of an environment are told of what happened to it, beside everything else.
+
+At least once: which events were told is kept in a file, so that one that was being told when the controller ended is
+told again; ``index`` in the message is the same then. A hook that does not answer is tried again for a while, and
+then that is recorded. Nothing waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from anyio import to_thread
+
+from stelae import __version__
+from stelae.controller.record import CONTROLLER, Record
+from stelae.controller.sentences import sentence
+from stelae.domain import event as ev
+from stelae.domain.errors import StelaeError
+from stelae.domain.event import Event, Recorded
+from stelae.domain.promotion import Moment, Webhook
+from stelae.domain.state import EnvironmentState, Outcome
+from stelae.system.files import write_atomic
+
+Json = dict[str, Any]
+Post = Callable[[str, bytes], str]
+"""Sends bytes to an address; what went wrong, "" when it was taken."""
+
+TRIES = 8
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+"""Seconds between two tries: twice as long each time, about two minutes in all."""
+
+SECONDS = 10
+"""How long a hook may take to answer."""
+
+AT_ONCE = 8
+"""How many are told at once."""
+
+_PAGE = 1000
+_ENDS = {
+    Outcome.SUCCEEDED: Moment.SUCCEEDED, Outcome.REVERTED: Moment.REVERTED, Outcome.FAILED: Moment.FAILED,
+    Outcome.CANCELLED: Moment.CANCELLED,
+}  # fmt: skip
+
+log = structlog.get_logger(__name__)
+
+
+def post(url: str, body: bytes) -> str:
+    """POST JSON to *url*; redirects are not followed. Returns what went wrong, "" when it answered 2xx."""
+    parts = urlsplit(url)
+    kind: Any = http.client.HTTPConnection
+    more: Json = {}
+    if parts.scheme == "https":
+        kind, more = http.client.HTTPSConnection, {"context": ssl.create_default_context()}
+    connection = kind(parts.hostname, parts.port, timeout=SECONDS, **more)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"content-type": "application/json", "user-agent": f"stelae/{__version__}"}
+    try:
+        connection.request("POST", path, body, headers)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    return "" if 200 <= status < 300 else f"it answered {status}"
+
+
+class Notifier:
+    """Tells webhooks of events of *record*; *place* is the file that says up to where that is done."""
+
+    def __init__(self, record: Record, place: Path, send: Post = post) -> None:
+        self._record = record
+        self._place = place
+        self._send = send
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._open: Counter[int] = Counter()
+        self._seen = 0
+        self._kept = 0
+
+    async def keep_telling(self) -> None:
+        """Tell what happens, and what happened since the last controller told something, until cancelled."""
+        self._seen = await to_thread.run_sync(self._begin)
+        await self._keep()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    await self._look(group)
+                except StelaeError as error:
+                    log.warning("notifications.failed", problem=str(error))
+                    await asyncio.sleep(LONGEST_PAUSE)
+                await self._record.changed(self._seen)
+
+    async def _look(self, group: asyncio.TaskGroup) -> None:
+        """Begin to tell of what was recorded since the last look."""
+        while self._seen < (size := self._record.state.size):
+            page = await to_thread.run_sync(self._record.ledger.read, self._seen, min(size, self._seen + _PAGE))
+            for item in page:
+                for hook, body in self._due(item):
+                    self._open[item.index] += 1
+                    group.create_task(self._tell(item.index, hook, body))
+            self._seen += len(page)
+            # Hooks that are added later are not told of what was before.
+            applied = any(isinstance(item.event, ev.EnvironmentApplied) for item in page)
+            if applied or self._seen >= self._kept + _PAGE:
+                await self._keep()
+
+    def _begin(self) -> int:
+        """Where to go on; an installation that never told anything begins with what comes now."""
+        try:
+            return min(int(self._place.read_text("ascii")), self._record.state.size)
+        except (OSError, ValueError):
+            return self._record.state.size
+
+    async def _keep(self) -> None:
+        """Remember that all before the first event that is still being told is done."""
+        self._kept = min(self._open, default=self._seen)
+        try:
+            await to_thread.run_sync(partial(write_atomic, self._place, f"{self._kept}\n".encode("ascii")))
+        except OSError as error:
+            log.warning("notifications.not_kept", problem=str(error))
+
+    def _due(self, item: Recorded) -> Iterator[tuple[Webhook, bytes]]:
+        env = self._record.state.environments.get(item.environment)
+        hooks = env.config.notify if env is not None and env.config is not None else ()
+        moment = moment_of(item.event) if hooks else None
+        if env is None or moment is None:
+            return
+        body = json.dumps(message(item, moment, env)).encode()
+        yield from ((hook, body) for hook in hooks if moment in hook.on)
+
+    async def _tell(self, index: int, hook: Webhook, body: bytes) -> None:
+        problem, pause = "", FIRST_PAUSE
+        for left in reversed(range(TRIES)):
+            async with self._room:
+                problem = await to_thread.run_sync(self._try, hook.url, body, abandon_on_cancel=True)
+            if not problem or not left:
+                break
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
+        if problem:
+            await self._failed(index, hook, problem)
+        self._open[index] -= 1
+        self._open += Counter()  # without what is done
+        await self._keep()
+
+    def _try(self, url: str, body: bytes) -> str:
+        try:
+            return self._send(url, body)
+        except Exception as error:  # whatever a hook's answer leads to, it must not end the controller
+            log.exception("notification.crashed")
+            return type(error).__name__
+
+    async def _failed(self, index: int, hook: Webhook, problem: str) -> None:
+        (item,) = await to_thread.run_sync(self._record.ledger.read, index, index + 1)
+        event = ev.NotificationFailed(index=index, to=urlsplit(hook.url).hostname or "", problem=problem[:200])
+        try:
+            await self._record.append([event], actor=CONTROLLER, environment=item.environment, urgent=False)
+        except StelaeError:
+            log.warning("notification.failed", to=event.to, problem=event.problem)
+
+
+def moment_of(event: Event) -> Moment | None:
+    """Return what *event* is to those outside, None for what concerns nobody there."""
+    match event:
+        case ev.RolloutEnded():
+            return _ENDS.get(event.outcome)
+        case ev.DeploymentRequested():
+            return Moment.EMERGENCY if event.emergency else None
+        case ev.PersonAwaited():
+            return Moment.WAITING if event.reason else None
+        case ev.ImageVerified():
+            return Moment.VERIFIED
+        case ev.EnvironmentApplied():
+            return Moment.POLICY
+    return None
+
+
+def message(item: Recorded, moment: Moment, env: EnvironmentState) -> Json:
+    """Return what a hook gets: what happened, in words and in parts; never a setting or a secret."""
+    deployment = env.deployments.get(getattr(item.event, "deployment", ""))
+    release = env.releases.get(deployment.release) if deployment is not None else None
+    return {
+        "moment": moment.value,
+        "text": f"{item.environment}: {sentence(item.event)}",
+        "environment": item.environment,
+        "kind": item.event.kind,
+        "index": item.index,
+        "at": item.at,
+        "actor": item.actor,
+        "deployment": deployment.id if deployment is not None else "",
+        "release": release.id if release is not None else "",
+        "image": release.image if release is not None else "",
+        "requested_by": deployment.actor if deployment is not None else "",
+        "reason": getattr(item.event, "reason", "") or getattr(item.event, "emergency", ""),
+    }
