@@ -91,7 +91,8 @@ class Service(Protocol):
         """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
         {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "strategy", "steps":
-        [step], "after": step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
+        [step], "after": step, "gates": [{"soak", "manual", "job",
+        "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
         "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
         "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
@@ -139,7 +140,7 @@ class Service(Protocol):
         and observation too: ``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``."""
 
     async def show(self, ref: str) -> Json:
-        """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit", ...}``."""
+        """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit|run", ...}``."""
 
     async def proof(self, ref: str) -> Json:
         """What was verified of the image that *ref* (an image, release, environment or commit) means: ``{"image",
@@ -183,6 +184,18 @@ class Service(Protocol):
 
     def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
         """Progress ``{"instance", "at", "stream", "text"}``, one a line of output."""
+
+    async def run(self, actor: str, request: Json) -> Json:
+        """Run ``{"environment", "job": name or "", "command": [word], "timeout": 0 for the usual, "key"}`` once, from
+        the stable release: ``{"run", "job", "command", "release", "outcome", "status", ...}``. The same ``key`` is
+        the same run."""
+
+    async def cancel_run(self, actor: str, request: Json) -> Json:
+        """End the run of ``{"environment", "run"}``; answers as ``run``."""
+
+    def watch_run(self, environment: str, run: str, skip: int) -> AsyncIterator[Json]:
+        """Progress ``{"instance", "at", "stream", "text"}``, one a line of its output but the first *skip*; result as
+        ``run``, when it is over."""
 
     async def down(self, actor: str, app: str) -> Json:
         """Stop the environments of *app*: ``{"stopped": [...]}``; ``""`` stops all of them."""

@@ -32,6 +32,7 @@ from stelae.domain.event import Recorded
 from stelae.domain.image import Source
 from stelae.domain.release import Release, short_release
 from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
+from stelae.domain.strategy import Gate
 from stelae.domain.units import Instant
 from stelae.platforms.port import Capability
 from stelae.system import memory as machine
@@ -212,6 +213,7 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
         "strategy": found.strategy.kind,
         "steps": [_step(held) for held in found.steps],
         "after": _step(found.after),
+        "gates": [_gate(gate) for gate in found.gates],
         "warm": dict(found.warm),
         "nothing": found.nothing,
     }
@@ -232,6 +234,10 @@ def _step(held: Allocation) -> Json:
         ],
         "traffic": dict(held.weights),
     }
+
+
+def _gate(gate: Gate) -> Json:
+    return {"soak": gate.soak, "manual": gate.manual, "job": gate.job, "checks": list(gate.checks)}
 
 
 def _end(state: InstallationState, release: Release, commit: str = "") -> Json:

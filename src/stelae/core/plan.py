@@ -18,7 +18,7 @@ from stelae.domain.allocation import Allocation
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
-from stelae.domain.strategy import Strategy
+from stelae.domain.strategy import Gate, Strategy
 from stelae.domain.units import Instant
 
 _DEPLOYMENT = "planned"
@@ -39,7 +39,8 @@ class Plan:
     ``previous`` is the stable release, None for a first deployment. ``steps`` are the allocations of the rollout's
     path and ``after`` is what is held when it has succeeded; their generations mean nothing. ``settings`` says of
     each name that differs whether it is ``added``, ``changed`` or ``removed``. ``warm`` is until when each replaced
-    release would stay warm if the rollout ended now. ``nothing`` is true when the release serves already.
+    release would stay warm if the rollout ended now. ``gates`` are what each step waits for once it is held.
+    ``nothing`` is true when the release serves already.
     """
 
     environment: EnvironmentId
@@ -54,6 +55,7 @@ class Plan:
     after: Allocation
     warm: Mapping[ReleaseId, Instant]
     nothing: bool
+    gates: tuple[Gate, ...] = ()
 
 
 def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant) -> Plan:
@@ -77,6 +79,7 @@ def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: Depl
         after=after,
         warm=done.warm,
         nothing=env.stable == release.id and env.rollout is None and not env.down,
+        gates=tuple(_gates(asked)),
     )
 
 
@@ -94,6 +97,12 @@ def _path(asked: EnvironmentState) -> Iterable[Allocation]:
     assert rollout is not None
     for step in range(strategies.steps(move(asked, rollout))):
         yield _held(replace(asked, rollout=replace(rollout, step=step)))
+
+
+def _gates(asked: EnvironmentState) -> Iterable[Gate]:
+    assert asked.rollout is not None
+    way = move(asked, asked.rollout)
+    return (strategies.gate(way, step) for step in range(strategies.steps(way)))
 
 
 def _held(env: EnvironmentState) -> Allocation:

@@ -106,6 +106,7 @@ def plan(**changes: Any) -> Json:
             {"holds": [_held(RELEASE, "web", 1, 1), _held(NEXT_RELEASE, "web", 2)], "traffic": {}},
         ],
         "after": {"holds": [_held(NEXT_RELEASE, "web", 2), _held(RELEASE, "web", 0, 2)], "traffic": {}},
+        "gates": [{"soak": 0, "manual": False, "job": "", "checks": []}] * 2,
         "warm": {RELEASE: NOON + 600_000_000},
         "nothing": False,
         "promote_from": "staging",

@@ -105,6 +105,8 @@ def _command(env: str, app: str, plan: Json, request: Json) -> str:
         words += ["--strategy", request["strategy"]]
     if request["supersede"]:
         words.append("--supersede")
+    if plan["irreversible"]:
+        words.append("--yes")
     return shlex.join([*words, "--plan", str(plan["index"])])
 
 
@@ -127,6 +129,8 @@ def lines(plan: Json) -> Iterator[str]:
         ("hosts", ", ".join(plan["hosts"])),
         ("policy", _policy(plan)),
         ("under way", _under_way(plan["rollout"])),
+        ("jobs", ", ".join(_job(job) for job in plan["jobs"])),
+        ("goes back", ", ".join(f"across {item['text']}, which cannot be undone" for item in plan["irreversible"])),
         *_steps(plan),
         *_differences(plan["spec"]),
     ]
@@ -142,7 +146,8 @@ def _secret(change: Json) -> str:
 
 def _count(name: str, count: Json) -> str:
     then = count["then"]
-    return f"{name} {then}" if count["now"] == then else f"{name} {count['now']} -> {then}"
+    between = f" (scaled, {count['min']} to {count['max']})" if count["min"] is not None else ""
+    return (f"{name} {then}" if count["now"] == then else f"{name} {count['now']} -> {then}") + between
 
 
 def _policy(plan: Json) -> str:
@@ -154,6 +159,10 @@ def _policy(plan: Json) -> str:
     if plan["promote_from"] and plan["kind"] == "deploy":
         looked.insert(0, f"ok, verified in {plan['promote_from']}")
     return " · ".join(looked)
+
+
+def _job(job: Json) -> str:
+    return f"{job['name']} before the traffic" + (" (cannot be undone)" if job["irreversible"] else "")
 
 
 def _under_way(rollout: Json | None) -> str:
@@ -168,9 +177,11 @@ def _under_way(rollout: Json | None) -> str:
 def _steps(plan: Json) -> Iterator[tuple[str, str]]:
     if plan["nothing"]:
         return
-    for number, step in enumerate(plan["steps"], 1):
+    for number, (step, gate) in enumerate(zip(plan["steps"], plan["gates"], strict=False), 1):
         label = str(plan["strategy"]) if number == 1 else ""
-        yield label, f"{number}  {_step(step)}"
+        yield label, "; ".join((f"{number}  {_step(step)}", *_gate(gate)))
+    if soak := sum(gate["soak"] for gate in plan["gates"]):
+        yield "", f"at least {span(soak)} on the way"
     at = now()
     warm = [f"{short_release(name)} stays warm for {span(until - at)}" for name, until in plan["warm"].items()]
     serving = {**plan["after"], "holds": [held for held in plan["after"]["holds"] if held["serving"]]}
@@ -189,6 +200,18 @@ def _step(step: Json) -> str:
         share = f" at {percent(step['traffic'][release])}" if release in step["traffic"] else ""
         parts.append(f"{short_release(release)} {', '.join(counts)}{share}")
     return " · ".join(parts) or "nothing"
+
+
+def _gate(gate: Json) -> Iterator[str]:
+    """Say what a step waits for before the next one."""
+    if gate["soak"]:
+        yield f"soaks {span(gate['soak'])}"
+    if gate["job"]:
+        yield f"job {gate['job']}"
+    if gate["checks"]:
+        yield f"checks {', '.join(gate['checks'])}"
+    if gate["manual"]:
+        yield "a person lets it go on"
 
 
 def _differences(spec: list[Json]) -> Iterator[tuple[str, str]]:

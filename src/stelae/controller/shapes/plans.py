@@ -52,6 +52,16 @@ class Held(TypedDict):
     warm: Count
 
 
+class Gate(TypedDict):
+    """What a step waits for once it is held: ``soak`` is in microseconds, ``manual`` means that a person has to let
+    it go on; ``job`` is ``""`` for none."""
+
+    soak: Count
+    manual: bool
+    job: str
+    checks: list[str]
+
+
 class Step(TypedDict):
     """What an environment holds at one step; no ``traffic`` means equal shares for what serves."""
 
@@ -170,6 +180,7 @@ Planned = TypedDict(
         "strategy": str,
         "steps": list[Step],
         "after": Step,
+        "gates": list[Gate],
         "warm": dict[str, Time],
         "nothing": bool,
         "promote_from": str,
