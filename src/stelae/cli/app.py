@@ -11,8 +11,8 @@ from stelae import __version__
 
 VERBS = (
     "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "rollback", "abort", "pause", "resume",
-    "scale", "status", "history", "show", "diff", "reproduce", "push", "pull", "key", "revoke", "secret", "state",
-    "logs", "gc", "doctor", "controller", "version",
+    "run", "scale", "status", "history", "show", "diff", "reproduce", "push", "pull", "key", "revoke", "secret",
+    "state", "logs", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 
 

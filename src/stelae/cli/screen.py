@@ -51,6 +51,13 @@ class Screen:
             self._clear()
             _write(self.paint(clean(text), colour) + "\n")
 
+    def aside(self, text: str) -> None:
+        """Print a line for a person to standard error: what is not the output itself."""
+        if not self.as_json:
+            self._clear()
+            sys.stderr.write(clean(text) + "\n")
+            sys.stderr.flush()
+
     def status(self, text: str) -> None:
         """Say what goes on now: in place on a terminal, elsewhere as a line when it has changed."""
         if self.as_json or text == self._last:

@@ -76,7 +76,7 @@ def test_deploy(stelae: Stelae, service: FakeService) -> None:
     assert len(request.pop("key")) == 32
     assert request == {
         "environment": "guestbook/production", "image": NEXT_IMAGE, "release": "", "strategy": "",
-        "supersede": False, "plan": None, "reason": "why not",
+        "supersede": False, "plan": None, "reason": "why not", "irreversible": False,
     }  # fmt: skip
     assert document(stelae("deploy", "other/production", "--image", IMAGE, "--json")) == ANSWERS["deployment"]
     assert asked(service, "deploy")[1]["environment"] == "other/production"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from stelae.cli.across import agreed, yes_option
 from stelae.cli.common import app_option, client, environment_name, screen, verb
 from stelae.cli.secrets import read, secret_option
 from stelae.cli.serving import image_named
@@ -28,12 +29,13 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is; not admitted everywhere.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
+@yes_option
 @secret_option
 @app_option
 @verb
 def command(
     env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, supersede: bool,
-    detach: bool, dirty: bool, reason: str, secrets: tuple[str, ...], app: str,
+    detach: bool, dirty: bool, reason: str, yes: bool, secrets: tuple[str, ...], app: str,
 ) -> int:  # fmt: skip
     """Move ENV to a new release: of the image that HEAD builds to, or of what an option names.
 
@@ -59,5 +61,7 @@ def command(
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",
         "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason,
     }  # fmt: skip
-    begun = controller.post("/v1/deployments", request, again=True)
+    begun = agreed(
+        out, lambda yes: controller.post("/v1/deployments", {**request, "irreversible": yes}, again=True), yes=yes
+    )
     return carry_out(controller, out, begun, environment, detach=detach)

@@ -6,6 +6,7 @@ import uuid
 
 import click
 
+from stelae.cli.across import agreed, yes_option
 from stelae.cli.common import app_option, client, environment_name, screen, verb
 
 
@@ -17,17 +18,21 @@ from stelae.cli.common import app_option, client, environment_name, screen, verb
 )
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
+@yes_option
 @app_option
 @verb
-def command(env: str, to: str, plan: int | None, detach: bool, reason: str, app: str) -> int:
+def command(env: str, to: str, plan: int | None, detach: bool, reason: str, yes: bool, app: str) -> int:
     """Bring ENV back to a release that was stable there: its image and its settings.
 
-    A rollback always gets in: it supersedes what holds the environment.
+    A rollback always gets in: it supersedes what holds the environment. Back across a job that cannot be undone it
+    asks first.
     """
     from stelae.cli.watch import carry_out
 
     environment = environment_name(env, app)
     out, controller = screen(), client()
     request = {"environment": environment, "to": to, "plan": plan, "key": uuid.uuid4().hex, "reason": reason}
-    begun = controller.post("/v1/rollbacks", request, again=True)
+    begun = agreed(
+        out, lambda yes: controller.post("/v1/rollbacks", {**request, "irreversible": yes}, again=True), yes=yes
+    )
     return carry_out(controller, out, begun, environment, detach=detach)

@@ -15,7 +15,7 @@ _WIDTH = 100
 """Characters of a line of packages."""
 
 
-@click.command("show", short_help="Show a commit, image, release, deployment or instance.")
+@click.command("show", short_help="Show a commit, image, release, deployment, run or instance.")
 @click.argument("ref", metavar="REF")
 @click.option("--sbom", "document", flag_value="sbom", help="Print an image's list of what is inside (CycloneDX).")
 @click.option("--provenance", "document", flag_value="provenance", help="Print how an image was built (SLSA).")

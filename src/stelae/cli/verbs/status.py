@@ -36,6 +36,11 @@ def command(env: str, watch: bool, app: str) -> None:
     else:
         for line in table(HEADER, [_cells(row) for row in rows]):
             out.line("  " + line)
+    for row in rows:
+        for run in row["runs"]:
+            what = f"job {run['job']}" if run["job"] else " ".join(run["command"])
+            for_what = f" for {run['deployment']}" if run["deployment"] else f" by {run['actor']}"
+            out.line(f"  run     {row['app']} {row['environment']} {run['run']}: {what[:80]}{for_what}")
     if answer["storage"]["problem"]:
         out.line(f"  disk    not cleaned: {answer['storage']['problem']}; try: stelae gc")
     out.line(f"  record  {answer['record']['size']} events, head {answer['record']['root'][:12]}")
