@@ -1,17 +1,20 @@
-"""Extent: how many instances one environment may have, which the record sets.
+"""Extent: how many instances there may be, which the record and the addresses set. Of a process that is scaled its
+most counts, or it could not be scaled when it has to be.
 
 An entry of the record takes 65,535 bytes, and a traffic table is one entry: it names every instance that gets
 traffic, in a rolling replacement those of two releases. So does an allocation that names instances which hang. More
-than fits is refused when it is asked for, or the environment's loop could record nothing any more.
+than fits is refused when it is asked for, or the environment's loop could record nothing any more. (The proxy holds
+4,000 instances of an environment, which is more than that.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stelae.domain.environment import EnvironmentId
+from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.release import SHORT
+from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.ledger.codec import MAX_LEAF
 
 _ENVELOPE = 1024
@@ -22,6 +25,28 @@ _RELEASES = 2
 
 _AN_INSTANCE = len('"--1000000":256,') + SHORT - len("r-")
 """Bytes of an instance in a table, beside the name of its process: ``"web-c04xvt-3":256,``."""
+
+
+def most(environment: Environment, wanted: Mapping[str, int]) -> dict[str, int]:
+    """Return how many instances of each process *environment* may come to have, where *wanted* are asked for."""
+    limits = {name: scaling.most for name, scaling in environment.scaling.items()}
+    return {name: max(count, limits.get(name, 0)) for name, count in wanted.items()}
+
+
+def check_addresses(state: InstallationState, chosen: Sequence[EnvironmentState], addresses: int) -> None:
+    """Raise InvalidInput when all environments of *state*, once *chosen* are among them, may come to have more
+    instances than there are *addresses*, and *chosen* are why."""
+
+    def total(of: Mapping[EnvironmentId, EnvironmentState]) -> int:
+        return sum(sum(most(env.config, env.wanted).values()) for env in of.values() if env.config is not None)
+
+    before = total(state.environments)
+    after = total({**state.environments, **{env.id: env for env in chosen}})
+    if after > max(before, addresses):
+        raise InvalidInput(
+            f"all environments together may come to have {after} instances, and there are {addresses} addresses",
+            hint="lower counts or their max, or give the controller a larger network: controller run --subnet",
+        )
 
 
 def check(environment: EnvironmentId, wanted: Mapping[str, int], hosts: Sequence[str]) -> None:

@@ -11,8 +11,10 @@ from anyio import to_thread
 
 from stelae.controller import progress, references, views
 from stelae.controller.record import Record
+from stelae.controller.run_views import run_view
 from stelae.controller.sentences import matters, sentence
 from stelae.core import fold
+from stelae.core.runs import as_instance
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
@@ -57,7 +59,12 @@ class Queries:
         from stelae.spec.render import environment_document
 
         found = [
-            {"app": env.config.app, "name": env.config.name, **environment_document(env.config)}
+            {
+                "app": env.config.app,
+                "name": env.config.name,
+                **environment_document(env.config),
+                "wanted": dict(env.wanted),
+            }
             for env in self._record.state.environments.values()
             if env.config is not None and app in ("", env.config.app)
         ]
@@ -124,6 +131,8 @@ class Queries:
             if InstanceId(ref) in env.instances:
                 found = views.instance_view(env.instances[InstanceId(ref)])
                 return {"kind": "instance", "instance": ref, "environment": env.id, **found}
+            if InstanceId(ref) in env.runs:
+                return {"kind": "run", **run_view(env, env.runs[InstanceId(ref)])}
         if ref.startswith("r-"):
             return self._release(ref)
         if "/" in ref:
@@ -221,6 +230,8 @@ class Queries:
             and (not wanted or item.release == wanted)
             and (not process or item.process == process)
         ]
+        if not chosen and process:  # a job of that name has runs, and the last one is meant
+            chosen = [as_instance(run) for run in env.runs.values() if run.job == process and run.took_place][-1:]
         if not chosen and (instance or process):
             raise InvalidInput(f"{env.id} has no instance {instance or f'of {process}'}", hint="see: stelae status")
         return chosen

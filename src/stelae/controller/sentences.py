@@ -80,7 +80,7 @@ def _of_people(event: Event) -> str:
         case ev.EnvironmentStarted():
             return "started again"
         case ev.Scaled():
-            return f"{event.process} scaled to {event.count}"
+            return f"{event.process} scaled to {event.count}" + (f": {event.reason}" if event.reason else "")
         case ev.DeploymentRequested():
             why = f" ({event.reason})" if event.reason else ""
             release = f"{short_release(event.release.id)}, image {short(event.release.image)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stelae.controller import progress
+from stelae.controller import crash_loops, progress
 from stelae.controller.run_views import run_view, under_way
 from stelae.core import gates, secrets, strategies, trust
 from stelae.core.target import live, move
@@ -30,10 +30,7 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
     app, _, name = env.id.partition("/")
     release = env.releases.get(env.stable) if env.stable else None
     built = state.images.get(release.image) if release else None
-    processes = {
-        process: {"ready": _ready_of(env, process), "wanted": 0 if env.down else count}
-        for process, count in env.wanted.items()
-    }
+    processes = {process: _counted(env, process) for process in env.wanted}
     return {
         "app": app,
         "environment": name,
@@ -53,6 +50,18 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
         "runs": under_way(env),
+        "crash_loops": crash_loops.crash_loops(env),
+    }
+
+
+def _counted(env: EnvironmentState, process: str) -> Json:
+    """How many instances there are and should be, and between which numbers that is scaled."""
+    scaling = env.config.scaling.get(process) if env.config else None
+    return {
+        "ready": _ready_of(env, process),
+        "wanted": 0 if env.down else env.wanted[process],
+        "min": scaling.least if scaling else None,
+        "max": scaling.most if scaling else None,
     }
 
 
@@ -105,11 +114,9 @@ def _lacking(env: EnvironmentState) -> list[str]:
 def _detail(env: EnvironmentState, now: Instant | None) -> str:
     if env.rollout is not None:
         return progress.detail(env, env.rollout, now)
-    crashing = [key for key, pause in env.backoff.items() if pause.failures >= 3]
-    running = [key for key in crashing if env.stable and key.startswith(env.stable)]
-    if running:
-        process = running[0].rpartition("/")[2]
-        return f"{process} keeps ending; {env.backoff[running[0]].failures} times in a row"
+    crashing = crash_loops.sentence(env, now)
+    if crashing:
+        return crashing
     lacking = _lacking(env)
     if lacking:
         return f"its release has no process {lacking[0]}: deploy an image that has it"

@@ -51,7 +51,7 @@ def use_cases(
     builder = Builder(layout, mirror, installation.cache / "build", installation.inputs, group=group)
     reproducer = Reproducer(layout, mirror, installation.cache / "again", installation.inputs, group=group)
     space = Space()
-    environments = Environments(record)
+    environments = Environments(record, installation.addresses)
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))

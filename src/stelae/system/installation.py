@@ -94,6 +94,11 @@ class Installation:
         return next(self.subnet.hosts())
 
     @property
+    def addresses(self) -> int:
+        """How many instances can have an address: all of the subnet but its own two and the machine's."""
+        return self.subnet.num_addresses - 3
+
+    @property
     def cgroup(self) -> str:
         """The parent of all of this installation's cgroups, below each hierarchy's root."""
         return f"/{self.name}"

@@ -192,7 +192,12 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
 def test_a_plan_of_what_serves_already(stelae: Stelae, service: FakeService) -> None:
     there = plan()["from"]
     service.answers["plan"] = plan(
-        to=there, settings=[], nothing=True, processes={"web": {"now": 2, "then": 2}}, promote_from="", changes=None
+        to=there,
+        settings=[],
+        nothing=True,
+        processes={"web": {"now": 2, "then": 2, "min": None, "max": None}},
+        promote_from="",
+        changes=None,
     )
     assert stelae("plan", "production", "--image", IMAGE).out == snapshot("""\
   plan 118   guestbook production   r-7k2m9q -> r-7k2m9q   image 9b1d02c4aa37

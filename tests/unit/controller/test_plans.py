@@ -202,7 +202,9 @@ def test_what_a_file_would_change(tmp_path: Path) -> None:
         assert found["spec"] == [
             {"path": "processes.web", "old": "2", "new": "5"}, {"path": "processes.worker", "old": "", "new": "1"}
         ]  # fmt: skip
-        assert found["processes"] == {"web": {"now": 0, "then": 2}}, "a deployment does not apply the file"
+        assert found["processes"] == {"web": {"now": 0, "then": 2, "min": None, "max": None}}, (
+            "a deployment does not apply the file"
+        )
         assert (await plan(site, image=one, spec=ONE))["spec"] == []
         for bad, why in ((ONE.replace('"shop"', '"other"'), "not of the app"), ("[app", "stelae.toml")):
             with pytest.raises(InvalidInput, match=why):

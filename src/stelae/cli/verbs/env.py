@@ -63,7 +63,7 @@ def _counts(changes: list[Json]) -> str:
     counts = [
         f"{change['new']} {change['path'].removeprefix('processes.')}"
         for change in changes
-        if change["path"].startswith("processes.")
+        if change["path"].startswith("processes.") and change["path"].count(".") == 1
     ]
     strategy = next((change["new"] for change in changes if change["path"] == "strategy.kind"), "")
     return ", ".join(counts) + (f" · {strategy}" if strategy else "")
@@ -85,8 +85,20 @@ def show_command(env: str, app: str) -> None:
     for environment in found:
         out.line(f"  {environment['app']} {environment['name']}")
         for path, value in environment.items():
-            if path not in ("app", "name") and value not in (None, "", [], {}):
+            if path == "processes":
+                counts = [_count(name, count, environment["wanted"]) for name, count in value.items()]
+                out.line(f"    processes: {', '.join(counts)}")
+            elif path not in ("app", "name", "wanted") and value not in (None, "", [], {}):
                 out.line(f"    {path}: {_value(value)}")
+
+
+def _count(name: str, count: int | Json, wanted: dict[str, int]) -> str:
+    """Return ``worker 2``, with what ``scale`` made of it, or ``web 3 to 12, now 5 (target_rps 200)``."""
+    now = wanted.get(name)
+    if not isinstance(count, dict):
+        return f"{name} {count}" + (f" (now {now})" if now != count else "")
+    targets = " and ".join(f"{key} {count[key]}" for key in ("target_rps", "target_cpu") if key in count)
+    return f"{name} {count['min']} to {count['max']}, now {now} ({targets})"
 
 
 def _value(value: object) -> str:

@@ -11,6 +11,9 @@ from stelae.system.clock import now
 
 HEADER = ("app", "environment", "image", "release", "commit", "instances", "traffic", "since", "state")
 
+SHOWN = 5
+"""So many of the last lines of what ends again and again are shown."""
+
 
 @click.command("status", short_help="Show where things stand.")
 @click.argument("env", metavar="[ENV]", default="")
@@ -41,6 +44,10 @@ def command(env: str, watch: bool, app: str) -> None:
             what = f"job {run['job']}" if run["job"] else " ".join(run["command"])
             for_what = f" for {run['deployment']}" if run["deployment"] else f" by {run['actor']}"
             out.line(f"  run     {row['app']} {row['environment']} {run['run']}: {what[:80]}{for_what}")
+    for row in rows:
+        for loop in row["crash_loops"]:
+            for line in loop["last_lines"][-SHOWN:]:
+                out.line(f"    {row['environment']} {loop['process']}  {line}")
     if answer["storage"]["problem"]:
         out.line(f"  disk    not cleaned: {answer['storage']['problem']}; try: stelae gc")
     out.line(f"  record  {answer['record']['size']} events, head {answer['record']['root'][:12]}")
@@ -50,7 +57,19 @@ def _cells(row: Json) -> tuple[str, ...]:
     share = row["traffic"].get(row["release"])
     return (
         row["app"], row["environment"], short_digest(row["image"]), short_release(row["release"]),
-        short_commit(row["commit"]), f"{row['instances']['ready']}/{row['instances']['wanted']}",
+        short_commit(row["commit"]), _instances(row),
         percent(share) if share is not None else "-", age(row["since"], now()),
         f"{row['state']}: {row['detail']}" if row["detail"] else row["state"],
     )  # fmt: skip
+
+
+def _instances(row: Json) -> str:
+    """Return ``5/5``, and ``5/5 of 3-12`` where a process is scaled: between these numbers all of them may be."""
+    counts = row["processes"].values()
+    text = f"{row['instances']['ready']}/{row['instances']['wanted']}"
+    if all(count["min"] is None for count in counts):
+        return text
+    least, most = (
+        sum(count["wanted"] if count[end] is None else count[end] for count in counts) for end in ("min", "max")
+    )
+    return f"{text} of {least}-{most}"

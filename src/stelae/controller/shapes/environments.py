@@ -6,6 +6,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from stelae.controller.shapes.common import Count, Digest, Head, OptionalDigest, Time
 from stelae.controller.shapes.machine import Cleaned
+from stelae.controller.shapes.runs import Run
 
 
 class Change(TypedDict):
@@ -35,12 +36,35 @@ class Webhook(TypedDict):
     on: list[str]
 
 
+class Pace(TypedDict):
+    """How quickly a count changes in one direction; ``share`` or ``count`` is left out where it does not count."""
+
+    window: str
+    share: NotRequired[str]
+    count: NotRequired[Count]
+    period: str
+
+
+class Scaling(TypedDict):
+    """Between which numbers a process is scaled, and by what: one of the targets may be left out."""
+
+    min: Count
+    max: Count
+    target_rps: NotRequired[Count]
+    target_cpu: NotRequired[str]
+    tolerance: str
+    up: Pace
+    down: Pace
+
+
 class Environment(TypedDict):
-    """An environment as it was applied, in the words of ``[env.NAME]``."""
+    """An environment as it was applied, in the words of ``[env.NAME]``. ``wanted`` is how many instances of each
+    process it should have now."""
 
     app: str
     name: str
-    processes: dict[str, Count]
+    processes: dict[str, Count | Scaling]
+    wanted: dict[str, Count]
     settings: dict[str, str]
     hosts: list[str]
     strategy: dict[str, str]
@@ -121,6 +145,7 @@ class Deployment(TypedDict):
     warm_until: Time | None
     serving: Serving
     hosts: list[str]
+    runs: list[Run]
 
 
 class Progress(TypedDict):
@@ -137,6 +162,25 @@ class Ready(TypedDict):
 
     ready: Count
     wanted: Count
+
+
+class Counted(Ready):
+    """Of a process: ``min`` and ``max`` are null where its count is not scaled."""
+
+    min: Count | None
+    max: Count | None
+
+
+class CrashLoop(TypedDict):
+    """A process whose instances end again and again: how and how often in a row, and when one is launched next."""
+
+    process: str
+    why: str
+    failures: Count
+    first_at: Time
+    last_at: Time
+    next_at: Time
+    last_lines: list[str]
 
 
 class Rollout(TypedDict):
@@ -172,7 +216,7 @@ class Row(TypedDict):
     release: str
     commit: str
     instances: Ready
-    processes: dict[str, Ready]
+    processes: dict[str, Counted]
     traffic: dict[str, Count]
     since: Time | None
     state: Literal["down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded"]
@@ -180,6 +224,8 @@ class Row(TypedDict):
     hosts: list[str]
     warm: dict[str, Time]
     rollout: Rollout | None
+    runs: list[Run]
+    crash_loops: list[CrashLoop]
 
 
 class Status(TypedDict):
