@@ -164,7 +164,7 @@ class World:
         counts: dict[str, int] = {}
         for name, thing in self.things.items():
             process = entry(self.env.releases[thing.release])
-            routed = process is None or process.name != thing.process or name in self.table
+            routed = process is None or process.name != thing.process or self.table.get(name, 0) > 0
             if thing.phase(self.now) is Phase.READY and routed and not thing.stopping:
                 counts[thing.process] = counts.get(thing.process, 0) + 1
         return counts

@@ -11,12 +11,16 @@ from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
 from stelae.domain.state import DeploymentKind, EnvironmentState, Instance, Outcome, Rollout
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.strategy import Step, Strategy, StrategyKind
 from stelae.domain.units import SECOND
 from stelae.testing.world import World
 
 WEB = Process(name="web", command=("web",), port=8000, health=Health(probe=Probe.HTTP, path="/"), drain=20 * SECOND)
 WORKER = Process(name="worker", command=("worker",), health=Health(probe=Probe.RUNNING))
+
+
+STEPS = tuple(Step(weight=weight) for weight in (500, 2_500, 5_000))
+"""A canary at 5, 25 and 50 %."""
 
 
 def release(name: str, *processes: Process) -> Release:
@@ -26,19 +30,21 @@ def release(name: str, *processes: Process) -> Release:
 
 
 def environment(
-    kind: str = "rolling", *, web: int = 4, worker: int = 1, bake: int = 0, **strategy: int
+    kind: str = "rolling", *, web: int = 4, worker: int = 1, bake: int = 0, **strategy: Any
 ) -> Environment:
     chosen = replace(Strategy(kind=StrategyKind(kind), min_healthy=0), **strategy)
+    if chosen.kind is StrategyKind.CANARY and not chosen.steps:
+        chosen = replace(chosen, steps=STEPS)
     return Environment(
         app="shop", name="test", processes={"web": web, "worker": worker}, strategy=chosen, bake=bake * SECOND
     )
 
 
-def world(kind: str = "rolling", **options: int) -> World:
+def world(kind: str = "rolling", **options: Any) -> World:
     return World.of(environment(kind, **options))
 
 
-def deployed(kind: str = "rolling", first: str = "v1", **options: int) -> World:
+def deployed(kind: str = "rolling", first: str = "v1", **options: Any) -> World:
     """A world in which release *first* is stable."""
     made = world(kind, **options)
     made.request(release(first))

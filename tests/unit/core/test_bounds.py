@@ -140,7 +140,7 @@ def test_after_a_power_off_all_instances_start_at_once_however_many() -> None:
     assert len(acts(made, Verb.LAUNCH, before)) == 14
 
 
-@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green"])
+@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green", "canary"])
 def test_a_rollout_ends_though_what_is_there_is_never_wholly_known(kind: str) -> None:
     made = deployed(kind)
     made.complete = False

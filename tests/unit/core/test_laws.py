@@ -111,7 +111,7 @@ PLANTED: dict[str, tuple[object, str, Any]] = {
 
 def _every_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_random, "SEEDS", 15)
-    for kind in ("recreate", "rolling", "blue-green"):
+    for kind in ("recreate", "rolling", "blue-green", "canary"):
         test_random.test_random_lives_break_no_law(kind)
     _bad_release_is_reverted()
     test_rollouts.test_a_supersession_keeps_the_capacity_that_two_releases_share()

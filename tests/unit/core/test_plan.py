@@ -172,7 +172,7 @@ def test_what_a_plan_shows_is_what_happens(seed: int, kind: str, events: int, ba
         strategy = request.quick(made.env)
     else:
         chosen, why = release("v9"), DeploymentKind.DEPLOY
-        strategy = request.strategy(made.env, chance.choice([item.value for item in StrategyKind]))
+        strategy = environment(chance.choice([item.value for item in StrategyKind])).strategy
     found = plan(made.env, chosen, strategy, why, made.now)
     name = made.request(chosen, strategy, why)
     steps, after = _carried_out(made, name)

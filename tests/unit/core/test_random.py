@@ -49,7 +49,7 @@ def _happen(made: World, chance: random.Random) -> None:
         made.power_off()
 
 
-@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green"])
+@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green", "canary"])
 def test_random_lives_break_no_law(kind: str) -> None:
     for seed in range(SEEDS):
         chance = random.Random(f"{kind} {seed}")

@@ -20,10 +20,10 @@ from stelae.domain.state import (
     InstallationState,
     Rollout,
 )
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.strategy import Analysis, Gate, Match, MatchKind, Step, Strategy, StrategyKind
 from stelae.domain.trust import Revocation
 from stelae.domain.units import MINUTE, SECOND
-from tests.unit.core.fixtures import WEB, WORKER, environment, release
+from tests.unit.core.fixtures import STEPS, WEB, WORKER, environment, release
 
 V1, V2, V3 = release("v1"), release("v2"), release("v3")
 
@@ -140,8 +140,10 @@ def test_strategies() -> None:
     usual = replace(Strategy(), batch=40, min_healthy=5 * SECOND, progress=MINUTE)
     there = env(config=replace(environment("rolling"), strategy=usual))
     assert request.strategy(there, "") == usual
-    for kind in StrategyKind:
+    for kind in set(StrategyKind) - {StrategyKind.CANARY}:
         assert request.strategy(there, kind.value) == replace(usual, kind=kind)
+    with pytest.raises(InvalidInput, match="shop/test has no steps of a canary"):
+        request.strategy(there, "canary")
     with pytest.raises(InvalidInput) as caught:
         request.strategy(there, "sideways")
     assert (str(caught.value), caught.value.hint) == (
@@ -150,6 +152,37 @@ def test_strategies() -> None:
     assert request.quick(there) == replace(usual, kind=StrategyKind.BLUE_GREEN, min_healthy=0)
     alone = env(config=replace(environment("recreate"), strategy=replace(usual, kind=StrategyKind.RECREATE)))
     assert request.quick(alone) == replace(usual, kind=StrategyKind.RECREATE, min_healthy=0)
+
+
+def test_what_people_decide_by_goes_with_the_kind_that_has_it() -> None:
+    gate = Gate(soak=MINUTE, manual=True)
+    canary = Strategy(
+        kind=StrategyKind.CANARY, gate=gate, steps=STEPS, preview="x", sticky=True, analysis=Analysis(),
+        matches=(Match(kind=MatchKind.COOKIE, name="beta"),),
+    )  # fmt: skip
+    there = env(config=replace(environment("rolling"), strategy=canary))
+    assert request.strategy(there, "canary") == canary
+    assert request.strategy(there, "rolling") == Strategy(gate=gate, analysis=Analysis())
+    assert request.strategy(there, "recreate") == Strategy(
+        kind=StrategyKind.RECREATE, gate=Gate(soak=MINUTE), analysis=Analysis()
+    )
+    assert request.quick(there) == Strategy(kind=StrategyKind.BLUE_GREEN, min_healthy=0), "nobody is asked"
+
+
+def test_a_strategy_that_the_image_does_not_fit_is_refused() -> None:
+    canary = Strategy(kind=StrategyKind.CANARY, steps=STEPS)
+    request.fits(canary, V2)
+    alone = release("v9", WORKER)
+    for strategy in (canary, Strategy(preview="x"), Strategy(analysis=Analysis())):
+        with pytest.raises(InvalidInput, match="has no process that takes requests"):
+            request.fits(strategy, alone)
+    request.fits(Strategy(), alone)
+    for strategy in (
+        Strategy(gate=Gate(job="smoke")),
+        replace(canary, steps=(Step(weight=500, gate=Gate(job="smoke")),)),
+    ):
+        with pytest.raises(InvalidInput, match="has no job 'smoke', for which a step of the strategy waits"):
+            request.fits(strategy, V2)
 
 
 def test_the_release_to_go_back_to() -> None:

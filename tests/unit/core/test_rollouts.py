@@ -20,7 +20,7 @@ def _launches(made: World) -> int:
     return sum(1 for action in acts if action.verb is Verb.LAUNCH)
 
 
-KINDS = ["recreate", "rolling", "blue-green"]
+KINDS = ["recreate", "rolling", "blue-green", "canary"]
 V1, V2, V3 = release("v1"), release("v2"), release("v3")
 
 
@@ -102,7 +102,7 @@ def test_a_first_deployment_that_fails_leaves_nothing() -> None:
     assert made.env.stable is None
 
 
-@pytest.mark.parametrize("kind", ["rolling", "blue-green"])
+@pytest.mark.parametrize("kind", ["rolling", "blue-green", "canary"])
 def test_bake_keeps_the_old_release_warm_and_then_ends_it(kind: str) -> None:
     made = deployed(kind, bake=600)
     made.request(V2)

@@ -14,7 +14,7 @@ from stelae.testing.world import World
 from tests.unit.core.fixtures import deployed, outcome, release
 
 V1, V2 = release("v1"), release("v2")
-KINDS = st.sampled_from(["recreate", "rolling", "blue-green"])
+KINDS = st.sampled_from(["recreate", "rolling", "blue-green", "canary"])
 COUNTS = st.integers(0, 6)
 
 

@@ -49,7 +49,7 @@ def cost(count: int, kind: str) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green"])
+@pytest.mark.parametrize("kind", ["recreate", "rolling", "blue-green", "canary"])
 def test_twice_the_instances_take_no_more_than_twice_the_calls(kind: str) -> None:
     few, many = cost(200, kind), cost(400, kind)
     assert few.keys() == many.keys()

@@ -12,7 +12,7 @@ from stelae.core.moves import Move, steady, warm
 from stelae.domain.allocation import FULL_WEIGHT, Allocation
 from stelae.domain.process import Moves, Process
 from stelae.domain.release import Release
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.strategy import Step, Strategy, StrategyKind
 from tests.unit.core.fixtures import WEB, WORKER, release
 
 PROCESSES = (
@@ -27,11 +27,20 @@ wanteds = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 12))
 processes = st.lists(st.sampled_from(PROCESSES), min_size=1, unique_by=lambda process: process.name).map(tuple)
 
 
+weights = st.sets(st.integers(1, 99), max_size=4).map(
+    lambda found: tuple(Step(weight=weight * 100) for weight in sorted(found))
+)
+
+
 @st.composite
 def moves(draw: st.DrawFn, *kinds: StrategyKind) -> Move:
     """A move from one release to another one, with any processes, counts and share of a batch."""
     return Move(
-        strategy=Strategy(kind=draw(st.sampled_from(kinds or tuple(StrategyKind))), batch=draw(st.integers(1, 100))),
+        strategy=Strategy(
+            kind=draw(st.sampled_from(kinds or tuple(StrategyKind))),
+            batch=draw(st.integers(1, 100)),
+            steps=draw(weights),
+        ),
         wanted=draw(wanteds),
         candidate=release("v2", *draw(processes)),
         stable=release("v1", *draw(processes)),
@@ -53,7 +62,7 @@ def serving(held: Allocation, of: Release | None, name: str) -> int:
 
 @given(moves())
 def test_a_path_ends_and_its_last_step_holds_all_that_is_wanted_of_the_new(way: Move) -> None:
-    assert 1 <= strategies.steps(way) <= max(way.wanted.values(), default=0) + 2
+    assert 1 <= strategies.steps(way) <= max(len(way.strategy.steps), *way.wanted.values(), 0) + 2
     last, end = path(way)[-1], steady(way.candidate, way.wanted)
     assert set(end.holdings) <= set(last.holdings)
     assert all(held.release == way.candidate.id and held.warm == 0 for held in end.holdings)
