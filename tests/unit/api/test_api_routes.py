@@ -61,11 +61,11 @@ def test_get(
         ),
         (
             "/v1/deployments", DEPLOY, "deploy",
-            (ME, DEPLOY | {"release": "", "strategy": "", "supersede": False, "plan": None}),
+            (ME, DEPLOY | {"release": "", "strategy": "", "supersede": False, "plan": None, "irreversible": False}),
         ),
         (
             "/v1/rollbacks", {"environment": ENV}, "rollback",
-            (ME, {"environment": ENV, "to": "", "plan": None, "key": "", "reason": ""}),
+            (ME, {"environment": ENV, "to": "", "plan": None, "key": "", "reason": "", "irreversible": False}),
         ),
         (
             "/v1/plans", {"environment": ENV, "rollback": True}, "plan",
@@ -73,6 +73,14 @@ def test_get(
                 "environment": ENV, "image": "", "release": "", "commit": "", "path": "", "strategy": "",
                 "supersede": False, "rollback": True, "spec": "",
             },),
+        ),
+        (
+            "/v1/runs", {"environment": ENV, "command": ["sh", "-c", ""]}, "run",
+            (ME, {"environment": ENV, "job": "", "command": ("sh", "-c", ""), "timeout": 0, "key": ""}),
+        ),
+        (
+            "/v1/run-cancellations", {"environment": ENV, "run": "migrate-x-1"}, "cancel_run",
+            (ME, {"environment": ENV, "run": "migrate-x-1"}),
         ),
         ("/v1/aborts", {"environment": ENV}, "abort", (ME, {"environment": ENV, "reason": ""})),
         ("/v1/pauses", {"environment": ENV}, "pause", (ME, {"environment": ENV, "reason": ""})),
