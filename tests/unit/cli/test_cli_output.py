@@ -199,7 +199,9 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
 """)
     assert document(stelae("history", "production", "-n", "3", "--json")) == ANSWERS["history"]
     assert asked(service, "history") == ("guestbook/production", 3, False)
-    service.answers["show"] |= {"built_at": NOON, "sources": [{"commit": "ab", "versioned": True}], "empty": []}
+    service.answers["show"] |= {
+        "built_at": NOON, "sources": [{"commit": "ab", "versioned": True}], "empty": [], "size": 1_400_000_000
+    }  # fmt: skip
     assert plain(stelae("show", "r-7k")) == snapshot("""\
   release r-7k2m9q0000000000000000000000000000000000000000000000
     image     sha256:9b1d02c4aa370000000000000000000000000000000000000000000000000000
@@ -210,8 +212,10 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
       commit     ab
       versioned  yes
     empty     -
+    size      1.4 GB
 """)
-    assert document(stelae("show", "r-7k", "--json"))["release"] == RELEASE
+    shown = document(stelae("show", "r-7k", "--json"))
+    assert (shown["release"], shown["size"]) == (RELEASE, 1_400_000_000)
     assert plain(stelae("state", "--at", "2026-11-19 14:00")) == snapshot("""\
   2026-11-19 14:00:00, after 204 events
   guestbook production
@@ -262,7 +266,7 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert plain(stelae("env", "apply")) == "  environments are as the file says\n"
     assert plain(stelae("env", "show")) == snapshot("""\
   guestbook production
-    processes: {"web": 3}
+    processes: web 3
     strategy: {"kind": "rolling"}
     bake: 10m
 """)
