@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ASK_AT_ONCE = 10_000
+_LARGE = 50_000_000
+"""New layers of so many bytes together take seconds until they can be mounted."""
 
 
 @contextmanager
@@ -80,6 +82,18 @@ def show_built(screen: Screen, result: Json) -> None:
     """Show the image of *result*, what ``build`` returned."""
     screen.line(str(result["image"]))
     screen.result(result)
+
+
+def build_to_deploy(
+    client: Client, screen: Screen, folder: Path, ref: str, *, dirty: bool, secrets: Mapping[str, str]
+) -> str:
+    """Build the source in *folder* as ``build``, say what comes next where that takes long, and return the image."""
+    result = build(client, screen, folder, ref, dirty=dirty, secrets=secrets)
+    new = [layer["size"] for layer in result["layers"] if not layer["cached"]]
+    if sum(new) >= _LARGE:
+        count = f"{len(new)} new layer{'' if len(new) == 1 else 's'}"
+        screen.status(f"preparing the image: {count}, {size(sum(new))}")
+    return str(result["image"])
 
 
 def build_twice(

@@ -98,6 +98,17 @@ def test_deploy_sends_the_commit_and_builds_it(stelae: Stelae, service: FakeServ
     assert asked(service, "build")[1]["commit"] != head
 
 
+def test_deploy_of_a_large_image_says_what_takes_long(stelae: Stelae, service: FakeService) -> None:
+    built = service.answers["build"][-1]["result"]
+    built["layers"] = [
+        {"name": name, "digest": IMAGE, "size": megabytes * 1_000_000, "cached": cached}
+        for name, megabytes, cached in (("base", 900, True), ("python", 400, False), ("app", 10, False))
+    ]
+    assert "  preparing the image: 2 new layers, 410 MB\n" in plain(stelae("deploy", "production"))
+    built["layers"][1]["cached"] = True
+    assert "preparing" not in plain(stelae("deploy", "production"))
+
+
 def test_deploy_detached(stelae: Stelae, service: FakeService) -> None:
     ran = stelae("deploy", "production", "--image", IMAGE, "--strategy", "recreate", "--detach")
     assert plain(ran) == snapshot("""\

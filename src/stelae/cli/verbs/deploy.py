@@ -41,7 +41,7 @@ def command(
 
     A release takes the settings and secrets of ENV as they are now: --image current is for new ones alone.
     """
-    from stelae.cli.source import build
+    from stelae.cli.source import build_to_deploy
     from stelae.cli.watch import carry_out
 
     if sum(map(bool, (ref, image, release, dirty))) > 1:
@@ -55,7 +55,7 @@ def command(
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
-        image = build(controller, out, Path.cwd(), ref or "HEAD", dirty=dirty, secrets=read(secrets))["image"]
+        image = build_to_deploy(controller, out, Path.cwd(), ref, dirty=dirty, secrets=read(secrets))
     image = image_named(controller, environment, image)
     request = {
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",

@@ -63,7 +63,7 @@ def _ensure_controller(out: Screen, controller: Client, installation: Installati
 
 
 def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: bool, secrets: dict[str, str]) -> int:
-    from stelae.cli.source import build
+    from stelae.cli.source import build_to_deploy
     from stelae.cli.verbs.env import apply
     from stelae.cli.watch import conclude, follow
 
@@ -75,7 +75,7 @@ def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: boo
     apply(controller, out, text)
     environment = environment_name(env or environments[0], app)
     name = environment.partition("/")[2]
-    image = build(controller, out, Path.cwd(), "HEAD", dirty=dirty, secrets=secrets)["image"]
+    image = build_to_deploy(controller, out, Path.cwd(), "", dirty=dirty, secrets=secrets)
     request = {"environment": environment, "image": image, "key": uuid.uuid4().hex}
     begun = controller.post("/v1/deployments", request, again=True)
     out.line(f"  deploying to {name}")
