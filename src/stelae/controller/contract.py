@@ -80,7 +80,8 @@ class Service(Protocol):
 
     async def deploy(self, actor: str, request: Json) -> Json:
         """``{"environment", "image", "release", "strategy", "supersede", "plan", "key", "reason"}`` to
-        ``{"deployment", "release", "previous", "image"}``. The same ``key`` gives the same answer; with a ``plan``
+        ``{"deployment", "release", "previous", "image"}``. In a freeze it is refused, unless it shall ``"wait"`` for
+        the end or is an ``"emergency"`` (why). The same ``key`` gives the same answer; with a ``plan``
         (its index, or None) raises Conflict when something that matters was recorded since. Back across the run of a
         job that cannot be undone it goes only with ``irreversible``, else it raises Refused."""
 
@@ -90,8 +91,8 @@ class Service(Protocol):
     async def plan(self, request: Json) -> Json:
         """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
-        {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "strategy", "steps":
-        [step], "after": step, "gates": [{"soak", "manual", "job",
+        {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "policy", "strategy",
+        "steps": [step], "after": step, "gates": [{"soak", "manual", "job",
         "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
         "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
@@ -100,6 +101,22 @@ class Service(Protocol):
         An end is ``{"release", "image", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
         "serving", "warm"}], "traffic": {release: basis points}}``, where no traffic means equal shares.
         """
+
+    async def promote(self, actor: str, request: Json) -> Json:
+        """Deploy the image that is verified in ``"from"`` to ``"to"``; the rest and the answer are as of ``deploy``.
+        ``from`` may be an environment of another controller whose word counts."""
+
+    async def approve(self, actor: str, request: Json) -> Json:
+        """``{"environment", "deployment": name or "", "reason"}``: approve a deployment that waits for it, or open
+        the gate of the step at which one waits for a person: ``{"deployment", "environment", "approvals",
+        "waits"}``."""
+
+    async def reject(self, actor: str, request: Json) -> Json:
+        """End a deployment that waits for a person; takes and answers what ``approve`` does, with a reason."""
+
+    async def trust(self, actor: str, request: Json) -> Json:
+        """``{"pem", "verifies": environment}``: what the owner of this key says was verified there counts here:
+        ``{"key", "verifies"}``."""
 
     async def abort(self, actor: str, request: Json) -> Json:
         """``{"environment", "reason"}`` to ``{"deployment"}``: the one that is being ended."""
@@ -156,7 +173,8 @@ class Service(Protocol):
         "settings"}``; settings by name, where both are releases or environments."""
 
     async def keys(self) -> Json:
-        """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "revoked"}]}``: whose signatures count."""
+        """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "counts", "verifies", "revoked"}]}``: whose
+        signatures count, and whose word on what was verified elsewhere."""
 
     async def import_key(self, actor: str, text: str) -> Json:
         """Sign with the private key in a PEM from now on, or let the signatures of a public one count:

@@ -13,8 +13,10 @@ import json
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -103,7 +105,8 @@ class Notifier:
     async def _look(self, group: asyncio.TaskGroup) -> None:
         """Begin to tell of what was recorded since the last look."""
         while self._seen < (size := self._record.state.size):
-            page = await to_thread.run_sync(self._record.ledger.read, self._seen, min(size, self._seen + _PAGE))
+            end = min(size, self._seen + _PAGE)
+            page = await to_thread.run_sync(self._page, self._seen, end)
             for item in page:
                 for hook, body in self._due(item):
                     self._open[item.index] += 1
@@ -113,6 +116,9 @@ class Notifier:
             applied = any(isinstance(item.event, ev.EnvironmentApplied) for item in page)
             if applied or self._seen >= self._kept + _PAGE:
                 await self._keep()
+
+    def _page(self, start: int, end: int) -> list[Recorded]:
+        return list(self._record.ledger.read(start, end))
 
     def _begin(self) -> int:
         """Where to go on; an installation that never told anything begins with what comes now."""
@@ -142,7 +148,7 @@ class Notifier:
         problem, pause = "", FIRST_PAUSE
         for left in reversed(range(TRIES)):
             async with self._room:
-                problem = await to_thread.run_sync(self._try, hook.url, body, abandon_on_cancel=True)
+                problem = await self._tried(hook.url, body)
             if not problem or not left:
                 break
             await asyncio.sleep(pause)
@@ -153,12 +159,22 @@ class Notifier:
         self._open += Counter()  # without what is done
         await self._keep()
 
-    def _try(self, url: str, body: bytes) -> str:
-        try:
-            return self._send(url, body)
-        except Exception as error:  # whatever a hook's answer leads to, it must not end the controller
-            log.exception("notification.crashed")
-            return type(error).__name__
+    async def _tried(self, url: str, body: bytes) -> str:
+        """Send it in a thread that the end of the controller does not wait for."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[str] = loop.create_future()
+
+        def work() -> None:
+            try:
+                problem = self._send(url, body)
+            except Exception as error:  # whatever a hook's answer leads to, it must not end the controller
+                log.exception("notification.crashed")
+                problem = type(error).__name__
+            with suppress(RuntimeError):  # the controller has ended
+                loop.call_soon_threadsafe(_put, done, problem)
+
+        Thread(target=work, name="webhook", daemon=True).start()
+        return await done
 
     async def _failed(self, index: int, hook: Webhook, problem: str) -> None:
         (item,) = await to_thread.run_sync(self._record.ledger.read, index, index + 1)
@@ -167,6 +183,11 @@ class Notifier:
             await self._record.append([event], actor=CONTROLLER, environment=item.environment, urgent=False)
         except StelaeError:
             log.warning("notification.failed", to=event.to, problem=event.problem)
+
+
+def _put(done: asyncio.Future[str], problem: str) -> None:
+    if not done.done():
+        done.set_result(problem)
 
 
 def moment_of(event: Event) -> Moment | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import messages as m
+from stelae.controller import promotion_messages as pm
 from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
@@ -246,6 +247,27 @@ _DEPLOYMENTS = (
     ),
 )  # fmt: skip
 
+_PROMOTION = (
+    _post(
+        "promote", "/v1/promotions", pm.Promote, environments.Deployed,
+        "Move an environment to the image that is verified in another.",
+        lambda s, actor, asked: s.promote(actor, asked.plain()), also=(REFUSED, CONFLICT),
+    ),
+    _post(
+        "approve", "/v1/approvals", pm.Approve, environments.LetOn, "Let a deployment on that waits for a person.",
+        lambda s, actor, asked: s.approve(actor, asked.plain()), also=(REFUSED, CONFLICT),
+    ),
+    _post(
+        "reject", "/v1/rejections", pm.Reject, environments.LetOn, "End a deployment that waits for a person.",
+        lambda s, actor, asked: s.reject(actor, asked.plain()), also=(CONFLICT,),
+    ),
+    _post(
+        "trust", "/v1/verifiers", pm.Trust, proofs.VerifierTrusted,
+        "Take a key's word on what was verified in an environment of another controller.",
+        lambda s, actor, asked: s.trust(actor, asked.plain()), also=(CONFLICT,),
+    ),
+)  # fmt: skip
+
 _RECORD = (
     _get(
         "history", "/v1/history", m.HistoryQuery, environments.History, "Show what happened.",
@@ -287,5 +309,7 @@ _RECORD = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_RUNS, *_DEPLOYMENTS, *_RECORD)
+OPERATIONS = (
+    *_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_RUNS, *_DEPLOYMENTS, *_PROMOTION, *_RECORD,
+)  # fmt: skip
 """All of them, but the description itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stelae.controller.promotion_sentences import of_promotion
 from stelae.controller.run_views import run_sentence
 from stelae.controller.secret_sentences import of_secrets
 from stelae.domain import event as ev
@@ -29,7 +30,10 @@ _PHASES = {
     Phase.REVERTING: "goes back",
 }
 
-_ROUTINE = (ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced, ev.RolloutPhase, ev.StepHeld)
+_ROUTINE = (
+    ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced, ev.RolloutPhase, ev.StepHeld,
+    ev.FreezeKnown, ev.VerificationSigned,
+)  # fmt: skip
 
 
 def matters(event: Event) -> bool:
@@ -44,7 +48,7 @@ def matters(event: Event) -> bool:
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = _of_people(event) or _of_rollouts(event) or _of_instances(event) or of_secrets(event)
-    return found or run_sentence(event) or event.kind
+    return found or run_sentence(event) or of_promotion(event) or event.kind
 
 
 def _of_people(event: Event) -> str:
@@ -84,7 +88,8 @@ def _of_people(event: Event) -> str:
         case ev.DeploymentRequested():
             why = f" ({event.reason})" if event.reason else ""
             release = f"{short_release(event.release.id)}, image {short(event.release.image)}"
-            return f"{event.deployment}: {event.deployment_kind} of {release}{why}"
+            urgent = f", an emergency: {event.emergency}" if event.emergency else ""
+            return f"{event.deployment}: {event.deployment_kind} of {release}{urgent}{why}"
         case ev.RequestRefused():
             return f"{event.request} refused: {event.reason}"
     return ""

@@ -9,11 +9,13 @@ from pathlib import Path
 from anyio import to_thread
 
 from stelae import __version__
+from stelae.controller.approvals import Approvals
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
+from stelae.controller.notifications import Notifier
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
@@ -24,6 +26,7 @@ from stelae.controller.secrets import Secrets
 from stelae.controller.steering import Steering
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
+from stelae.controller.verifications import Verifications
 
 
 class ControllerService:
@@ -32,7 +35,8 @@ class ControllerService:
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
-        reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, http_port: int,
+        reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, approvals: Approvals,
+        verifications: Verifications, notifier: Notifier, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -64,6 +68,12 @@ class ControllerService:
         self.check = reproductions.check
         self.push = transfers.push
         self.pull = transfers.pull
+        self.promote = approvals.promote
+        self.approve = approvals.approve
+        self.reject = approvals.reject
+        self.trust = verifications.trust
+        self.keep_signing = verifications.keep_signing
+        self.keep_telling = notifier.keep_telling
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke

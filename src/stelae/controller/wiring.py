@@ -11,11 +11,13 @@ from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
 from stelae.controller.admission import Admission
+from stelae.controller.approvals import Approvals
 from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
+from stelae.controller.notifications import Notifier
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
@@ -29,6 +31,7 @@ from stelae.controller.service import ControllerService
 from stelae.controller.space import Space
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
+from stelae.controller.verifications import Verifications
 from stelae.domain.units import Instant
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
@@ -55,10 +58,11 @@ def use_cases(
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
+    deployments = Deployments(record, platform, space, admission, clock)
     inside = Inside(record, layout, inspector, admission)
     return ControllerService(
         record=record,
-        deployments=Deployments(record, platform, space, admission),
+        deployments=deployments,
         environments=environments,
         queries=Queries(record, platform),
         plans=Plans(
@@ -72,5 +76,8 @@ def use_cases(
         transfers=Transfers(record, layout, installation, space, inside.image),
         secrets=secrets,
         runs=Runs(record, platform),
+        approvals=Approvals(record, deployments, admission, clock),
+        verifications=Verifications(record, layout, proofs, space),
+        notifier=Notifier(record, installation.state / "notified"),
         http_port=installation.http_port,
     )

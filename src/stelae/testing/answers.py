@@ -236,6 +236,13 @@ ANSWERS: dict[str, Any] = {
     "deploy": _DEPLOYED,
     "rollback": _DEPLOYED | {"release": RELEASE, "previous": NEXT_RELEASE, "image": IMAGE},
     "plan": plan(),
+    "promote": _DEPLOYED,
+    "approve": {
+        "deployment": "d-7", "environment": "guestbook/production", "approvals": "1/2 (ops)",
+        "waits": "approval 1/2 (ops)",
+    },
+    "reject": {"deployment": "d-7", "environment": "guestbook/production", "approvals": "0/1", "waits": ""},
+    "trust": {"key": KEY, "verifies": "guestbook/staging"},
     "abort": {"deployment": "d-7"},
     "pause": {"deployment": "d-7", "step": 1, "steps": 4},
     "resume": {"deployment": "d-7", "step": 1, "steps": 4},
@@ -316,6 +323,8 @@ ANSWERS: dict[str, Any] = {
                 "added_by": "controller",
                 "added_at": NOON,
                 "signs": True,
+                "counts": True,
+                "verifies": ["guestbook/staging"],
                 "revoked": None,
             }
         ]

@@ -111,6 +111,22 @@ class FakeService:
         """Answer as set."""
         return await self._answer("plan", request)
 
+    async def promote(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("promote", actor, request)
+
+    async def approve(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("approve", actor, request)
+
+    async def reject(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("reject", actor, request)
+
+    async def trust(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("trust", actor, request)
+
     async def abort(self, actor: str, request: Json) -> Json:
         """Answer as set."""
         return await self._answer("abort", actor, request)

@@ -97,6 +97,16 @@ class Deployed(TypedDict):
     note: str
 
 
+class LetOn(TypedDict):
+    """A deployment that somebody let on, or rejected; ``approvals`` is such as ``1/2 (ops)``, and ``waits`` what it
+    still waits for, if for anything."""
+
+    deployment: str
+    environment: str
+    approvals: str
+    waits: str
+
+
 class Aborted(TypedDict):
     """The deployment that is being ended."""
 
