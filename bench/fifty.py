@@ -68,7 +68,7 @@ class Meter:
         return sum(log.read_bytes().count(b"response:200") for log in self._logs)
 
     def _spent(self) -> dict[str, float]:
-        return {name: sum(map(_processor_time, group)) for name, group in self._groups.items()}
+        return {name: sum(map(processor_time, group)) for name, group in self._groups.items()}
 
 
 def _processes() -> Iterable[int]:
@@ -82,7 +82,7 @@ def _is_conmon(pid: int, name: str) -> bool:
     return False
 
 
-def _processor_time(pid: int) -> float:
+def processor_time(pid: int) -> float:
     """User and system time in seconds: fields 14 and 15 of ``/proc/PID/stat`` (proc(5)), of all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS

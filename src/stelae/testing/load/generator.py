@@ -26,15 +26,18 @@ LONGEST_SLEEP = 0.05
 class Load(Background[LoadResult]):
     """Sends *rate* requests a second to *port* of the loopback *address*, for the host name *host*.
 
-    GET asks for ``/`` and POST sends an entry with an id of its own to ``/entries``. A request that is not
+    GET asks for ``/``; every other request, unless *posts* is false, is a POST that sends an entry with an id of its
+    own to ``/entries``. A request that is not
     answered whole within *timeout* seconds, or with a status of 400 or more, is a failure. ``stop`` waits for
     the requests that are under way. Raises InvalidInput when *address* is not of the loopback.
     """
 
-    def __init__(self, address: str, port: int, *, host: str, rate: float = 100, timeout: float = 10) -> None:
+    def __init__(
+        self, address: str, port: int, *, host: str, rate: float = 100, timeout: float = 10, posts: bool = True
+    ) -> None:
         super().__init__(f"load on port {port}")
         self._address, self._port = loopback(address), port
-        self._host, self._rate, self._timeout = host, rate, timeout
+        self._host, self._rate, self._timeout, self._posts = host, rate, timeout, posts
         self._prefix = secrets.token_hex(4)
         self._kept: list[Connection] = []
         self._answers: list[Answer] = []
@@ -72,7 +75,7 @@ class Load(Background[LoadResult]):
         return self.result()
 
     async def _one(self, number: int) -> None:
-        method = "POST" if number % 2 else "GET"
+        method = "POST" if self._posts and number % 2 else "GET"
         identity = f"{self._prefix}-{number}" if method == "POST" else ""
         if identity:
             self._ids.add(identity)
