@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import shutil
+import socket
+import string
+import tempfile
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 from stelae.domain.allocation import InstanceId
+from stelae.domain.release import ReleaseId
+from stelae.platforms.local.proxy.launch import (
+    SupervisorStatus,
+    layout_of,
+    stop_supervisor,
+    supervisor_status,
+)
 from stelae.platforms.port import RouteEntry
+from stelae.system.installation import Installation
 
 STREAM_PARTS = 20
 
@@ -37,11 +52,75 @@ def on_loop(body: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(whole())
 
 
-class App:
-    """An instance: says its name, counts posted ids, streams slowly and echoes over an upgraded connection."""
+@contextlib.contextmanager
+def proxy_installation() -> Iterator[Installation]:
+    """An installation with a proxy of its own; what is left of it in the end is ended."""
+    folder = Path(tempfile.mkdtemp(prefix="strt"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    name = "st" + "".join(random.choices(string.ascii_lowercase, k=4))
+    made = Installation(
+        name=name, state=folder / "state", run=folder / "run", http_port=port, http_address="127.0.0.1"
+    )
+    try:
+        yield made
+    finally:
+        left = supervisor_status(layout_of(made))
+        stop_supervisor(made)
+        for worker in left.workers if left else ():
+            assert not alive(worker.pid)
+        shutil.rmtree(folder)
 
-    def __init__(self, name: str, address: str) -> None:
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def status_of(installation: Installation) -> SupervisorStatus:
+    status = supervisor_status(layout_of(installation))
+    assert status is not None
+    return status
+
+
+def current(installation: Installation) -> Path:
+    (socket_path,) = [w.socket for w in status_of(installation).workers if not w.retired]
+    return socket_path
+
+
+async def until(condition: Callable[[], bool], limit: float = 5) -> None:
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        await asyncio.sleep(0.02)
+
+
+def apps(count: int, prefix: str = "web-a") -> Awaitable[list[App]]:
+    return asyncio.gather(*(App(f"{prefix}-{n}", f"127.0.0.{10 + n}").start() for n in range(1, count + 1)))
+
+
+async def ask_once(installation: Installation, host: str, **more: str) -> tuple[int, bytes]:
+    client = Client(installation.http_port)
+    try:
+        return await client.ask(host, **more)
+    finally:
+        client.close()
+
+
+class App:
+    """An instance: says its name, counts posted ids, streams slowly and echoes over an upgraded connection.
+
+    ``/status/N`` is answered with status N, ``/slow/S`` after S seconds, ``/close`` not at all, ``/hints`` with early
+    hints first; ``failed`` counts those that are errors of the instance.
+    """
+
+    def __init__(self, name: str, address: str, release: str = "") -> None:
         self.name = name
+        self.release = ReleaseId(release)
+        self.failed = 0
         self.address = address
         self.port = 0
         self.requests = 0
@@ -66,7 +145,9 @@ class App:
         await asyncio.sleep(0)
 
     def entry(self, weight: int = 100) -> RouteEntry:
-        return RouteEntry(instance=InstanceId(self.name), address=self.address, port=self.port, weight=weight)
+        return RouteEntry(
+            instance=InstanceId(self.name), address=self.address, port=self.port, weight=weight, release=self.release
+        )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections.add(writer)
@@ -84,7 +165,8 @@ class App:
         self.requests += 1
         if method == b"POST":
             self.posted[path.decode()] += 1
-        if self.silent:
+        if self.silent or path.startswith(b"/close"):
+            self.failed += 1
             return
         if path == b"/stream":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (STREAM_PARTS * 100))
@@ -99,8 +181,15 @@ class App:
                 writer.write(data)
                 await writer.drain()
             return
+        _, verb, argument, *_ = *path.split(b"/"), b"", b""
+        status = argument if verb == b"status" else b"200"
+        self.failed += status >= b"500"
+        if path.startswith(b"/hints"):
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+        if path.startswith(b"/slow/"):
+            await asyncio.sleep(float(path.split(b"/")[2]))
         body = self.name.encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        writer.write(b"HTTP/1.1 %s OK\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
         await writer.drain()
 
 
@@ -109,6 +198,7 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.head = ""  # of the last answer, in lower case
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         _OPEN.append(self)
 
@@ -120,6 +210,9 @@ class Client:
         length = "Content-Length: 0\r\n" if method == "POST" else ""
         writer.write(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{length}{extra}\r\n".encode("latin-1"))
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        while head.split(b" ")[1] in (b"100", b"103"):
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        self.head = head.decode("latin-1")
         size = next(
             (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")), 0
         )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 import signal
 import socket
-import string
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,6 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed
 from stelae.platforms.local.proxy.checker import check
 from stelae.platforms.local.proxy.launch import (
-    SupervisorStatus,
     ensure_supervisor,
     layout_of,
     stop_supervisor,
@@ -33,7 +29,18 @@ from stelae.platforms.local.proxy.runtime import ask
 from stelae.platforms.local.proxy.table import BACKENDS
 from stelae.system.installation import Installation
 from stelae.system.mount import mounts_below
-from tests.real.proxy_parts import STREAM_PARTS, App, Client, Load, on_loop
+from tests.real.proxy_parts import (
+    STREAM_PARTS,
+    Client,
+    Load,
+    apps,
+    ask_once,
+    current,
+    on_loop,
+    proxy_installation,
+    status_of,
+    until,
+)
 
 pytestmark = pytest.mark.real
 
@@ -47,59 +54,8 @@ STRANGE_HOSTS = (
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
-    folder = Path(tempfile.mkdtemp(prefix="strt"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    name = "st" + "".join(random.choices(string.ascii_lowercase, k=4))
-    made = Installation(
-        name=name, state=folder / "state", run=folder / "run", http_port=port, http_address="127.0.0.1"
-    )
-    try:
+    with proxy_installation() as made:
         yield made
-    finally:
-        left = supervisor_status(layout_of(made))
-        stop_supervisor(made)
-        for worker in left.workers if left else ():
-            assert not alive(worker.pid)
-        shutil.rmtree(folder)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def status_of(installation: Installation) -> SupervisorStatus:
-    status = supervisor_status(layout_of(installation))
-    assert status is not None
-    return status
-
-
-def current(installation: Installation) -> Path:
-    (socket_path,) = [w.socket for w in status_of(installation).workers if not w.retired]
-    return socket_path
-
-
-async def until(condition: Callable[[], bool], limit: float = 5) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        await asyncio.sleep(0.02)
-
-
-def apps(count: int, prefix: str = "web-a") -> Awaitable[list[App]]:
-    return asyncio.gather(*(App(f"{prefix}-{n}", f"127.0.0.{10 + n}").start() for n in range(1, count + 1)))
-
-
-async def ask_once(installation: Installation, host: str, **more: str) -> tuple[int, bytes]:
-    client = Client(installation.http_port)
-    try:
-        return await client.ask(host, **more)
-    finally:
-        client.close()
 
 
 def test_hosts_lead_to_their_environment_and_no_other_name_does(installation: Installation) -> None:

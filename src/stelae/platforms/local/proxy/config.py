@@ -65,6 +65,7 @@ defaults
 frontend {frontend}
   bind "fd@${{{listener}}}"
   http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
+  http-request set-var(txn.once) bool(true) unless {{ method GET HEAD OPTIONS }}
 {routing}{counting}
 backend {counts}
   stick-table type string len {key} size {releases} store gpc({counters})
@@ -113,11 +114,26 @@ _COUNTING = f"""\
   http-response add-header Set-Cookie "{COOKIE}=%[var(txn.token)]; {_KEPT}" if stays !{{ var(txn.token),strcmp(txn.cookie) eq 0 }}
   http-response add-header Set-Cookie "{COOKIE}=; Max-Age=0; {_KEPT}" if final {{ var(txn.cookie) -m found }} !{{ var(txn.kept) -m found }} !stays
   http-response track-sc0 var(txn.token) table {TABLE} if final
-  http-after-response allow if answered or {{ status lt 500 }}
+  http-after-response allow if answered or {{ status lt 500 }} or {{ var(txn.unanswered) -m found }}
   http-after-response set-var(txn.server) srv_name
   http-after-response set-var(txn.token) be_name,concat(/,txn.server),map({HOSTS})
   http-after-response set-var(txn.unanswered) lua.unanswered
 """  # noqa: E501
+
+
+# An instance that hangs up without a word on a request that is sent once, on a connection on which its client had asked
+# before: HAProxy closes that connection too, and gives no answer to count by. So such a request is counted when the
+# instance's side is over with nothing read from it. Only where HAProxy does not try again: the rules have to wait for
+# that moment, or for the first bytes, and HAProxy 2.6 cannot send a request again when they wait. The delay is how long
+# they may; it is never used up.
+_HANGS_UP = f"""\
+  tcp-response inspect-delay 1d
+  tcp-response content accept unless {{ var(txn.once) -m found }}
+  tcp-response content accept if {{ res.len gt 0 }}
+  tcp-response content set-var(txn.server) srv_name
+  tcp-response content set-var(txn.token) be_name,concat(/,txn.server),map({HOSTS})
+  tcp-response content set-var(txn.unanswered) lua.unanswered
+"""
 
 
 def _buckets() -> str:
@@ -169,7 +185,7 @@ def _backend(number: int, backend: Backend) -> str:
     return (
         f"\nbackend {backend_name(number)}\n  balance roundrobin\n"
         '  http-request return status 503 content-type text/plain string "no instance is ready\\n"'
-        f" hdr Retry-After 1 if {{ nbsrv lt 1 }}\n{servers}"
+        f" hdr Retry-After 1 if {{ nbsrv lt 1 }}\n{_HANGS_UP}{servers}"
     )
 
 
