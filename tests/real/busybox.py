@@ -35,8 +35,8 @@ def make_erofs(folder: Path) -> Path:
     if busybox is None or shutil.which("mkfs.erofs") is None or os.geteuid() != 0:
         pytest.skip("needs root, busybox-static and mkfs.erofs")
     root = folder / "root"
-    for name in ("bin", "proc", "sys", "dev", "tmp", "etc", "data"):
-        (root / name).mkdir(parents=True)
+    for name in ("bin", "proc", "sys", "dev", "tmp", "etc", "data", "run"):
+        (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("resolv.conf", "hosts", "hostname"):
         (root / "etc" / name).touch()
     shutil.copy(busybox, root / "bin" / "busybox")

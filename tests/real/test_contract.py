@@ -12,6 +12,7 @@ import string
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from stelae.platforms.probe import Prober
 from stelae.system.clock import now
 from stelae.system.installation import Installation
 from stelae.testing.contract import Body, PlatformContract, Subject
+from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from tests.real.busybox import CONFIG, IMAGE, ErofsRoots, make_erofs
 from tests.real.machine import free_port
 
@@ -41,6 +43,10 @@ SCRIPTS = {
     "serving": f"""echo begins; trap 'exit 0' TERM; nc -ll -p 8000 -e sh -c "{ANSWER}" & wait""",
     "hanging": "trap '' TERM; echo begins; while true; do sleep 0.1; done",
     "exiting": "echo begins; exit 3",
+    "telling": """echo begins; cd /run/secrets; for name in *; do
+        echo "$name $(busybox wc -c < $name) $(busybox sha256sum < $name | busybox cut -d' ' -f1)"; done
+        echo "TEXT=$(printf %s "$TEXT" | busybox sha256sum | busybox cut -d' ' -f1)"
+        trap 'exit 0' TERM; while true; do sleep 0.1; done""",
 }
 HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=SECOND)
 
@@ -85,7 +91,7 @@ class _Parts:
     async def platform(self) -> Platform:
         for engine in self._engines:
             await engine.close()
-        engine = LocalEngine(self.installation, ErofsRoots(self.installation, self._image), lambda _: CONFIG)
+        engine = LocalEngine(self.installation, ErofsRoots(self.installation, self._image), lambda _: CONFIG, secrets=Given())
         self._engines.append(engine)
         router = HaproxyRouter(self.installation)
         await router.start()
@@ -141,6 +147,7 @@ class TestLocalPlatform(PlatformContract):
                 platform=platform, serving=_release("serving"), hanging=_release("hanging"),
                 exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
                 left=parts.left,
+                telling=replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",)),
             )  # fmt: skip
             try:
                 await body(subject)

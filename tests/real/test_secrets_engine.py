@@ -220,7 +220,7 @@ async def test_a_launch_that_was_cut_off_is_finished_and_leaves_no_value(
         elif at == "before settling":
             patched.setattr(private, "settle", cut)
         else:
-            patched.setattr(launcher_module.record, "save", _but(record.save, Stage.STARTED, cut))
+            patched.setattr(record, "save", _but(record.save, Stage.STARTED, cut))
         with pytest.raises(Cut):
             await engine.launch(spec(shell("echo begins; echo end")))
     place = place_of(installation, ENVIRONMENT, InstanceId("web-1"))

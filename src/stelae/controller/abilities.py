@@ -35,4 +35,6 @@ def check(strategy: Strategy, release: Release, capabilities: Collection[Capabil
                 f"this platform cannot {_LACKS[capability]}",
                 hint="take another strategy: --strategy rolling, or stelae env apply",
             )
+    if release.secrets and Capability.SECRETS not in capabilities:
+        raise InvalidInput("this platform cannot give secrets to its instances", hint="take them out of stelae.toml")
     asking.fits(strategy, release)

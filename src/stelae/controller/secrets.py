@@ -10,15 +10,14 @@ import asyncio
 import base64
 import binascii
 import hmac
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Protocol
 
 import structlog
-from anyio import to_thread
 
 from stelae.controller import references
 from stelae.controller.record import Record
-from stelae.controller.secret_store import LARGEST, Label, SecretStore
+from stelae.controller.secret_store import LARGEST, Label
 from stelae.core import secrets
 from stelae.domain import event as ev
 from stelae.domain.environment import EnvironmentId
@@ -35,10 +34,26 @@ AFTER_FAILURE = 60.0
 """Seconds after which what could not be removed is tried again."""
 
 
+class Store(Protocol):
+    """Where values are kept; see ``stelae.controller.secret_store``."""
+
+    def put(self, label: Label, value: bytes) -> str:
+        """Keep *value* and return the name of its file."""
+
+    def get(self, label: Label, name: str) -> bytes:
+        """Return the value in the file *name*."""
+
+    def wipe(self, name: str) -> None:
+        """Remove the file *name*."""
+
+    def clean(self, known: Collection[str]) -> int:
+        """Remove the files that are none of *known* and not young."""
+
+
 class Recorded(SecretSource):
     """The values of the versions that are in the record."""
 
-    def __init__(self, record: Record, store: SecretStore) -> None:
+    def __init__(self, record: Record, store: Store) -> None:
         self._record = record
         self._store = store
 
@@ -57,7 +72,7 @@ class Recorded(SecretSource):
 class Secrets:
     """The secrets of environments, with their values in *store*."""
 
-    def __init__(self, record: Record, store: SecretStore) -> None:
+    def __init__(self, record: Record, store: Store) -> None:
         self._record = record
         self._store = store
         self._turn = asyncio.Lock()
@@ -76,19 +91,19 @@ class Secrets:
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
             label = Label(environment=env.id, name=name, version=len(env.secrets.get(name, ())) + 1)
-            file = await to_thread.run_sync(self._store.put, label, value)
+            file = await asyncio.to_thread(self._store.put, label, value)
             event = ev.SecretSet(name=name, version=label.version, file=file)
             try:
                 await self._record.append([event], actor=actor, environment=env.id, urgent=False)
             except StelaeError:  # then nothing was recorded
-                await to_thread.run_sync(self._store.wipe, file)
+                await asyncio.to_thread(self._store.wipe, file)
                 raise
         return _set(env, name, label.version, new=True)
 
     async def _has(self, env: EnvironmentState, name: str, version: SecretVersion, value: bytes) -> bool:
         """Say whether *version* is *value*; what cannot be read is not."""
         try:
-            kept = await to_thread.run_sync(self.source.read, env.id, name, version.version)
+            kept = await asyncio.to_thread(self.source.read, env.id, name, version.version)
         except Failed:
             return False
         return hmac.compare_digest(kept, value)
@@ -152,7 +167,7 @@ class Secrets:
         known = {item.file for all_ in every for item in all_ if not item.wiped}
         async with self._turn:
             self._record.check_mine()
-            await to_thread.run_sync(self._store.clean, frozenset(known))
+            await asyncio.to_thread(self._store.clean, frozenset(known))
 
     async def _wipe(self) -> None:
         """Remove the revoked values that nothing needs, and record it. A version that was revoked is never deployed
@@ -160,7 +175,7 @@ class Secrets:
         for env in list(self._record.state.environments.values()):
             for name, item in secrets.wipeable(env):
                 self._record.check_mine()  # what another controller launches is not known here
-                await to_thread.run_sync(self._store.wipe, item.file)
+                await asyncio.to_thread(self._store.wipe, item.file)
                 await self._record.append(_wiped(self._record, env.id, name, item), environment=env.id)
 
 

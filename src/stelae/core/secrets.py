@@ -68,12 +68,13 @@ def users(env: EnvironmentState, name: str, version: int) -> list[ReleaseId]:
 
 
 def held(env: EnvironmentState) -> frozenset[ReleaseId]:
-    """Return the releases of which *env* has instances, or may have to launch one without anybody asking."""
+    """Return the releases of which *env* has instances, or may have to launch one without anybody asking for it. The
+    stable one is always among them: also where it was taken down, a deployment that fails comes back to it."""
     names = {instance.release for instance in env.instances.values()} | set(env.warm)
     names |= {action.release for action in env.pending.values() if action.release}
     if env.rollout is not None:
         names.add(env.rollout.candidate)
-    if env.stable is not None and not env.down:
+    if env.stable is not None:
         names.add(env.stable)
     return frozenset(names)
 

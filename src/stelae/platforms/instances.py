@@ -63,6 +63,7 @@ class InstancePlatform:
                 Capability.EXACT_WEIGHTS,
                 Capability.OWN_INSTANCE_IDS,
                 Capability.ROUTES,
+                Capability.SECRETS,
                 Capability.TRAFFIC_COUNTS,
             }
         )

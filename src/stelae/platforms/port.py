@@ -107,7 +107,8 @@ class Engine(Protocol):
         there and readable."""
 
     async def launch(self, spec: LaunchSpec) -> None:
-        """Start the instance; one that was started already (running or ended) is left as it is."""
+        """Start the instance, with the secrets of its release; one that was started already (running or ended) is
+        left as it is."""
 
     async def began(self, environment: EnvironmentId, instance: InstanceId) -> bool:
         """Return False only when it is certain that the program of a run (launched with ``once``) never began, and

@@ -19,6 +19,7 @@ from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
 from stelae.platforms.port import Capability, Platform
 from stelae.testing.contract_jobs import RunsContract
+from stelae.testing.contract_secrets import SecretsContract
 from stelae.testing.hand import Hand
 
 FIRST, SECOND = InstanceId("web-first-1"), InstanceId("web-second-2")
@@ -35,6 +36,10 @@ class Subject:
     ``another`` gives the platform as the next controller has it. ``request`` has a request to the environment's host
     open for about 2 s from when it is entered. ``silence`` has the platform, or a part of it, not answer while it is
     entered. ``left`` says what there is of any instance on the machine, a phrase each.
+
+    A platform with ``Capability.SECRETS`` is given ``stelae.testing.contract_secrets.Given``, and ``telling`` has its
+    ``VALUES``: the instance writes for each file below ``/run/secrets`` the line ``NAME SIZE SHA256``, and the line
+    ``TEXT=SHA256`` of the environment variable.
     """
 
     platform: Platform
@@ -45,17 +50,19 @@ class Subject:
     request: Callable[[], AbstractAsyncContextManager[None]]
     silence: Callable[[], AbstractAsyncContextManager[None]]
     left: Callable[[], Awaitable[list[str]]]
+    telling: Release | None = None
 
-    def hand(self) -> Hand:
-        """Return a hand that moves the platform."""
+    def hand(self, *more: Release) -> Hand:
+        """Return a hand that moves the platform; it knows *more* releases too."""
         name = EnvironmentId(f"{self.serving.app}/{self.serving.environment}")
-        return Hand(self.platform, name, (self.serving, self.hanging, self.exiting))
+        told = (self.telling,) if self.telling is not None else ()
+        return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
 
 
 Body = Callable[[Subject], Awaitable[None]]
 
 
-class PlatformContract(RunsContract):
+class PlatformContract(RunsContract, SecretsContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
     def run(self, body: Body) -> None:

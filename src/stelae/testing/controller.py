@@ -11,6 +11,7 @@ from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
+from stelae.controller.secrets import Secrets
 from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
 from stelae.ledger.projection import Projections
@@ -48,11 +49,12 @@ class Controller:
     ) -> None:
         self._clock = clock
         self.dead = False
-        self.platform = SimulatedPlatform(machine, faults, clock, laws)
-        laws.attached(self.platform)
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
         self.ledger.laws = laws
         self.record = Record(self.ledger, Projections(folder / "projections", self.ledger))
+        self.secrets = Secrets(self.record, laws.store)
+        self.platform = SimulatedPlatform(machine, faults, clock, laws, self.secrets.source)
+        laws.attached(self.platform)
         self.loops: Loops
         self.deployments: Deployments
         self.environments: Environments
@@ -69,6 +71,7 @@ class Controller:
     async def _run(self, group: asyncio.TaskGroup) -> None:
         async with group:
             self.loops.start()
+            group.create_task(self.secrets.keep())
             await asyncio.get_running_loop().create_future()
 
     def killed(self) -> None:

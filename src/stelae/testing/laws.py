@@ -21,7 +21,9 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
+from stelae.testing import secrets
 from stelae.testing.machine import Machine
+from stelae.testing.secrets import MemoryStore
 from stelae.testing.simulated import Look, SimulatedPlatform, Witness
 
 Counts = dict[str, int]
@@ -45,6 +47,7 @@ class Laws(Witness):
         self.state = InstallationState()
         self.broken = ""
         self.platform: SimulatedPlatform | None = None
+        self.store = MemoryStore()
         self._machine = machine
         self._clock = clock
         self._alarm = alarm
@@ -64,6 +67,11 @@ class Laws(Witness):
             self.broken = law
             self._alarm()
 
+    def _unless(self, law: str) -> None:
+        """Note that *law* was broken, unless it is none."""
+        if law:
+            self.breaks(law)
+
     # What is recorded
 
     def recorded(self, item: Recorded) -> None:
@@ -76,6 +84,8 @@ class Laws(Witness):
                 self.breaks(f"law 5: action {event.number} has an outcome and no intent")
             elif isinstance(event, ev.DeploymentRequested):
                 self._requested(before, event, item.key)
+            elif isinstance(event, ev.SecretWiped):
+                self._unless(secrets.wiped(before, event))
             elif isinstance(event, ev.RolloutAdvanced | ev.RolloutReverting | ev.RolloutEnded):
                 self._moved(before, event)
         self.state = fold.apply(self.state, item)
@@ -116,6 +126,7 @@ class Laws(Witness):
             self.breaks(f"{event.deployment} is used twice")
         if event.deployment_kind is DeploymentKind.ROLLBACK and env.releases.get(release.id) != release:
             self.breaks(f"law 7: the rollback {event.deployment} does not restore a whole release")
+        self._unless(secrets.requested(env, release))
         if release.image not in self.state.images:
             self.breaks(f"law 2: {event.deployment} is of an image that nobody built")
         origin = env.config.promote_from if env.config else ""
@@ -175,6 +186,9 @@ class Laws(Witness):
             thing = self._machine.sites[env.id].things.get(action.instance)
             if thing is not None and thing.release != self._releases.get((env.id, action.instance)):
                 self.breaks(f"law 2: {action.instance} runs another release than the one it was launched with")
+            if thing is not None:
+                release = own.releases[thing.release]
+                self._unless(secrets.delivered(own, release, thing.secrets, self.store))
             return
         before = _capacity(own, since)
         if action.verb is Verb.ROUTE:

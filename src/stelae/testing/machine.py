@@ -7,6 +7,8 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from types import MappingProxyType
 
 from stelae.core.jobs import process_of
 from stelae.core.traffic import entry
@@ -21,6 +23,7 @@ from stelae.domain.units import SECOND, Instant
 from stelae.testing.things import Behaviour, Thing
 
 KILLED = 137
+NO_SECRETS: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,12 +95,12 @@ class Machine:
         site, now = self.site(environment), self.now()
         return {name: _seen(name, thing, site, now) for name, thing in site.things.items()}, dict(site.table)
 
-    def carry_out(self, action: Action, env: EnvironmentState) -> None:
-        """Do *action*; doing it again changes nothing more."""
+    def carry_out(self, action: Action, env: EnvironmentState, secrets: Mapping[str, bytes] = NO_SECRETS) -> None:
+        """Do *action*; doing it again changes nothing more. A launch gives the instance *secrets*."""
         site = self.site(env.id)
         thing = site.things.get(action.instance)
         if action.verb is Verb.LAUNCH:
-            self._launch(action, env, site)
+            self._launch(action, env, site, secrets)
         elif action.verb is Verb.ROUTE:
             self._route(action, env, site)
         elif action.verb is Verb.REMOVE:
@@ -108,7 +111,9 @@ class Machine:
         elif thing is not None:
             self.end(env.id, action.instance, KILLED)
 
-    def _launch(self, action: Action, env: EnvironmentState, site: Site) -> None:
+    def _launch(
+        self, action: Action, env: EnvironmentState, site: Site, secrets: Mapping[str, bytes]
+    ) -> None:
         release, run = env.releases[action.release], env.runs.get(action.instance)
         process = release.process(action.process) if run is None else process_of(release, run)
         if process is None:
@@ -117,13 +122,16 @@ class Machine:
             return
         behaviour = self.behaviours.get(release.image, Behaviour())
         thing = Thing(
-            release=action.release, process=action.process, born=self.now(), behaviour=behaviour, run=run is not None
-        )
+            release=action.release, process=action.process, born=self.now(), behaviour=behaviour, run=run is not None,
+            secrets=secrets,
+        )  # fmt: skip
         site.things[action.instance] = thing
         if run is not None:
             site.begun[action.instance] += 1
         self.happened.update(behaviour.kinds)
-        site.logs[action.instance] = [(self.now(), "begins")]
+        said = (f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in sorted(secrets.items()))
+        variables = (f"{name}={sha256(secrets[name]).hexdigest()}" for name in release.secret_env if name in secrets)
+        site.logs[action.instance] = [(self.now(), line) for line in ("begins", *said, *variables)]
         self._await_change(env.id, action.instance, thing)
 
     def _route(self, action: Action, env: EnvironmentState, site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stelae.core import secrets
 from stelae.core.traffic import entry
 from stelae.domain.observation import Phase
 from stelae.domain.state import EnvironmentState, InstallationState
@@ -26,6 +27,8 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
         yield "it is down, and should still hold instances"
     if env.warm:
         yield f"{', '.join(env.warm)} is still warm"
+    for name, item in secrets.wipeable(env):
+        yield f"version {item.version} of {name} was revoked, is not needed, and is kept"
     if env.pending:
         yield f"actions {', '.join(env.pending)} have no outcome"
     for name in sorted(site.things.keys() ^ env.instances.keys()):

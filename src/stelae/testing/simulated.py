@@ -18,7 +18,7 @@ from stelae.domain.observation import Observation
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.port import Capability, LogLine
+from stelae.platforms.port import Capability, LogLine, SecretSource
 from stelae.testing.faults import ActFault, Faults, LookFault
 from stelae.testing.machine import Machine
 
@@ -47,8 +47,10 @@ class SimulatedPlatform:
     """Implements ``Platform`` for one controller of *machine*; *clock* gives the time of its observations."""
 
     def __init__(
-        self, machine: Machine, faults: Faults, clock: Callable[[], Instant], witness: Witness | None = None
-    ) -> None:
+        self, machine: Machine, faults: Faults, clock: Callable[[], Instant], witness: Witness | None = None,
+        secrets: SecretSource | None = None,
+    ) -> None:  # fmt: skip
+        self._secrets = secrets
         self._machine = machine
         self._faults = faults
         self._clock = clock
@@ -63,7 +65,8 @@ class SimulatedPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See ``Platform.capabilities``."""
-        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
+        can = {Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS}
+        return frozenset({*can, Capability.SECRETS} if self._secrets is not None else can)
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""
@@ -168,8 +171,16 @@ class SimulatedPlatform:
         if self._controller < self._machine.controllers or not numbers.admits(action, self._controller):
             self._faults.count("fenced")
             raise Conflict(f"action {action.number} of {env.id} is of a controller that was replaced")
-        self._machine.carry_out(action, env)
+        self._machine.carry_out(action, env, self._values(action, env))
         numbers.note(action, self._controller)
+
+    def _values(self, action: Action, env: EnvironmentState) -> dict[str, bytes]:
+        """The secrets of what *action* launches; raises Failed when one cannot be read."""
+        there = action.instance in self._machine.sites[env.id].things
+        if self._secrets is None or action.verb is not Verb.LAUNCH or there:
+            return {}
+        versions = env.releases[action.release].secrets
+        return {name: self._secrets.read(env.id, name, number) for name, number in versions.items()}
 
     def _arrives_late(self, action: Action, env: EnvironmentState) -> None:
         numbers = self._machine.numbers[env.id]

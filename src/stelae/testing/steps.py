@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ command = ["worker"]
 [env.{env}]
 processes = {{ web = {web}, worker = {worker} }}
 settings = {{ LOG_LEVEL = "{level}" }}
+secrets = {secrets}
 bake = "{bake}"
 {promote}
 [env.{env}.strategy]
@@ -69,6 +72,7 @@ def _id(args: Mapping[str, Any]) -> EnvironmentId:
 def _apply(world: World, args: Mapping[str, Any]) -> None:
     strategy = "\n".join(f'{key} = "{value}"' for key, value in args["strategy"].items())
     origin, promote = ("", "") if not args["promote"] else (_ORIGIN, 'promote_from = "testing"')
+    args = {**args, "secrets": json.dumps(args.get("secrets", ()))}
     text = _SPEC.format_map({**args, "app": APP, "strategy": strategy, "origin": origin, "promote": promote})
     request = {"spec": text, "environment": args["env"], "dry_run": False}
     _ask(world, "apply", lambda: world.controller.environments.apply("ana", request))
@@ -90,6 +94,20 @@ def _rollback(world: World, args: Mapping[str, Any]) -> None:
     key = f"rollback-{len(world.story)}"
     request = {"environment": _id(args), "to": to, "key": key, "reason": ""}
     world.request(key, lambda: world.controller.deployments.rollback("ben", request))
+
+
+def _secret(world: World, args: Mapping[str, Any]) -> None:
+    value = base64.b64encode(f"{args['name']} {args['value']}".encode()).decode()
+    request = {"environment": _id(args), "name": args["name"], "value": value}
+    _ask(world, "secret", lambda: world.controller.secrets.set_secret("ana", request))
+
+
+def _revoke_secret(world: World, args: Mapping[str, Any]) -> None:
+    env = world.laws.state.environments.get(_id(args))
+    versions = env.secrets.get(args["name"], ()) if env else ()
+    version = max(1, len(versions) - args["back"])
+    request = {"environment": _id(args), "name": args["name"], "version": version, "reason": "it leaked"}
+    _ask(world, "revoke-secret", lambda: world.controller.secrets.revoke("ben", request))
 
 
 def _abort(world: World, args: Mapping[str, Any]) -> None:
@@ -158,6 +176,8 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     "deploy": _deploy,
     "rollback": _rollback,
     "abort": _abort,
+    "secret": _secret,
+    "revoke-secret": _revoke_secret,
     "scale": _scale,
     "down": _down,
     "start": _start,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stelae.domain.observation import Exit, Phase
 from stelae.domain.release import ReleaseId
@@ -57,7 +58,7 @@ class Behaviour:
 
 @dataclass(slots=True, kw_only=True)
 class Thing:
-    """What is true of one instance in the world."""
+    """What is true of one instance in the world. ``secrets`` are the values that it was given."""
 
     release: ReleaseId
     process: str
@@ -68,6 +69,7 @@ class Thing:
     stopping: bool = False
     ends_at: Instant | None = None
     run: bool = False
+    secrets: Mapping[str, bytes] = field(default_factory=dict)
 
     def phase(self, now: Instant) -> Phase:
         """Return what a probe at *now* would find."""

@@ -71,7 +71,7 @@ class FakePlatform:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset({Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
+        return frozenset({Capability.SECRETS, Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
 
     async def prepare(self, release: Release) -> None:
         if self.slow is not None:

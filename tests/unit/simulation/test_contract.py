@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from stelae.domain.digest import digest_of
 from stelae.domain.process import Health, Probe, Process
@@ -13,6 +14,7 @@ from stelae.domain.units import HOUR, SECOND
 from stelae.platforms.port import Platform
 from stelae.testing.clock import VirtualLoop, WorldClock, run_virtual
 from stelae.testing.contract import Body, PlatformContract, Subject
+from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from stelae.testing.faults import Faults, LookFault
 from stelae.testing.machine import Machine
 from stelae.testing.simulated import SimulatedPlatform
@@ -26,6 +28,7 @@ def _release(name: str) -> Release:
 
 
 SERVING, HANGING, EXITING = _release("serving"), _release("hanging"), _release("exiting")
+TELLING = replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",))
 BEHAVIOURS = {
     SERVING.image: Behaviour(drains=2 * SECOND, job_after=None),
     HANGING.image: Behaviour(ready_after=None, ignores_term=True, job_after=None),
@@ -40,7 +43,7 @@ class TestSimulatedPlatform(PlatformContract):
             machine, faults = Machine(clock.steady, BEHAVIOURS), Faults(now=clock.steady)
 
             def attach() -> Platform:
-                return SimulatedPlatform(machine, faults, clock)
+                return SimulatedPlatform(machine, faults, clock, secrets=Given())
 
             async def another() -> Platform:
                 return attach()
@@ -62,7 +65,7 @@ class TestSimulatedPlatform(PlatformContract):
             await body(
                 Subject(
                     platform=attach(), serving=SERVING, hanging=HANGING, exiting=EXITING, another=another,
-                    request=request, silence=silence, left=left,
+                    request=request, silence=silence, left=left, telling=TELLING,
                 )
             )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from stelae.core import converge
 from stelae.domain.action import Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.errors import Failed
 from stelae.domain.observation import Observation, Phase
 from stelae.testing.contract import PlatformContract
 from stelae.testing.faults import LookFault
@@ -32,21 +34,21 @@ def _tells_an_older_number(look_now: Any) -> Any:
 
 
 def _launches_twice(launch: Any) -> Any:
-    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+    def wrong(self: Any, action: Any, env: Any, site: Any, secrets: Any) -> None:
         said = site.logs.get(action.instance, [])
         site.things.pop(action.instance, None)
-        launch(self, action, env, site)
+        launch(self, action, env, site, secrets)
         site.logs[action.instance] = [*said, *site.logs[action.instance]]
 
     return wrong
 
 
 def _starts_what_has_ended(launch: Any) -> Any:
-    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+    def wrong(self: Any, action: Any, env: Any, site: Any, secrets: Any) -> None:
         thing = site.things.get(action.instance)
         if thing is not None and thing.ended is not None:
             del site.things[action.instance]
-        launch(self, action, env, site)
+        launch(self, action, env, site, secrets)
 
     return wrong
 
@@ -60,10 +62,10 @@ def _stops_by_force(_: Any) -> Any:
 
 
 def _keeps_what_was_removed(carry_out: Any) -> Any:
-    def wrong(self: Any, action: Any, env: Any) -> None:
+    def wrong(self: Any, action: Any, env: Any, secrets: Any) -> None:
         if action.verb is Verb.REMOVE:
             self.sites["what is left"].things.update(self.site(env.id).things)
-        carry_out(self, action, env)
+        carry_out(self, action, env, secrets)
 
     return wrong
 
@@ -108,10 +110,10 @@ def _empty_when_nobody_answers(observe: Any) -> Any:
 
 
 def _begins_anew(init: Any) -> Any:
-    def wrong(self: Any, machine: Any, *more: Any) -> None:
+    def wrong(self: Any, machine: Any, *more: Any, **named: Any) -> None:
         for site in machine.sites.values():
             site.table.clear()
-        init(self, machine, *more)
+        init(self, machine, *more, **named)
 
     return wrong
 
@@ -157,12 +159,30 @@ def _never_sure(_: Any) -> Any:
     return wrong
 
 
+def _as_text(values: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any) -> Any:
+        return {name: value.strip() for name, value in values(self, action, env).items()}
+
+    return wrong
+
+
+def _starts_without(values: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any) -> Any:
+        with suppress(Failed):
+            return values(self, action, env)
+        return {}
+
+    return wrong
+
+
 BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
     "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
     "what_does_not_answer_is_not_ready": [(Thing, "phase", _ready_when_it_runs)],
     "how_an_instance_ended_is_told_and_it_is_not_started_again": [(Machine, "_launch", _starts_what_has_ended)],
     "an_instance_is_asked_to_end_and_ended_when_it_does_not": [(Machine, "_stop", _stops_by_force)],
+    "an_instance_reads_its_secrets_byte_for_byte": [(SimulatedPlatform, "_values", _as_text)],
+    "an_instance_whose_secret_cannot_be_read_does_not_start": [(SimulatedPlatform, "_values", _starts_without)],
     "what_is_removed_leaves_nothing": [(Machine, "carry_out", _keeps_what_was_removed)],
     "the_traffic_table_is_exactly_what_was_set": [(Machine, "_route", _adds_to_the_table)],
     "it_can_do_what_it_says": [(Machine, "_route", _shares_alike), (Machine, "look", _names_anew)],

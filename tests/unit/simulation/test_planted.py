@@ -15,7 +15,8 @@ import pytest
 from stelae.controller import loop
 from stelae.controller.deployments import Deployments
 from stelae.controller.loop import EnvironmentLoop
-from stelae.core import converge, decide, evolve, failures, gates, moves, request, resume
+from stelae.controller.secrets import Recorded, Secrets
+from stelae.core import converge, decide, evolve, failures, gates, moves, request, resume, secrets
 from stelae.core.folds import acts
 from stelae.core.folds.instances import of_instance
 from stelae.core.target import live as live_
@@ -112,6 +113,28 @@ def _folds_what_is_not_recorded(env: Any, event: Any, at: int, actor: str) -> An
     return of_instance(env, event.instance, ready_at=at - next(_GUESS) % 7, ever_ready=True, unready_at=None)
 
 
+def _newest_secrets(last_good: Callable[..., Any]) -> Callable[..., Any]:
+    def wrong(env: Any, *more: Any) -> Any:
+        release = last_good(env, *more)
+        found = {name: secrets.newest(env, name) for name in release.secrets}
+        return replace(release, secrets={name: item.version for name, item in found.items() if item is not None})
+
+    return wrong
+
+
+def _reads_the_newest(read: Callable[..., Any]) -> Callable[..., Any]:
+    def wrong(self: Any, environment: Any, name: str, version: int) -> Any:
+        newest = secrets.newest(self._record.environment(environment), name)
+        return read(self, environment, name, newest.version if newest is not None else version)
+
+    return wrong
+
+
+def _revoked_and_kept(env: Any) -> Any:
+    for name, versions in env.secrets.items():
+        yield from ((name, item) for item in versions if item.revoked and not item.wiped)
+
+
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "an instance is given the new release (law 1)": (converge, "actions", _updates_in_place),
     "an instance id is used twice (law 2)": (acts, "with_item", _counted_anew),
@@ -129,6 +152,11 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "pending acts are done again unseen (law 6)": (resume, "still_right", lambda *_: True),
     "acts of a decision that was overtaken (law 6)": (EnvironmentLoop, "_intents", _intents_of_an_old_decision),
     "a rollback without the settings (law 7)": (request, "last_good", _without_settings(request.last_good)),
+    "a rollback takes the newest secrets (law 7)": (request, "last_good", _newest_secrets(request.last_good)),
+    "a launch takes the newest secrets (law 2)": (Recorded, "read", _reads_the_newest(Recorded.read)),
+    "a revoked secret is deployed (law 7)": (secrets, "revocation", lambda *_: ""),
+    "a revoked secret is removed while it is needed (law 7)": (secrets, "wipeable", _revoked_and_kept),
+    "a revoked secret is never removed (exact inventory)": (Secrets, "_wipe", lambda _: _nothing()),
     "a rollout that never ends (law 8)": (decide, "_overdue", lambda *_: iter(())),
     "a success that is none (law 8)": (gates, "is_held", lambda *_: True),
     "a revert is reverted (law 8)": (decide, "_reverting", _reverts_again),
