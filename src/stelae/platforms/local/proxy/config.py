@@ -121,11 +121,11 @@ _COUNTING = f"""\
 """  # noqa: E501
 
 
-# An instance that hangs up without a word on a request that is sent once, on a connection on which its client had asked
-# before: HAProxy closes that connection too, and gives no answer to count by. So such a request is counted when the
-# instance's side is over with nothing read from it. Only where HAProxy does not try again: the rules have to wait for
-# that moment, or for the first bytes, and HAProxy 2.6 cannot send a request again when they wait. The delay is how long
-# they may; it is never used up.
+# An instance that hangs up without a word on a request that is sent once, on a connection on which its client had
+# asked before: HAProxy closes that connection too, and gives no answer to count by. So such a request is counted when
+# the instance's side is over with nothing read from it. Only where HAProxy does not try again: the rules have to wait
+# for that moment, or for the first bytes, and HAProxy 2.6 cannot send a request again when they wait. The delay is
+# how long they may; it is never used up.
 _HANGS_UP = f"""\
   tcp-response inspect-delay 1d
   tcp-response content accept unless {{ var(txn.once) -m found }}
