@@ -223,7 +223,7 @@ ANSWERS: dict[str, Any] = {
                 "bake": "10m",
                 "promote_from": "",
                 "require": [],
-                "verify_for": "0s",
+                "verify_for": "",
                 "approvals": 0,
                 "approvers": [],
                 "freeze": [],

@@ -61,7 +61,31 @@ def test_get(
         ),
         (
             "/v1/deployments", DEPLOY, "deploy",
-            (ME, DEPLOY | {"release": "", "strategy": "", "supersede": False, "plan": None, "irreversible": False}),
+            (
+                ME,
+                DEPLOY
+                | {"release": "", "strategy": "", "supersede": False, "plan": None, "irreversible": False}
+                | {"wait": False, "emergency": ""},
+            ),
+        ),
+        (
+            "/v1/promotions", {"from": "shop/staging", "to": ENV}, "promote",
+            (
+                ME,
+                {"from": "shop/staging", "to": ENV, "strategy": "", "supersede": False, "irreversible": False}
+                | {"wait": False, "emergency": "", "plan": None, "key": "", "reason": ""},
+            ),
+        ),
+        (
+            "/v1/approvals", {"environment": ENV}, "approve",
+            (ME, {"environment": ENV, "deployment": "", "reason": ""}),
+        ),
+        (
+            "/v1/rejections", {"environment": ENV, "deployment": "d-7", "reason": "no"}, "reject",
+            (ME, {"environment": ENV, "deployment": "d-7", "reason": "no"}),
+        ),
+        (
+            "/v1/verifiers", {"pem": "x", "verifies": ENV}, "trust", (ME, {"pem": "x", "verifies": ENV}),
         ),
         (
             "/v1/rollbacks", {"environment": ENV}, "rollback",

@@ -88,7 +88,7 @@ def show_command(env: str, app: str) -> None:
             if path == "processes":
                 counts = [_count(name, count, environment["wanted"]) for name, count in value.items()]
                 out.line(f"    processes: {', '.join(counts)}")
-            elif path not in ("app", "name", "wanted") and value not in (None, "", [], {}):
+            elif path not in ("app", "name", "wanted") and value not in (None, "", [], {}, 0):
                 out.line(f"    {path}: {_value(value)}")
 
 
