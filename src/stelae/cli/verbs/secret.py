@@ -72,14 +72,17 @@ def _next(answer: Json, env: str) -> str:
 
 def _value(name: str, file: Path | None) -> bytes:
     """Return the value, at most one byte longer than the longest; raises InvalidInput that shows nothing of it."""
-    if file is None:
-        value = _typed(name) if sys.stdin.isatty() else sys.stdin.buffer.read(LARGEST + 1)
-    else:
-        try:
+    try:
+        if file is not None:
             with file.open("rb") as opened:
                 value = opened.read(LARGEST + 1)
-        except OSError as error:
-            raise InvalidInput(f"cannot be read: {error.strerror}", where=str(file)) from error
+        elif sys.stdin is None:
+            value = b""
+        else:
+            value = _typed(name) if sys.stdin.isatty() else sys.stdin.buffer.read(LARGEST + 1)
+    except OSError as error:
+        where = str(file) if file is not None else "standard input"
+        raise InvalidInput(f"cannot be read: {error.strerror}", where=where) from error
     if not value:
         raise InvalidInput(f"no value for {name} was given", hint="give it on standard input, or with --file")
     if len(value) > LARGEST:
