@@ -18,6 +18,7 @@ from anyio import to_thread
 
 from stelae import __version__
 from stelae.controller import log_lines
+from stelae.controller.checks import Checker
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
@@ -104,6 +105,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         wiping = group.create_task(service.keep_secrets())
         signing = group.create_task(service.keep_signing())
         telling = group.create_task(service.keep_telling())
+        checking = group.create_task(Checker(record, now, loops.wake).keep_asking())
         log.info("controller.started", version=__version__, events=record.state.size)
         await _until_the_end(stop, record)
         serving.cancel()
@@ -111,6 +113,7 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
         wiping.cancel()
         signing.cancel()
         telling.cancel()
+        checking.cancel()
         loops.stop()
     await platform.close()
     await engine.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stelae.controller import check_sentences
 from stelae.controller.promotion_sentences import of_promotion
 from stelae.controller.run_views import run_sentence
 from stelae.controller.secret_sentences import of_secrets
@@ -42,13 +43,15 @@ def matters(event: Event) -> bool:
         return bool(event.error)
     if isinstance(event, ev.InstanceExited):
         return event.exit.code not in (0, 143)
+    if isinstance(event, ev.CheckMeasured):
+        return not check_sentences.is_usual(event)
     return not isinstance(event, _ROUTINE)
 
 
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = _of_people(event) or _of_rollouts(event) or _of_instances(event) or of_secrets(event)
-    return found or run_sentence(event) or of_promotion(event) or event.kind
+    return found or run_sentence(event) or of_promotion(event) or check_sentences.of_checks(event) or event.kind
 
 
 def _of_people(event: Event) -> str:
@@ -108,7 +111,7 @@ def _counted(counts: Mapping[str, int], size: int) -> str:
 def _of_rollouts(event: Event) -> str:
     match event:
         case ev.RolloutAdvanced():
-            return f"{event.deployment}: step {event.step + 1}"
+            return f"{event.deployment}: step {event.step + 1}{_because(event.reason)}"
         case ev.RolloutPhase():
             return f"{event.deployment} {_PHASES[event.phase]}"
         case ev.StepHeld():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from stelae.core import analysis, jobs, moves, strategies
+from stelae.core import analysis, checks, jobs, moves, strategies
 from stelae.core.target import live_members, move
 from stelae.core.traffic import entry, scaled, shares
 from stelae.core.verdict import Answer, Verdict
@@ -63,6 +63,7 @@ def _evidence(env: EnvironmentState, rollout: Rollout, seen: Observation, now: I
     if job:
         yield jobs.gate(env, rollout, job, now)
     yield analysis.judge(env, rollout, seen, now)
+    yield checks.gate(env, rollout, gate(env, rollout), now)
 
 
 def _waits(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Verdict]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId, Route
+from stelae.domain.check import CheckState
 from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
@@ -46,24 +47,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
     FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckState:
-    """What a check said in ``step``: how often it was against the candidate (``failures``) or gave no answer
-    (``silences``), in a row, whether it was in favour last, when it was asked last, and its last words.
-
-    ``based`` is true once it was asked about the old release, and ``was_bad`` when it was against that one too.
-    """
-
-    based: bool = False
-    was_bad: bool = False
-    step: int = -1
-    asked_at: Instant = 0
-    failures: int = 0
-    silences: int = 0
-    passed: bool = False
-    words: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,13 @@ def counted(requests: int, errors: int = 0, slow: int = 0, *, at: int = 20, slow
 
 
 def environment(
-    how: Analysis = LIMIT, *, past: Traffic | None = None, weight: int = 25, **more: object
+    how: Analysis = LIMIT, *, past: Traffic | None = None, weight: int = 25, **more: Any
 ) -> EnvironmentState:
     """An environment whose canary was held at BEGINNING."""
     env = begun((weight,), SOAK, how)
     baseline = {} if past is None else {OLD.id: past}
-    held = {"held_at": BEGINNING, "baseline": baseline, "intervals": 1} | more
-    return replace(env, rollout=replace(rollout_of(env), **held))  # type: ignore[arg-type]
+    held: dict[str, Any] = {"held_at": BEGINNING, "baseline": baseline, "intervals": 1} | more
+    return replace(env, rollout=replace(rollout_of(env), **held))
 
 
 def rollout_of(env: EnvironmentState) -> Rollout:
@@ -200,7 +201,7 @@ def test_a_fix_may_take_all_of_the_traffic_though_the_old_release_gets_none_any_
     env = environment()
     seen = Observation(as_of=OVER, applied=0, traffic={NEW.id: counted(1_000, 30), OLD.id: counted(3_000, 150)})
     assert analysis.excused(rollout_of(env), seen) == ("errors",)
-    last = {"step": 1, "intervals": 2}
+    last: dict[str, Any] = {"step": 1, "intervals": 2}
     assert judged(environment(excused=("errors",), **last), counted(4_000, 120), None).answer is Answer.PASS
     assert judged(environment(**last), counted(4_000, 120), None).answer is Answer.FAIL
     was = counted(3_000, 150)

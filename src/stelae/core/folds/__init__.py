@@ -3,7 +3,9 @@
 Total: an event that an older or newer decision would not have made is folded by what it says, never judged.
 """
 
-from stelae.core.folds import acts, environments, instances, jobs, persons, promotion, rollouts, secrets
+from stelae.core.folds import acts, checks, environments, instances, jobs, persons, promotion, rollouts, secrets
 from stelae.core.folds.table import FOLDS
 
-__all__ = ["FOLDS", "acts", "environments", "instances", "jobs", "persons", "promotion", "rollouts", "secrets"]
+__all__ = [
+    "FOLDS", "acts", "checks", "environments", "instances", "jobs", "persons", "promotion", "rollouts", "secrets",
+]  # fmt: skip

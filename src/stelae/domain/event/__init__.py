@@ -6,6 +6,7 @@ One module a topic; who uses events imports this package.
 """
 
 from stelae.domain.event.base import KINDS, Event, Recorded
+from stelae.domain.event.checks import CheckMeasured
 from stelae.domain.event.environments import (
     EnvironmentApplied,
     EnvironmentStarted,
@@ -59,6 +60,7 @@ __all__ = [
     "ActionIntended",
     "AllocationSet",
     "BuildFailed",
+    "CheckMeasured",
     "ControllerStarted",
     "DeploymentApproved",
     "DeploymentRequested",
