@@ -12,12 +12,12 @@ line answers quickly: ``ask`` returns at once, and what is imported after it is 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from stelae.build.client_objects import Listed, Listing, end
-from stelae.domain.errors import Failed, InvalidInput, Unreachable
+from stelae.build.client_objects import Listed, Listing
+from stelae.build.client_process import Process
+from stelae.domain.errors import Failed, InvalidInput
 
 try:
     # As `random` has it: hashlib loads OpenSSL, which takes longer than all else here.
@@ -92,18 +92,18 @@ class Asked:
 
         Raises InvalidInput when the folder is in no repository, or the ref names no commit.
         """
-        status = self._status.communicate() if self._status is not None else (b"", b"")
-        place, origin = self._place.communicate(), self._origin.communicate()
+        status, changes, said = self._status.output() if self._status is not None else (0, b"", b"")
+        place, (_, origin, _) = self._place.output(), self._origin.output()
         with self._objects as objects:
-            root, path, common = _place(self._folder, self._place.returncode, *place)
+            root, path, common = _place(self._folder, *place)
             listed = objects.below(path)
         if listed is None:
             raise _no_commit(root, self._ref)
-        if self._status is not None and self._status.returncode != 0:
-            raise Failed("git status failed", where=root, details=_lines(status[1]))
+        if status != 0:
+            raise Failed("git status failed", where=root, details=_lines(said))
         return Checkout(
-            root=root, repository=_repository_id(_text(origin[0]), common), listed=listed, path=path,
-            dirty=_dirty(_text(status[0])),
+            root=root, repository=_repository_id(_text(origin), common), listed=listed, path=path,
+            dirty=_dirty(_text(changes)),
         )  # fmt: skip
 
 
@@ -144,9 +144,7 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
 
     if not folder.is_dir():
         raise InvalidInput("there is no such folder", where=str(folder))
-    process = _start(folder, _WHERE, {})
-    stdout, stderr = process.communicate()
-    root, path, common = _place(str(folder), process.returncode, stdout, stderr)
+    root, path, common = _place(str(folder), *_start(str(folder), _WHERE, {}).output())
     with tempfile.TemporaryDirectory(prefix="stelae-snapshot-") as name:
         temporary = Path(name)
         objects = Path(_git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects"))
@@ -163,7 +161,7 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
         with Listing(_start(root, _OBJECTS, environment), commit) as found:
             listed = found.below(path)
         assert listed is not None
-        origin = _text(_start(root, _ORIGIN, {}).communicate()[0])
+        origin = _text(_start(root, _ORIGIN, {}).output()[1])
         yield Checkout(
             root=root, repository=_repository_id(origin, common), listed=listed, path=path, versioned=False,
             environment=environment,
@@ -182,7 +180,6 @@ class Pack:
         self._root, self._ids = checkout.root, ids
 
     def __enter__(self) -> Pack:
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # read tells why
             # git takes all of it before it writes the first byte.
             self._process.stdin.write("".join(f"{name}\n" for name in self._ids).encode())
@@ -190,17 +187,13 @@ class Pack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        end(self._process)
+        self._process.end()
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, at most *size*, b"" at the end."""
-        assert self._process.stdout is not None
         data = self._process.stdout.read(size)
         if not data and self._process.wait() != 0:
-            assert self._process.stderr is not None
-            raise Failed(
-                "git could not pack the source", where=self._root, details=_lines(self._process.stderr.read())
-            )
+            raise Failed("git could not pack the source", where=self._root, details=_lines(self._process.said()))
         return data
 
 
@@ -221,9 +214,8 @@ def _place(folder: str, status: int, stdout: bytes, stderr: bytes) -> tuple[str,
 
 
 def _is_commit(root: str, ref: str) -> bool:
-    process = _start(root, ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}"], {})
-    process.communicate()
-    return process.returncode == 0
+    words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return _start(root, words, {}).output()[0] == 0
 
 
 def _dirty(status: str) -> tuple[str, ...]:
@@ -279,28 +271,21 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _start(folder: str | Path, arguments: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(folder: str, words: Sequence[str], environment: Mapping[str, str]) -> Process:
     # GIT_OPTIONAL_LOCKS=0: `git status` would write the user's index. GIT_NO_REPLACE_OBJECTS=1: what is sent is what
     # the commit's id speaks of.
     outer = {name: value for name, value in os.environ.items() if name not in _HERE}
     ours = {
         "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"
     }  # fmt: skip
-    try:
-        return subprocess.Popen(
-            ["git", *arguments], cwd=folder, env={**outer, **ours, **environment}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise Unreachable("git is not installed", hint="install git, then try again") from error
+    return Process(folder, words, {**outer, **ours, **environment})
 
 
-def _git(folder: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    process = _start(folder, arguments, environment or {})
-    stdout, stderr = process.communicate(b"")
-    if process.returncode != 0:
-        raise Failed(f"git {arguments[0]} failed", where=folder, details=_lines(stderr))
-    return _text(stdout)
+def _git(folder: str, *words: str, environment: Mapping[str, str] | None = None) -> str:
+    status, out, said = _start(folder, words, environment or {}).output()
+    if status != 0:
+        raise Failed(f"git {words[0]} failed", where=folder, details=_lines(said))
+    return _text(out)
 
 
 def _text(stdout: bytes) -> str:

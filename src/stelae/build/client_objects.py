@@ -5,9 +5,10 @@ Source of the forms: gitformat-pack(5) and git-cat-file(1); a tree is "MODE NAME
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+
+from stelae.build.client_process import Process
 
 _TREE = b"40000"
 _SUBMODULE = b"160000"
@@ -28,7 +29,7 @@ class Listed:
 class Listing:
     """Reads the commit that *ref* names from *process*; leaving the ``with`` ends it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], ref: str) -> None:
+    def __init__(self, process: Process, ref: str) -> None:
         self._process = process
         self._plain = "\n" not in ref  # no ref has one, and git would take it for two
         if self._plain:
@@ -39,7 +40,7 @@ class Listing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        end(self._process)
+        self._process.end()
 
     def below(self, path: str) -> Listed | None:
         """Return what a build of the folder *path* ("" is the top) needs, None when the ref names no commit."""
@@ -91,7 +92,6 @@ class Listing:
                 yield self._next()
 
     def _send(self, names: Sequence[str]) -> None:
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # git has ended: there will be nothing to read
             self._process.stdin.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
             self._process.stdin.flush()
@@ -99,7 +99,6 @@ class Listing:
     def _next(self) -> tuple[str, bytes] | None:
         """Return id and bytes of the next object, None when the repository has none of that name."""
         out = self._process.stdout
-        assert out is not None
         words = out.readline().split()
         # "NAME missing", "NAME ambiguous": anything but "ID KIND SIZE".
         if len(words) != 3 or words[1] not in _KINDS or not words[2].isdigit():
@@ -107,13 +106,6 @@ class Listing:
         data = out.read(int(words[2]))
         out.read(1)
         return words[0].decode(), data
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """End *process*, whatever it was doing."""
-    process.kill()
-    with suppress(BrokenPipeError), process:
-        pass
 
 
 def _entries(tree: tuple[str, bytes]) -> Iterator[tuple[bytes, bytes, str]]:

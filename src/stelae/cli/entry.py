@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +18,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments in (["build"], ["build", "--json"]):
         from stelae.cli import quick
 
-        return quick.build(arguments)
+        code = quick.build(arguments)
+        if argv is None:
+            # Nothing is left to be done, all is written, and taking every module down takes longer than git does.
+            os._exit(code)
+        return code
     from stelae.cli.run import run
 
     return run(arguments)

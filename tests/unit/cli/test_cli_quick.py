@@ -18,9 +18,9 @@ Stelae = Callable[..., Ran]
 
 SLOW = (
     "click", "http.client", "dataclasses", "inspect", "ipaddress", "hashlib", "tempfile", "msgspec", "pathlib",
-    "typing",
+    "typing", "subprocess",
 )  # fmt: skip
-WHILE_GIT_WORKS = ("json", "socket")
+WHILE_GIT_WORKS = ("json", "socket", "re", "enum")
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
