@@ -7,8 +7,8 @@ network. So the same packages give the same bytes wherever and whenever they are
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from stelae.build.config import architecture
@@ -29,6 +29,7 @@ _SETTINGS = {"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN":
 _POLICY = "/usr/sbin/policy-rc.d"
 # A desktop's worth; what a recipe says of its own lines plays no part.
 _LIMITS = Limits(time=HOUR, memory=4 * GIB, disk=100 * GIB)
+_SECONDS = 1.0
 _DPKG = "dpkg --force-unsafe-io --abort-after=1000000"
 
 
@@ -117,10 +118,14 @@ def _place(path: bytes, tree: Tree) -> bytes:
 
 
 def _quiet(progress: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what tells of dpkg's many lines only which package is set up."""
+    """Return what tells of dpkg's many lines only which package is set up, and that once a second."""
+    next_at = 0.0
 
     def tell(line: str) -> None:
-        with suppress(ValueError):
-            progress("base: " + line[line.index("Setting up ") :].partition(" (")[0].lower())
+        nonlocal next_at
+        _, found, package = line.partition("Setting up ")
+        if found and time.monotonic() >= next_at:
+            next_at = time.monotonic() + _SECONDS
+            progress("base: setting up " + package.partition(" (")[0].lower())
 
     return tell

@@ -70,6 +70,8 @@ def _offered(cache: Cache, store: Debs, packages: tuple[str, ...], locked: Stage
     kept: tuple[Input, ...] = ()
     if locked is not None and wish is Wish.KEEP and locked.base == f"debian:{store.suite}":
         kept = tuple(item for item in locked.of(InputKind.DEB) if item.architecture in (architecture(), "all"))
+        if kept and kept == locked.of(InputKind.DEB) and locked.packages == packages:
+            return kept, locked.archive  # all that is asked for is locked, and no archive need be asked
     return _asked(cache, store, packages, kept, locked.archive if locked is not None else "")
 
 

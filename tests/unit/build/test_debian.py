@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from stelae.build import debian
+from stelae.build import bootstrap, debian
 from stelae.build.debs import Deb
 from stelae.domain.digest import digest_of
 from stelae.domain.errors import Failed, InvalidInput
@@ -93,3 +94,14 @@ def test_what_differs_between_machines_goes() -> None:
 def test_names_that_a_tool_would_take_for_something_else(suite: str, packages: tuple[str, ...]) -> None:
     with pytest.raises(InvalidInput):
         debian.check(suite, packages)
+
+
+def test_packages_that_are_set_up_are_told_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = [100.0], list[str]()
+    monkeypatch.setattr(bootstrap, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    tell = bootstrap._quiet(told.append)
+    for number in range(80):
+        tell("Unpacking something (1.0) ...")
+        tell(f"Setting up package{number}:amd64 (1.0) ...")
+        now[0] += 0.125
+    assert told == [f"base: setting up package{number}:amd64" for number in range(0, 80, 8)]

@@ -191,11 +191,15 @@ def test_a_new_lock_keeps_what_is_locked(archive: Archive) -> None:
 def test_a_new_lock_of_the_same_recipe_is_the_same(archive: Archive) -> None:
     locked = archive.lock(archive.base())
     archive.debs, archive.date = [deb("bash", "2"), deb("libc6", "2")], SECOND
+    archive.inputs.offline = True
     assert archive.lock(archive.base(locked, Wish.KEEP)) == locked
+    assert len(archive.resolved) == 1, "the archive was not asked"
+    archive.inputs.offline = False
     assert archive.lock(archive.base(locked, Wish.NEWEST)) != locked
     # Fewer packages come from the same archive, too.
     archive.debs = [deb("bash", "2")]
-    assert archive.base(locked, Wish.KEEP).facts["archive"] == FIRST
+    assert archive.base(replace(locked, packages=("python3",)), Wish.KEEP).facts["archive"] == FIRST
+    assert len(archive.resolved) == 3
 
 
 def test_what_is_locked_of_another_suite_or_machine_is_not_kept(archive: Archive) -> None:
