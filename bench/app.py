@@ -1,4 +1,4 @@
-"""The fixture of the benchmarks on a whole Stelae: deployments, rollbacks, builds, and the command line.
+"""The fixture of the benchmarks on a whole Stelae: deployments, rollbacks, and the command line.
 
 Times of requests run from before the request is sent to the controller until its outcome has come back, so what
 the controller takes to accept it is in them. After each of them all answers come from the right version.
@@ -43,20 +43,9 @@ class App:
         old, self.version = self.version, self.version + 1
         self.machine.edit(SOURCE, f'VERSION = "{old}"', f'VERSION = "{self.version}"')
         self.machine.commit(f"version {self.version}")
-        began = time.perf_counter()
         built = self.machine.json("build")
-        self.times["stelae build, one file changed"].append(_since(began))
         assert built["created"]
-        self.times["build, one file changed"].append(built["seconds"] * 1000)
         return str(built["image"])
-
-    def build_again(self) -> None:
-        """Build the commit that is built already."""
-        began = time.perf_counter()
-        built = self.machine.json("build")
-        self.times["stelae build, nothing changed"].append(_since(began))
-        assert not built["created"]
-        self.times["build, nothing changed"].append(built["seconds"] * 1000)
 
     def deploy(self, image: str) -> str:
         """Deploy *image*, the latest, by blue-green, and return its release; the time goes to ``deploy``."""
@@ -121,12 +110,11 @@ def deployed() -> Iterator[App]:
 
 
 def measure(app: App, rounds: int, say: Callable[[str], None]) -> Samples:
-    """Return samples in milliseconds of deployments, rollbacks, builds and the command line."""
+    """Return samples in milliseconds of deployments, rollbacks and the command line."""
     for number in range(rounds):
         say(f"build, deploy, warm rollback: {number + 1} of {rounds}")
         before = app.serving
         image = app.next_image()
-        app.build_again()
         app.deploy(image)
         app.rollback("warm rollback", before)
     deploys = list(app.times["deploy"])
@@ -151,11 +139,11 @@ def _command(app: App, word: str) -> float:
     return _since(began)
 
 
-def base_layer(app: App) -> Path:
-    """Return the tar of the base layer of the deployed image."""
-    built = app.machine.json("build")
+def base_layer(machine: Machine) -> Path:
+    """Return the tar of the base layer of the image of the app of *machine*."""
+    built = machine.json("build")
     digest = next(str(layer["digest"]) for layer in built["layers"] if layer["name"] == "base")
-    return app.machine.installation.images / "blobs" / Path(*digest.split(":"))
+    return machine.installation.images / "blobs" / Path(*digest.split(":"))
 
 
 def _since(began: float) -> float:

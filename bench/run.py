@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import app, launch, ledger, machine, memory, scale
+from bench import app, builds, launch, ledger, machine, memory, scale
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
@@ -26,7 +26,6 @@ Samples = dict[str, list[float]]
 
 RAW_RATIO = 2.0
 DEPLOY, WARM, COLD = 600.0, 100.0, 800.0
-CHANGED, UNCHANGED = 400.0, 100.0
 VERSION, STATUS = 100.0, 300.0
 KUBERNETES = "Kubernetes 1.36, rolling update"
 SWARM = "Docker Swarm"
@@ -38,6 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="runs of each figure")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("RESULTS.md"))
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode
     if os.geteuid() != 0:
         parser.error("launching instances needs root")
     text = measure(options.rounds)
@@ -54,7 +54,7 @@ def measure(rounds: int) -> str:
         runtime = Path(choose_runtime()).name
         with app.deployed() as deployed:
             ours = app.measure(deployed, rounds, say)
-            base = app.base_layer(deployed)
+            base = app.base_layer(deployed.machine)
             deployed.machine.stop()
             spent = phases(deployed.machine.installation.ledger)
             deployed.stop_instances()
@@ -62,14 +62,15 @@ def measure(rounds: int) -> str:
                 say("launch")
                 launches = launch.measure(rounds, docker)
                 say("other tools")
-                others = Rivals(docker, base, folder).measure(rounds) if docker is not None else {}
+                others = Rivals(docker, base, folder / "swift").measure(rounds) if docker is not None else {}
+                built = builds.both(docker, rounds, folder, say)
             simulated, real = scale.at_rest(say)
         large = memory.section(1024, say)
         say("ledger")
         record = ledger.measure(folder)
         decided = scale.decisions(say)
     sections = [
-        _launch(launches), _deploy(ours, others), _rollback(ours), _build(ours, others), large, _command_line(ours),
+        _launch(launches), _deploy(ours, others), _rollback(ours), *built, large, _command_line(ours),
         scale.rest_section(simulated, real), scale.section(decided),
     ]  # fmt: skip
     head = _head(runtime, before, sections)
@@ -144,25 +145,6 @@ def _rollback(ours: Samples) -> Section:
             _quoted("Kubernetes 1.36", 1.7), _quoted(SWARM, 18.0),
         ],
     )  # fmt: skip
-
-
-def _build(ours: Samples, others: Samples) -> Section:
-    goals = {"build, one file changed": CHANGED, "build, nothing changed": UNCHANGED}
-    names = {name: name.replace("build,", "Stelae's controller,") for name in goals}
-    rows = [Row(name=names[name], samples=ours[name], goal=goal) for name, goal in goals.items()]
-    rows += [Row(name=f"`stelae build`, {what}", samples=ours[f"stelae build, {what}"]) for what in _CHANGES]
-    rows += [Row(name=name, samples=times) for name, times in others.items() if "build" in name]
-    return Section(
-        title="Build",
-        text=(
-            "The same base layer and files for all. Stelae's first two lines are the controller's part, the next two "
-            "the whole command, with the commit sent to the controller; the others are whole commands."
-        ),
-        rows=rows,
-    )
-
-
-_CHANGES = ("one file changed", "nothing changed")
 
 
 def _command_line(ours: Samples) -> Section:
