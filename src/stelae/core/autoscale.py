@@ -1,9 +1,9 @@
 """Automatic scaling: how many instances a process should have, from what it has to do. Pure.
 
 It is target tracking: the count that would bring the measure of each instance to its target. Each look gives an
-advice; the count goes up when all advices of the upper window ask for more, down when none of the lower window asks
-for as many, and neither faster than the pace allows. What is not known is taken for as much as there are instances
-for, so that it never lowers the count; nor does anything while a rollout is under way.
+advice. The count goes up when all advices of the upper window, and two in a row, ask for more; it goes down when none
+of the lower window asks for as many; and neither faster than the pace allows. What is not known is taken for as much
+as there are instances for, so that it never lowers the count; nor does anything while a rollout is under way.
 
 The memory is of one controller. When it is lost nothing is lowered until the windows have passed again.
 """
@@ -31,7 +31,7 @@ Advices = tuple[tuple[Instant, int], ...]
 class Course:
     """What is remembered of one process. ``since`` is when the memory begins. ``highs`` are the advices that no later
     one exceeds and ``lows`` those that none falls below, oldest first; ``changes`` what was added, and when (below 0:
-    taken). ``reason`` says in words what the last advice goes by.
+    taken). ``advice`` is the last one, ``before`` the one before it, and ``reason`` says in words what it goes by.
     """
 
     wanted: int
@@ -39,6 +39,8 @@ class Course:
     highs: Advices = ()
     lows: Advices = ()
     changes: Advices = ()
+    advice: int = 0
+    before: int = 0
     reason: str = ""
 
 
@@ -130,6 +132,8 @@ def _course(before: Course | None, env: EnvironmentState, name: str, scaling: Sc
         highs=(*_kept(before.highs, last.at - scaling.down.window, lambda old: old > advice), (last.at, advice)),
         lows=(*_kept(before.lows, last.at - scaling.up.window, lambda old: old < advice), (last.at, advice)),
         changes=tuple(item for item in before.changes if item[0] > last.at - longest),
+        advice=advice,
+        before=before.advice,
         reason=found.reason,
     )
 
@@ -143,7 +147,7 @@ def _next(course: Course, scaling: Scaling, at: Instant) -> int:
     wanted = course.wanted
     up = min(count for _, count in course.lows)
     down = max(count for _, count in course.highs)
-    if up > wanted and at - course.since >= scaling.up.window:
+    if up > wanted and course.before > wanted and at - course.since >= scaling.up.window:
         count = _no_faster(course, scaling.up, at, up)
     elif down < wanted and at - course.since >= scaling.down.window:
         count = _no_faster(course, scaling.down, at, down)

@@ -1,9 +1,9 @@
 """Measures: what the present load asks for, by each target that a process has. Pure.
 
-Requests are counted over the last second, so that a load that jumps is answered at once, and over ten. That many come
-is believed where it can hardly be chance: requests that come on their own differ from second to second by the root
-of their number, so three such roots (over ten seconds two) are taken off first. Processor time is measured over three
-seconds and over ten, of instances that were ready all the time.
+Requests are counted over the last quarter of a second and the last second, so that a load that jumps is answered at
+once, and over ten. That many come is believed where it can hardly be chance: requests that come on their own differ
+from time to time by the root of their number, so six such roots (over a second three, over ten two) are taken off
+first. Processor time is measured over three seconds and over ten, of instances that were ready all the time.
 
 Instances that are wanted and not ready, or of which nothing is known, count as if they did what they are for when the
 count might go down, and as if they did nothing when it might go up: nothing is scaled by what nobody measured.
@@ -23,9 +23,11 @@ from stelae.domain.units import MILLISECOND, SECOND, Duration
 SHORT: Duration = 900 * MILLISECOND
 """A second, less what two looks of half a second each may be apart too little."""
 
-PROCESSOR: Duration = 3 * SECOND
+REQUESTS = ((225 * MILLISECOND, 6), (SHORT, 3), (LONG, 2))
+"""Over how long requests are counted, and how many roots of their number are taken off."""
 
-_SURE, _LONG_SURE = 3, 2
+PROCESSOR = (3 * SECOND, LONG)
+
 _CORE = 1000
 
 
@@ -86,11 +88,12 @@ def advice(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling)
 def pressing(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling) -> bool:
     """True while a process has had more than half of what its instances are for to do lately."""
     found = _loads(samples, env, name, scaling)
-    return any(lately[0] is not None and not lately[0].is_below(env.wanted[name], 50) for lately, _ in found)
+    lately = [load for loads, _ in found for load in loads[:-1] if load is not None]
+    return any(not load.is_below(env.wanted[name], 50) for load in lately)
 
 
-_Loads = tuple[tuple[_Load | None, _Load | None], _Load | None]
-"""The load over a short and over the longest interval, by which a count goes up, and over the one by which it goes
+_Loads = tuple[list[_Load | None], _Load | None]
+"""The load over short intervals and over the longest one, by which a count goes up, and over the one by which it goes
 down: that is no longer than the window in which it is judged."""
 
 
@@ -101,16 +104,14 @@ def _loads(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling)
         return
     calm = min(LONG, max(SHORT, scaling.down.window))
     if scaling.target_rps:
-        short, long, slow = (
-            _requests(_fresh(samples, span), last, env.wanted[name], name, scaling, sure)
-            for span, sure in ((SHORT, _SURE), (LONG, _LONG_SURE), (calm, 0))
+        *lately, slow = (
+            _requests(_fresh(samples, span), last, env.wanted[name], name, scaling, roots)
+            for span, roots in (*REQUESTS, (calm, 0))
         )
-        yield (short, long), slow
+        yield lately, slow
     if scaling.target_cpu:
-        short, long, slow = (
-            _processor(_fresh(samples, span), env, name, scaling) for span in (PROCESSOR, LONG, calm)
-        )
-        yield (short, long), slow
+        *lately, slow = (_processor(_fresh(samples, span), env, name, scaling) for span in (*PROCESSOR, calm))
+        yield lately, slow
 
 
 def _fresh(samples: Samples, span: Duration) -> Interval | None:

@@ -15,13 +15,17 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.release import ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
-from stelae.domain.units import SECOND, Duration, Instant
+from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
 
 LONG: Duration = 10 * SECOND
 """The longest interval over which a load is measured."""
 
 GAP: Duration = 5 * SECOND
 """Looks further apart than this tell nothing of the time in between."""
+
+
+CLOSE: Duration = 100 * MILLISECOND
+"""Of looks that are this close to each other only some are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +96,12 @@ class Samples:
         sample = _sample(env, seen, last, counted=counted)
         if last is None:
             return Samples((sample,))
+        kept = self.kept
+        if len(kept) > 1 and sample.at - kept[-2].at < CLOSE:
+            kept = kept[:-1]
         # One that is older than the longest interval is kept to begin it with.
-        old = [item for item in self.kept if item.at <= sample.at - LONG]
-        young = [item for item in self.kept if item.at > sample.at - LONG]
+        old = [item for item in kept if item.at <= sample.at - LONG]
+        young = [item for item in kept if item.at > sample.at - LONG]
         return Samples((*old[-1:], *young, sample))
 
     def over(self, span: Duration) -> Interval | None:

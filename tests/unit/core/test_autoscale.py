@@ -32,6 +32,27 @@ def test_a_load_that_jumps_from_nothing_is_met_within_a_second_and_a_half() -> N
     assert len(site.changes) <= 4
 
 
+def test_one_look_alone_raises_nothing() -> None:
+    """Many requests at once, and then none: that is no load."""
+    site = Loaded(scaling=TO_TWELVE)
+    site.run(12)
+    site.came += 260
+    site.run(12)
+    assert site.changes == []
+    site.came += 260
+    site.run(0.5)
+    site.came += 260
+    site.run(0.5)
+    assert site.counts == [3]
+
+
+def test_looks_that_follow_each_other_closely_are_not_all_kept() -> None:
+    site = Loaded(scaling=TO_TWELVE, rps=100)
+    site.run(20, each=0.01)
+    assert len(site.memory.samples.kept) <= 210
+    assert site.changes == []
+
+
 def test_the_reason_says_what_was_measured_and_the_target() -> None:
     site = Loaded(scaling=TO_TWELVE)
     site.run(12)
@@ -317,9 +338,10 @@ def test_nothing_is_remembered_of_what_is_down_or_not_scaled() -> None:
 
 def test_without_more_nothing_is_raised() -> None:
     site = Loaded(scaling=QUICK, wanted=2, rps=4_000)
-    site.run(0.5)
-    site.pass_time(1)
-    memory = autoscale.remembered(site.memory, site._known(), site._seen(), counted=True)
+    memory = autoscale.Memory()
+    for _ in range(3):
+        site.pass_time(0.5)
+        memory = autoscale.remembered(memory, site._known(), site._seen(), counted=True)
     assert autoscale.decided(memory, site._known(), site.now, more=False) == ()
     assert autoscale.decided(memory, site._known(), site.now)
 
