@@ -1,6 +1,7 @@
 """Mutation testing of the core: it is changed in one place at a time, and a test must fail each time.
 
-``python tests/mutation/run.py [MODULE …] [--fresh]`` prints how many changes were found, by module. It fails when
+``python tests/mutation/run.py [MODULE …] [--fresh]`` prints how many changes were found, by module (``decide``,
+``folds``, ``folds.rollouts``). It fails when
 fewer than ``ENOUGH`` percent were, or when one was not found that ``survivors.toml`` gives no reason for.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.mutation.workplace import KILLED, PLACE, metas, prepare
+from tests.mutation.workplace import KILLED, PLACE, metas, module_of, prepare
 
 ENOUGH = 90
 """Percent of the mutants that must be killed."""
@@ -63,8 +64,13 @@ def main(arguments: list[str]) -> int:
         done = subprocess.run([mutmut, "run", "--max-children", WORKERS, *which], cwd=PLACE)
         if done.returncode:
             return done.returncode
-    found = [mutant for mutant in mutants() if not modules or mutant.module in modules]
+    found = [mutant for mutant in mutants() if not modules or _asked(mutant.module, modules)]
     return judge(found, reasons())
+
+
+def _asked(module: str, modules: list[str]) -> bool:
+    """Say whether *module* is one of *modules*, or in one that is a package."""
+    return any(module == name or module.startswith(f"{name}.") for name in modules)
 
 
 def reasons() -> dict[tuple[str, str, str], str]:
@@ -77,8 +83,8 @@ def judge(found: list[Mutant], listed: dict[tuple[str, str, str], str]) -> int:
     """Print what was found; return 1 when it is not enough."""
     for module in sorted({mutant.module for mutant in found}):
         of_it = [mutant for mutant in found if mutant.module == module]
-        print(f"  {module:<12} {_share(of_it)}")
-    print(f"  {'core':<12} {_share(found)}")
+        print(f"  {module:<18} {_share(of_it)}")
+    print(f"  {'core':<18} {_share(found)}")
     alive = [mutant for mutant in found if not mutant.killed]
     new = [mutant for mutant in alive if not listed.get(mutant.key)]
     for mutant in new:
@@ -116,7 +122,7 @@ def mutants() -> Iterator[Mutant]:
                 for full in (f"{base}__mutmut_orig", own)
             )
             change = _change(before, after)
-            yield Mutant(name=name, module=meta.name.split(".")[0], function=function, change=change, code=code)
+            yield Mutant(name=name, module=module_of(meta), function=function, change=change, code=code)
 
 
 def _lines(lines: list[str], span: list[int]) -> list[str]:

@@ -43,7 +43,12 @@ def prepare() -> None:
 
 def metas() -> Iterator[Path]:
     """Yield the files in which mutmut keeps the results, one for each module."""
-    yield from sorted((PLACE / "mutants" / CORE).glob("*.py.meta"))
+    yield from sorted((PLACE / "mutants" / CORE).rglob("*.py.meta"))
+
+
+def module_of(meta: Path) -> str:
+    """Return the name of the module that *meta* is of, below the core: ``decide``, ``folds.rollouts``."""
+    return ".".join(meta.relative_to(PLACE / "mutants" / CORE).parts).removesuffix(".py.meta")
 
 
 def _mirror(path: str) -> None:

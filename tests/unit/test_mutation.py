@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.mutation.run import Mutant, judge, reasons
-from tests.mutation.workplace import ROOT, undecorated
+from tests.mutation.run import Mutant, _asked, judge, reasons
+from tests.mutation.workplace import CORE, PLACE, ROOT, module_of, undecorated
 
 
 def mutants(killed: int, *alive: str) -> list[Mutant]:
@@ -36,6 +36,14 @@ def test_what_is_listed_and_does_not_survive_is_told(capsys: pytest.CaptureFixtu
     told = capsys.readouterr().out
     assert "does not survive: ('m', 'f', 'gone')" in told
     assert "other" not in told
+
+
+def test_a_module_of_a_package_has_its_whole_name() -> None:
+    place = PLACE / "mutants" / CORE
+    assert [module_of(place / name) for name in ("decide.py.meta", "folds/acts.py.meta")] == ["decide", "folds.acts"]
+    assert [_asked(name, ["fold", "folds"]) for name in ("fold", "folds.acts", "unfold")] == [True, True, False]
+    listed = {module for module, _, _ in reasons()}
+    assert all((ROOT / CORE / f"{module.replace('.', '/')}.py").is_file() for module in listed)
 
 
 def test_every_reason_is_one() -> None:
@@ -67,7 +75,7 @@ def test_a_decorator_becomes_a_call_below_its_function() -> None:
 
 
 def test_no_function_of_the_core_is_left_out() -> None:
-    for file in (ROOT / "src/stelae/core").glob("*.py"):
+    for file in (ROOT / "src/stelae/core").rglob("*.py"):
         lines = undecorated(file.read_text()).splitlines()
         after = {
             lines[n + 1].strip().split(" ")[0] for n, line in enumerate(lines[:-1]) if line.lstrip().startswith("@")
