@@ -20,7 +20,9 @@ from stelae.domain.release import Release
 from stelae.platforms.port import Capability, Platform
 from stelae.testing.contract_jobs import RunsContract
 from stelae.testing.contract_secrets import SecretsContract
+from stelae.testing.contract_traffic import TrafficContract
 from stelae.testing.hand import Hand
+from stelae.testing.requests import Asked, Told
 
 FIRST, SECOND = InstanceId("web-first-1"), InstanceId("web-second-2")
 
@@ -37,6 +39,9 @@ class Subject:
     open for about 2 s from when it is entered. ``silence`` has the platform, or a part of it, not answer while it is
     entered. ``left`` says what there is of any instance on the machine, a phrase each.
 
+    A platform with ``Capability.ROUTES`` or ``Capability.TRAFFIC_COUNTS`` has ``rival``, a release that serves like
+    ``serving`` does, and ``ask``, which sends one request through the router and says what came back.
+
     A platform with ``Capability.SECRETS`` is given ``stelae.testing.contract_secrets.Given``, and ``telling`` has its
     ``VALUES``: the instance writes for each file below ``/run/secrets`` the line ``NAME SIZE SHA256``, and the line
     ``TEXT=SHA256`` of the environment variable.
@@ -51,18 +56,20 @@ class Subject:
     silence: Callable[[], AbstractAsyncContextManager[None]]
     left: Callable[[], Awaitable[list[str]]]
     telling: Release | None = None
+    rival: Release | None = None
+    ask: Callable[[Asked], Awaitable[Told]] | None = None
 
     def hand(self, *more: Release) -> Hand:
         """Return a hand that moves the platform; it knows *more* releases too."""
         name = EnvironmentId(f"{self.serving.app}/{self.serving.environment}")
-        told = (self.telling,) if self.telling is not None else ()
+        told = tuple(release for release in (self.telling, self.rival) if release is not None)
         return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
 
 
 Body = Callable[[Subject], Awaitable[None]]
 
 
-class PlatformContract(RunsContract, SecretsContract):
+class PlatformContract(RunsContract, SecretsContract, TrafficContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
     def run(self, body: Body) -> None:

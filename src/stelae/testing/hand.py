@@ -11,7 +11,7 @@ from stelae.core.evolve import evolve
 from stelae.core.runs import as_instance
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
@@ -85,13 +85,13 @@ class Hand:
 
     async def act(
         self, verb: Verb, name: InstanceId | None = None, release: Release | None = None,
-        table: Mapping[InstanceId, int] | None = None,
+        table: Mapping[InstanceId, int] | None = None, routes: Sequence[Route] = (),
     ) -> Action:  # fmt: skip
         """Record, carry out and record the outcome of one act; return it."""
         assert self.env.config is not None
         action = Action(verb=verb, number=self.env.actions + 1)
         if verb is Verb.ROUTE:
-            action = replace(action, table=table or {}, hosts=self.env.config.routed_hosts)
+            action = replace(action, table=table or {}, hosts=self.env.config.routed_hosts, routes=tuple(routes))
         elif name is not None:
             action = replace(action, instance=name)
         if release is not None:

@@ -13,13 +13,16 @@ from types import MappingProxyType
 from stelae.core.jobs import process_of
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
-from stelae.domain.allocation import InstanceId
+from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.observation import Exit, Phase, Seen
+from stelae.domain.release import ReleaseId
 from stelae.domain.state import EnvironmentState
+from stelae.domain.traffic import Traffic
 from stelae.domain.units import SECOND, Instant
+from stelae.testing.requests import Asked, Requests, Told
 from stelae.testing.things import Behaviour, Thing
 
 KILLED = 137
@@ -36,6 +39,8 @@ class Site:
     hosts: tuple[str, ...] = ()
     logs: dict[InstanceId, list[tuple[Instant, str]]] = field(default_factory=dict)
     begun: Counter[InstanceId] = field(default_factory=Counter)
+    routes: tuple[Route, ...] = ()
+    requests: Requests = field(default_factory=Requests)
 
 
 @dataclass(slots=True)
@@ -76,10 +81,13 @@ class Machine:
         """How often instances of each kind of bad behaviour were started, or showed it."""
         self.controllers = 0
         """How many controllers there were; only the last may act."""
+        self.counting = 1
+        """Which counting of requests this is."""
 
     def site(self, environment: EnvironmentId) -> Site:
         """Return what is true of *environment* now."""
         site, now = self.sites[environment], self.now()
+        site.requests.come(now, site.table, site.things)
         for name, thing in site.things.items():
             if thing.ended is None:
                 thing.age_to(now)
@@ -94,6 +102,26 @@ class Machine:
         """Return every instance as a probe finds it now, and the traffic table."""
         site, now = self.site(environment), self.now()
         return {name: _seen(name, thing, site, now) for name, thing in site.things.items()}, dict(site.table)
+
+    def counted(self, environment: EnvironmentId) -> dict[ReleaseId, Traffic]:
+        """Return what the router counted."""
+        site = self.site(environment)
+        return site.requests.counted(site.things, self.counting)
+
+    def lose_counts(self) -> None:
+        """Have the router count anew, as one does that was killed."""
+        self.counting += 1
+        for site in self.sites.values():
+            site.requests.forget()
+
+    def load(self, environment: EnvironmentId, rate: int) -> None:
+        """Have so many requests a second come to *environment* from now on."""
+        self.site(environment).requests.load = rate
+
+    def ask(self, environment: EnvironmentId, asked: Asked) -> Told:
+        """Answer one request to *environment*."""
+        site = self.site(environment)
+        return site.requests.ask(asked, site.table, site.routes, site.hosts, site.things)
 
     def carry_out(self, action: Action, env: EnvironmentState, secrets: Mapping[str, bytes] = NO_SECRETS) -> None:
         """Do *action*; doing it again changes nothing more. A launch gives the instance *secrets*."""
@@ -111,9 +139,7 @@ class Machine:
         elif thing is not None:
             self.end(env.id, action.instance, KILLED)
 
-    def _launch(
-        self, action: Action, env: EnvironmentState, site: Site, secrets: Mapping[str, bytes]
-    ) -> None:
+    def _launch(self, action: Action, env: EnvironmentState, site: Site, secrets: Mapping[str, bytes]) -> None:
         release, run = env.releases[action.release], env.runs.get(action.instance)
         process = release.process(action.process) if run is None else process_of(release, run)
         if process is None:
@@ -128,20 +154,22 @@ class Machine:
         site.things[action.instance] = thing
         if run is not None:
             site.begun[action.instance] += 1
-        self.happened.update(behaviour.kinds)
+        self.happened.update(behaviour.kinds if run is None else behaviour.job_kinds)
         said = (f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in sorted(secrets.items()))
         variables = (f"{name}={sha256(secrets[name]).hexdigest()}" for name in release.secret_env if name in secrets)
         site.logs[action.instance] = [(self.now(), line) for line in ("begins", *said, *variables)]
         self._await_change(env.id, action.instance, thing)
 
     def _route(self, action: Action, env: EnvironmentState, site: Site) -> None:
-        table = {name: weight for name, weight in action.table.items() if self._routable(name, env, site)}
+        able = {name: weight for name, weight in action.table.items() if self._routable(name, env, site)}
+        led = {route.release for route in action.routes}
+        table = {name: weight for name, weight in able.items() if weight or site.things[name].release in led}
         for name, thing in site.things.items():
             if name in table:
                 thing.unrouted_at = None
             elif name in site.table:
                 thing.unrouted_at = self.now()
-        site.table, site.hosts = table, action.hosts
+        site.table, site.hosts, site.routes = table, action.hosts, action.routes
 
     def _routable(self, name: InstanceId, env: EnvironmentState, site: Site) -> bool:
         thing = site.things.get(name)
@@ -171,6 +199,7 @@ class Machine:
     def power_off(self) -> int:
         """Take everything that runs away; return how many instances there were."""
         count = sum(len(site.things) for site in self.sites.values())
+        self.lose_counts()
         for site in self.sites.values():
             site.things.clear()
             site.table.clear()

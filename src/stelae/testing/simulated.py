@@ -65,7 +65,12 @@ class SimulatedPlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """See ``Platform.capabilities``."""
-        can = {Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS}
+        can = {
+            Capability.EXACT_WEIGHTS,
+            Capability.OWN_INSTANCE_IDS,
+            Capability.ROUTES,
+            Capability.TRAFFIC_COUNTS,
+        }
         return frozenset({*can, Capability.SECRETS} if self._secrets is not None else can)
 
     async def prepare(self, release: Release) -> None:
@@ -97,7 +102,10 @@ class SimulatedPlatform:
         """Return what is true of *env* now, without any fault."""
         instances, table = self._machine.look(env.id)
         stopping = frozenset(name for name, thing in self._machine.sites[env.id].things.items() if thing.stopping)
-        seen = Observation(as_of=self._clock(), applied=env.applied, instances=instances, table=table)
+        seen = Observation(
+            as_of=self._clock(), applied=env.applied, instances=instances, table=table,
+            traffic=self._machine.counted(env.id),
+        )  # fmt: skip
         return Look(observation=seen, stopping=stopping)
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:

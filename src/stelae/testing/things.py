@@ -20,6 +20,8 @@ class Behaviour:
 
     ``flaps`` is how long an instance is ready, and then is not, in turns; ``stops_after`` how long it takes to
     end when it is asked to. ``job_after`` is how long its jobs run, and ``job_code`` how they end.
+    Of the requests that it answers ``errors`` millionths fail; an answer ``takes`` so long, the ``slowest`` fiftieth
+    longer.
     """
 
     ready_after: Duration | None = 50 * MILLISECOND
@@ -32,6 +34,9 @@ class Behaviour:
     ignores_term: bool = False
     job_after: Duration | None = 100 * MILLISECOND
     job_code: int = 0
+    errors: int = 0
+    takes: Duration = 4 * MILLISECOND
+    slowest: Duration = 40 * MILLISECOND
 
     @property
     def healthy(self) -> bool:
@@ -50,10 +55,15 @@ class Behaviour:
             "flapping health": self.flaps is not None,
             "long connections": self.drains >= SECOND,
             "ignores SIGTERM": self.ignores_term,
-            "job fails": self.job_code != 0,
-            "job hangs": self.job_after is None,
         }
         return tuple(name for name, holds in found.items() if holds)
+
+    @property
+    def job_kinds(self) -> tuple[str, ...]:
+        """The kinds of bad behaviour that its jobs show."""
+        if self.job_after is None:
+            return ("job hangs",)
+        return ("job fails",) if self.job_code else ("job succeeds",)
 
 
 @dataclass(slots=True, kw_only=True)

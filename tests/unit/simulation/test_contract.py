@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from stelae.domain.digest import digest_of
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
 from stelae.domain.units import HOUR, SECOND
@@ -17,6 +18,7 @@ from stelae.testing.contract import Body, PlatformContract, Subject
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from stelae.testing.faults import Faults, LookFault
 from stelae.testing.machine import Machine
+from stelae.testing.requests import Asked, Told
 from stelae.testing.simulated import SimulatedPlatform
 from stelae.testing.things import Behaviour
 
@@ -28,9 +30,11 @@ def _release(name: str) -> Release:
 
 
 SERVING, HANGING, EXITING = _release("serving"), _release("hanging"), _release("exiting")
+RIVAL = _release("rival")
 TELLING = replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",))
 BEHAVIOURS = {
     SERVING.image: Behaviour(drains=2 * SECOND, job_after=None),
+    RIVAL.image: Behaviour(drains=2 * SECOND),
     HANGING.image: Behaviour(ready_after=None, ignores_term=True, job_after=None),
     EXITING.image: Behaviour(ready_after=None, exits_after=0, exit_code=3, job_after=0, job_code=3),
 }
@@ -62,10 +66,13 @@ class TestSimulatedPlatform(PlatformContract):
             async def left() -> list[str]:
                 return [f"instance {name}" for site in machine.sites.values() for name in site.things]
 
+            async def ask(asked: Asked) -> Told:
+                return machine.ask(EnvironmentId("shop/test"), asked)
+
             await body(
                 Subject(
                     platform=attach(), serving=SERVING, hanging=HANGING, exiting=EXITING, another=another,
-                    request=request, silence=silence, left=left, telling=TELLING,
+                    request=request, silence=silence, left=left, telling=TELLING, rival=RIVAL, ask=ask,
                 )
             )  # fmt: skip
 

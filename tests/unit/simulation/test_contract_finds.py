@@ -18,6 +18,7 @@ from stelae.domain.observation import Observation, Phase
 from stelae.testing.contract import PlatformContract
 from stelae.testing.faults import LookFault
 from stelae.testing.machine import Machine
+from stelae.testing.requests import Counted
 from stelae.testing.simulated import SimulatedPlatform
 from stelae.testing.things import Thing
 from tests.unit.simulation import test_contract
@@ -175,6 +176,29 @@ def _starts_without(values: Any) -> Any:
     return wrong
 
 
+def _counts_no_errors(traffic: Any) -> Any:
+    return lambda self, began: replace(traffic(self, began), errors=0)
+
+
+def _counts_anew(init: Any) -> Any:
+    def wrong(self: Any, machine: Any, *more: Any, **named: Any) -> None:
+        machine.lose_counts()
+        init(self, machine, *more, **named)
+
+    return wrong
+
+
+def _routes_nobody(route: Any) -> Any:
+    return lambda self, action, env, site: route(self, replace(action, routes=()), env, site)
+
+
+def _keeps_old_routes(route: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any) -> None:
+        route(self, replace(action, routes=action.routes or site.routes), env, site)
+
+    return wrong
+
+
 BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
     "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
@@ -202,6 +226,14 @@ BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     ],
     "a_run_is_ended_by_force_when_it_does_not_end": [(Machine, "_stop", _stops_by_force)],
     "a_run_is_never_ready_and_gets_no_traffic": [(Thing, "phase", _ready_when_it_runs)],
+    "the_requests_of_each_release_are_counted": [
+        (Counted, "traffic", _counts_no_errors), (SimulatedPlatform, "__init__", _counts_anew),
+    ],
+    "routes_come_before_the_weights": [(Machine, "_route", _routes_nobody), (Machine, "_route", _keeps_old_routes)],
+    "a_user_stays_as_long_as_a_route_says_so": [
+        (Machine, "_route", _routes_nobody), (Machine, "_route", _keeps_old_routes),
+    ],
+    "what_only_a_route_leads_to_drains_too": [(Machine, "look", _counts_nothing)],
 }  # fmt: skip
 """By the test of the contract that must find it: what of the simulated platform is put in another way."""
 
