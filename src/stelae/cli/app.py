@@ -10,9 +10,9 @@ import click
 from stelae import __version__
 
 VERBS = (
-    "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "rollback", "abort", "pause", "resume",
-    "run", "scale", "status", "history", "show", "diff", "reproduce", "push", "pull", "key", "revoke", "secret",
-    "state", "logs", "gc", "doctor", "controller", "version",
+    "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "approve", "reject", "rollback",
+    "abort", "pause", "resume", "run", "scale", "status", "history", "show", "diff", "reproduce", "push",
+    "pull", "key", "trust", "revoke", "secret", "state", "logs", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 
 

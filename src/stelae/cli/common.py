@@ -33,6 +33,15 @@ def app_option(function: _F) -> _F:
     )
 
 
+def freeze_options(function: _F) -> _F:
+    """Add ``--wait`` and ``--emergency``."""
+    wait = click.option("--wait", is_flag=True, help="In a freeze, wait for its end instead of being refused.")
+    emergency = click.option(
+        "--emergency", default="", metavar="REASON", help="Begin in a freeze all the same; recorded, and told."
+    )
+    return wait(emergency(function))
+
+
 def screen() -> Screen:
     """Return the screen of this run."""
     found = click.get_current_context().find_object(Screen)

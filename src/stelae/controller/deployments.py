@@ -52,7 +52,7 @@ class Deployments:
         env = references.environment(self._record.state, request["environment"])
         done = self._answered(env, DeploymentKind.DEPLOY, request)
         if done is not None:
-            return done
+            return await self._policy.noted(env, done)
         newest = _newest(env)
 
         def free() -> None:
@@ -88,7 +88,8 @@ class Deployments:
                 return self._policy.before(now, release, word)
 
             async with self._space.used():  # until it is recorded, nothing says that the image is needed
-                return await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, check)
+                done = await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, check)
+            return await self._policy.noted(env, done)
         except StelaeError as refusal:
             raise await self._refused(env, actor, "deploy", refusal) from refusal.__cause__
 

@@ -94,6 +94,22 @@ class Policy:
             "freeze": _window(frozen, now) if frozen is not None else None,
         }
 
+    async def noted(self, env: EnvironmentState, done: Json) -> Json:
+        """Return the answer to a deployment with the verdict in words: why it came in, what it has to wait for."""
+        image = Digest(done["image"])
+        found = self.verdict(env, image, await self._admission.vouched(env, image))
+        verified, approvals, freeze = found["verified"], found["approvals"], found["freeze"]
+        parts = []
+        if verified is not None and verified["ok"]:
+            ago = verification.spell(max(0, self._clock() - verified["at"]))
+            parts.append(f"verified in {verified['environment']} {ago} ago: {verified['evidence']}".rstrip(": "))
+        if approvals is not None:
+            by = f" ({approvals['by']})" if approvals["by"] else ""
+            parts.append(f"needs approval by {approvals['needed']}{by}")
+        if freeze is not None and freeze["frozen"]:
+            parts.append(f"frozen until {freeze['until']}")
+        return {**done, "note": " · ".join(parts)}
+
     def _verified(self, env: EnvironmentState, image: Digest, word: Verified | None, now: Instant) -> Json | None:
         of = asking.config(env)
         if not of.promote_from:

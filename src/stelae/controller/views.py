@@ -6,7 +6,7 @@ from typing import Any
 
 from stelae.controller import crash_loops, progress
 from stelae.controller.run_views import run_view, under_way
-from stelae.core import gates, secrets, strategies, trust
+from stelae.core import gates, secrets, strategies, trust, verification
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
@@ -102,7 +102,15 @@ def _state(env: EnvironmentState) -> str:
         return "empty"
     lacking = _lacking(env)
     enough = all(_ready_of(env, name) >= count for name, count in env.wanted.items() if name not in lacking)
-    return "steady" if enough else "degraded"
+    if not enough:
+        return "degraded"
+    return "verified" if _is_verified(env, env.stable) else "steady"
+
+
+def _is_verified(env: EnvironmentState, stable: ReleaseId) -> bool:
+    """Where that takes time, it is told; else every image is verified that came in."""
+    long = env.config.verify_for if env.config is not None else 0
+    return bool(long) and verification.standing(env, env.releases[stable].image, 0).verification is not None
 
 
 def _lacking(env: EnvironmentState) -> list[str]:
@@ -120,9 +128,15 @@ def _detail(env: EnvironmentState, now: Instant | None) -> str:
     lacking = _lacking(env)
     if lacking:
         return f"its release has no process {lacking[0]}: deploy an image that has it"
-    if env.warm:
-        return f"{', '.join(short_release(name) for name in env.warm)} warm"
-    return ""
+    warm = f"{', '.join(short_release(name) for name in env.warm)} warm" if env.warm else ""
+    return " · ".join(filter(None, (_verifying(env, now), warm)))
+
+
+def _verifying(env: EnvironmentState, now: Instant | None) -> str:
+    if env.verifying is None or now is None or not (env.config and env.config.verify_for):
+        return ""
+    found = verification.standing(env, env.releases[env.verifying.release].image, now)
+    return found.why if found.left is not None else ""
 
 
 def rollout_view(env: EnvironmentState, rollout: Rollout) -> Json:
@@ -170,6 +184,11 @@ def deployment_view(env: EnvironmentState, deployment: Deployment) -> Json:
         "reason": deployment.reason,
         "outcome": deployment.outcome or "",
         "ended_at": deployment.ended_at,
+        "approved": [
+            {"person": item.person, "at": item.at, "groups": list(item.groups), "reason": item.reason}
+            for item in deployment.approved
+        ],
+        "emergency": deployment.emergency,
         "why": deployment.why,
         "details": list(deployment.details),
         "warm_until": env.warm.get(deployment.previous) if deployment.previous else None,
@@ -232,6 +251,7 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     by = max(done, key=lambda d: d.requested_at, default=None)
     row["subject"] = built.sources[-1].subject if built and built.sources else ""
     row["deployed_by"] = by.actor if by else ""
+    row["approved_by"] = [item.person for item in by.approved] if by else []
     row["deployed_at"] = by.requested_at if by else None
     row["settings"] = dict(release.settings) if release else {}
     row["secrets"] = dict(release.secrets) if release else {}

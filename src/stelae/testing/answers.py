@@ -77,6 +77,8 @@ def deployment(**changes: Any) -> Json:
         "reason": "",
         "outcome": "succeeded",
         "ended_at": NOON - 4_400_000,
+        "approved": [{"person": "ben", "at": NOON - 4_900_000, "groups": ["ops"], "reason": ""}],
+        "emergency": "",
         "why": "",
         "details": [],
         "warm_until": NOON + 600_000_000,
@@ -384,6 +386,7 @@ ANSWERS: dict[str, Any] = {
             row(
                 subject="Add export",
                 deployed_by="ana",
+                approved_by=["ben"],
                 deployed_at=NOON - 86_400_000_000,
                 settings={"LOG_LEVEL": "info"},
                 secrets={"DATABASE_URL": 3},

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from stelae.cli.across import agreed, yes_option
-from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.common import app_option, client, environment_name, freeze_options, screen, verb
 from stelae.cli.secrets import read, secret_option
 from stelae.cli.serving import image_named
 from stelae.domain.errors import InvalidInput
@@ -25,6 +25,7 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @click.option(
     "--plan", type=click.IntRange(min=0), metavar="N", help="Only if the environment is as that plan saw it."
 )
+@freeze_options
 @click.option("--supersede", is_flag=True, help="Replace the deployment that holds the environment.")
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 @click.option("--dirty", is_flag=True, help="Build the working tree as it is; not admitted everywhere.")
@@ -34,7 +35,8 @@ STRATEGIES = ("rolling", "blue-green", "recreate")
 @app_option
 @verb
 def command(
-    env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, supersede: bool,
+    env: str, ref: str, image: str, release: str, strategy: str | None, plan: int | None, wait: bool,
+    emergency: str, supersede: bool,
     detach: bool, dirty: bool, reason: str, yes: bool, secrets: tuple[str, ...], app: str,
 ) -> int:  # fmt: skip
     """Move ENV to a new release: of the image that HEAD builds to, or of what an option names.
@@ -59,7 +61,8 @@ def command(
     image = image_named(controller, environment, image)
     request = {
         "environment": environment, "image": image, "release": release, "strategy": strategy or "",
-        "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason,
+        "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason, "wait": wait,
+        "emergency": emergency,
     }  # fmt: skip
     begun = agreed(
         out, lambda yes: controller.post("/v1/deployments", {**request, "irreversible": yes}, again=True), yes=yes

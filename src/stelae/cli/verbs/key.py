@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from stelae.cli.common import client, screen, verb
+from stelae.cli.pem import read_pem
 from stelae.cli.words import local_time
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
-
-LARGEST = 10_000
-"""The largest file that can be a key, in bytes."""
 
 
 @click.group("key", no_args_is_help=False, short_help="The keys that images are signed and checked with.")
@@ -34,7 +32,7 @@ def list_command() -> None:
         out.line("  no keys yet; the first is made when the first image is built")
     for item in answer["keys"]:
         revoked = item["revoked"]
-        state = "signs here" if item["signs"] else "checks only"
+        state = "signs here" if item["signs"] else "checks only" if item["counts"] else "verifies only"
         if revoked:
             state = f"revoked by {revoked['by']} {local_time(revoked['at'])}: {revoked['reason']}"
         out.line(f"  {item['key'][:8]}  {state}  (by {item['added_by']} {local_time(item['added_at'])})")
@@ -58,16 +56,7 @@ def show_command(key: str) -> None:
 def import_command(file: Path) -> None:
     """Take the key in FILE (PEM, ECDSA on the curve P-256): images are signed with a private key from now on; the
     signatures of a public key count from now on."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise InvalidInput("too large for a key", where=str(file))
-        pem = text.decode("ascii")
-    except OSError as error:
-        raise InvalidInput(f"cannot be read: {error.strerror}", where=str(file)) from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput("not a key in PEM", where=str(file)) from error
+    pem = read_pem(file)
     out = screen()
     answer = client().post("/v1/keys", {"pem": pem})
     out.result(answer)

@@ -13,7 +13,7 @@ from stelae.cli.common import SPEC, app_option, client, environment_name, screen
 from stelae.cli.screen import Screen
 from stelae.cli.serving import image_named
 from stelae.cli.verbs.deploy import STRATEGIES
-from stelae.cli.words import percent, short_digest, short_release, span
+from stelae.cli.words import age, percent, short_digest, short_release, span
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
 from stelae.system.clock import now
@@ -156,9 +156,30 @@ def _policy(plan: Json) -> str:
     looked = [f"{item['requirement']} {'ok' if item['ok'] else 'NOT PROVEN'}" for item in plan["proofs"]]
     if refusal and refusal["kind"] == "refused":
         return ", ".join(filter(None, ("no", " · ".join(looked))))
-    if plan["promote_from"] and plan["kind"] == "deploy":
-        looked.insert(0, f"ok, verified in {plan['promote_from']}")
+    policy = plan["policy"] or {"verified": None, "approvals": None, "freeze": None}
+    if policy["verified"]:
+        looked.append(_verified(policy["verified"]))
+    if policy["approvals"]:
+        by = f" ({policy['approvals']['by']})" if policy["approvals"]["by"] else ""
+        looked.append(f"approvals 0/{policy['approvals']['needed']}{by}")
+    if policy["freeze"]:
+        looked.append(_freeze(policy["freeze"]))
     return " · ".join(looked)
+
+
+def _verified(fact: Json) -> str:
+    """Say where, when and on what evidence the image was verified, and by whose word if not by this record."""
+    word = f", on the word of {fact['key'][:8]}" if fact["key"] else ""
+    evidence = f" ({fact['evidence']})" if fact["evidence"] else ""
+    return f"verified in {fact['environment']} {age(fact['at'], now())} ago{word}{evidence}"
+
+
+def _freeze(window: Json) -> str:
+    """Say until when it is frozen, or when it will be."""
+    reason = f" by {window['reason']!r}" if window["reason"] else ""
+    if window["frozen"]:
+        return f"frozen until {window['until']}{reason}"
+    return f"frozen in {span(window['begins'] - now())}{reason}"
 
 
 def _job(job: Json) -> str:

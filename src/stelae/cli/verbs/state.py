@@ -40,7 +40,8 @@ def _environment(out: Screen, env: Json) -> None:
         out.line("    nothing was deployed")
         return
     by = env.get("deployed_by")
-    deployed = f"  deployed by {by} {local_time(env.get('deployed_at'))}" if by else ""
+    approved = f", approved by {', '.join(env['approved_by'])}" if env.get("approved_by") else ""
+    deployed = f"  deployed by {by} {local_time(env.get('deployed_at'))}{approved}" if by else ""
     out.line(
         f"    {short_release(env['release'])}  image {short_digest(env['image'])}  "
         f'commit {short_commit(env["commit"])} "{env.get("subject", "")}"{deployed}'

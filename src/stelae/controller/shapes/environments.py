@@ -136,6 +136,15 @@ class Serving(TypedDict):
     wanted: Count
 
 
+class Approved(TypedDict):
+    """Who approved a deployment; ``groups`` are those of the policy that they were in then."""
+
+    person: str
+    at: Time
+    groups: list[str]
+    reason: str
+
+
 class Deployment(TypedDict):
     """A deployment and how it went; ``outcome`` is ``""`` and ``ended_at`` null while it is under way."""
 
@@ -150,6 +159,8 @@ class Deployment(TypedDict):
     reason: str
     outcome: Literal["", "succeeded", "reverted", "cancelled", "superseded", "failed"]
     ended_at: Time | None
+    approved: list[Approved]
+    emergency: str
     why: str
     details: list[str]
     warm_until: Time | None
@@ -229,7 +240,7 @@ class Row(TypedDict):
     processes: dict[str, Counted]
     traffic: dict[str, Count]
     since: Time | None
-    state: Literal["down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded"]
+    state: Literal["down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified"]
     detail: str
     hosts: list[str]
     warm: dict[str, Time]
@@ -279,6 +290,7 @@ class RowAt(Row):
 
     subject: str
     deployed_by: str
+    approved_by: list[str]
     deployed_at: Time | None
     settings: dict[str, str]
     secrets: dict[str, Count]
