@@ -53,18 +53,20 @@ class Checker:
         self._measure = measure or answer
         self._asking: set[tuple[EnvironmentId, str, str]] = set()
         self._room = CapacityLimiter(AT_ONCE)
+        self._news = asyncio.Event()
 
     async def keep_asking(self) -> None:
         """Ask whatever is due, until cancelled."""
+        self._record.listen(lambda _: self._news.set())
         async with asyncio.TaskGroup() as group:
             while True:
-                size = self._record.state.size
+                self._news.clear()
                 wait = LONGEST_WAIT
                 for env in tuple(self._record.state.environments.values()):
                     wait = min(wait, self._begin(env, group))
                 try:
                     async with asyncio.timeout(wait):
-                        await self._record.changed(size)
+                        await self._news.wait()
                 except TimeoutError:
                     pass
 
@@ -91,6 +93,7 @@ class Checker:
             await asyncio.sleep(LONGEST_WAIT)
         finally:
             self._asking.discard(key)
+            self._news.set()
         self._wake(name)
 
     async def _answer(self, due: Due) -> Answer:
