@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import string
@@ -33,14 +34,20 @@ from stelae.system.clock import now
 from stelae.system.installation import Installation
 from stelae.testing.contract import Body, PlatformContract, Subject
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
+from stelae.testing.requests import Asked, Told
 from tests.real.busybox import CONFIG, IMAGE, ErofsRoots, make_erofs
 from tests.real.machine import free_port
 
 pytestmark = pytest.mark.real
 
-ANSWER = r"read line; sleep 2; printf 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'"
+# Says who it is; at once for a path that says so, with status 500 for one that asks for that, else after 2 s.
+ANSWER = r'''read method path rest; while read line; do test "${#line}" -gt 1 || break; done; status=200
+case "$path" in /fail) status=500;; /quick) ;; *) sleep 2;; esac
+printf "HTTP/1.0 $status OK\\r\\n\\r\\n$KIND ok"'''
+SERVE = """echo begins; trap 'exit 0' TERM; nc -ll -p 8000 -e sh -c '""" + ANSWER + "' & wait"
 SCRIPTS = {
-    "serving": f"""echo begins; trap 'exit 0' TERM; nc -ll -p 8000 -e sh -c "{ANSWER}" & wait""",
+    "serving": SERVE,
+    "rival": SERVE,
     "hanging": "trap '' TERM; echo begins; while true; do sleep 0.1; done",
     "exiting": "echo begins; exit 3",
     "telling": """echo begins; cd /run/secrets; for name in *; do
@@ -48,6 +55,7 @@ SCRIPTS = {
         echo "TEXT=$(printf %s "$TEXT" | busybox sha256sum | busybox cut -d' ' -f1)"
         trap 'exit 0' TERM; while true; do sleep 0.1; done""",
 }
+HOST = "shop.test.localhost"
 HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=SECOND)
 
 
@@ -91,7 +99,8 @@ class _Parts:
     async def platform(self) -> Platform:
         for engine in self._engines:
             await engine.close()
-        engine = LocalEngine(self.installation, ErofsRoots(self.installation, self._image), lambda _: CONFIG, secrets=Given())
+        roots = ErofsRoots(self.installation, self._image)
+        engine = LocalEngine(self.installation, roots, lambda _: CONFIG, secrets=Given())
         self._engines.append(engine)
         router = HaproxyRouter(self.installation)
         await router.start()
@@ -106,13 +115,27 @@ class _Parts:
     @asynccontextmanager
     async def request(self) -> AsyncIterator[None]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.installation.http_port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: shop.test.localhost\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\nConnection: close\r\n\r\n")
         await writer.drain()
         await asyncio.sleep(0.2)
         yield
         answer = await reader.read()
         assert answer.endswith(b"ok"), f"a request that was open when its instance left the traffic: {answer!r}"
         writer.close()
+
+    async def ask(self, asked: Asked) -> Told:
+        """Send one request through the proxy, on a connection of its own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.installation.http_port)
+        lines = [f"GET {'/fail' if asked.fails else '/quick'} HTTP/1.1", f"Host: {asked.host or HOST}"]
+        lines += [f"{name}: {value}" for name, value in asked.headers.items()]
+        if asked.cookies:
+            lines.append("Cookie: " + "; ".join(f"{name}={value}" for name, value in asked.cookies.items()))
+        writer.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+        writer.close()
+        names = {name: _release(name).id for name in ("serving", "rival")}
+        set_ = re.findall(r"^set-cookie: ([^=]+)=([^;]*)", head, re.MULTILINE | re.IGNORECASE)
+        return Told(status=int(head.split(" ")[1]), release=names[body.split(" ")[0]], cookies=dict(set_))
 
     @asynccontextmanager
     async def silence(self) -> AsyncIterator[None]:
@@ -146,7 +169,7 @@ class TestLocalPlatform(PlatformContract):
             subject = Subject(
                 platform=platform, serving=_release("serving"), hanging=_release("hanging"),
                 exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
-                left=parts.left,
+                left=parts.left, rival=_release("rival"), ask=parts.ask,
                 telling=replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",)),
             )  # fmt: skip
             try:
