@@ -132,7 +132,7 @@ def _evidence(env: EnvironmentState, it: Verifying, seen: Observation, now: Inst
     held = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing wanted"
     traffic = seen.traffic.get(it.release)
     answered = f"; {traffic.requests} requests answered, {traffic.errors} failed" if traffic else ""
-    return f"its rollout succeeded; {spell(now - it.since)} without a failure ({held}){answered}"
+    return f"{spell(now - it.since)} without a failure ({held}){answered}"
 
 
 def spell(length: Duration) -> str:

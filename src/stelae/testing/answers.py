@@ -115,7 +115,7 @@ def plan(**changes: Any) -> Json:
         "policy": {
             "verified": {
                 "environment": "staging", "ok": True, "at": NOON, "since": NOON - 600_000_000,
-                "evidence": "its rollout succeeded; 10 min without a failure (2 web)", "key": "", "why": "",
+                "evidence": "10 min without a failure", "key": "", "why": "",
             },
             "approvals": {"needed": 1, "by": "ops"},
             "freeze": {

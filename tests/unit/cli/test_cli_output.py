@@ -76,7 +76,8 @@ def test_deploy(stelae: Stelae, service: FakeService) -> None:
     assert len(request.pop("key")) == 32
     assert request == {
         "environment": "guestbook/production", "image": NEXT_IMAGE, "release": "", "strategy": "",
-        "supersede": False, "plan": None, "reason": "why not", "irreversible": False,
+        "supersede": False, "plan": None, "reason": "why not", "irreversible": False, "wait": False,
+        "emergency": "",
     }  # fmt: skip
     assert document(stelae("deploy", "other/production", "--image", IMAGE, "--json")) == ANSWERS["deployment"]
     assert asked(service, "deploy")[1]["environment"] == "other/production"
@@ -230,7 +231,7 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
     assert plain(stelae("state", "--at", "2026-11-19 14:00")) == snapshot("""\
   2026-11-19 14:00:00, after 204 events
   guestbook production
-    r-7k2m9q  image 9b1d02c4aa37  commit 3f9c1e2 "Add export"  deployed by ana 2026-11-29 12:00:00
+    r-7k2m9q  image 9b1d02c4aa37  commit 3f9c1e2 "Add export"  deployed by ana 2026-11-29 12:00:00, approved by ben
     web  1 instance of r-7k2m9q: web-7k2m9q-1
 """)
     assert asked(service, "state") == (1_795_096_800_000_000, "")
@@ -280,6 +281,7 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     processes: web 3
     strategy: {"kind": "rolling"}
     bake: 10m
+    secrets: ["DATABASE_URL"]
 """)
     assert document(stelae("env", "show", "production", "--json")) == ANSWERS["environments"]
     assert document(stelae("env", "show", "staging", "--json")) == {"environments": []}

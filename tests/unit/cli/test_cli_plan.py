@@ -14,7 +14,7 @@ from inline_snapshot import snapshot
 
 from stelae.build import client_log
 from stelae.domain.errors import Conflict
-from stelae.testing.answers import IMAGE, NEXT_IMAGE, NEXT_RELEASE, RELEASE, plan
+from stelae.testing.answers import IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, plan
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
@@ -35,7 +35,7 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     settings   LOG_LEVEL changed
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
-    policy     ok, verified in staging
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
     rolling    1  r-7k2m9q web 2 · r-c04xvt web 1
                2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
                then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
@@ -44,14 +44,29 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     assert {name for name, _ in service.calls} == {"plan"}
 
 
+VERIFIED = {
+    "environment": "staging", "ok": True, "at": NOON, "since": NOON, "evidence": "ten minutes", "key": "", "why": "",
+}  # fmt: skip
+FROZEN = {"frozen": True, "begins": NOON, "ends": NOON, "until": "Mon 08:00", "reason": "weekend"}
+
+
 def test_what_the_policy_looks_at_is_named(stelae: Stelae, service: FakeService) -> None:
     proofs = [
         {"requirement": "signature", "ok": True, "why": ""},
         {"requirement": "sbom", "ok": True, "why": ""},
     ]
     told = {
-        "ok, verified in staging · signature ok · sbom ok": plan(proofs=proofs),
-        "signature ok · sbom ok": plan(proofs=proofs, kind="rollback"),
+        "signature ok · sbom ok · verified in staging 0 s ago (ten minutes)": plan(
+            proofs=proofs, policy={"verified": VERIFIED, "approvals": None, "freeze": None}
+        ),
+        "verified in staging 0 s ago, on the word of k-abcdef": plan(
+            policy={"verified": {**VERIFIED, "key": "k-abcdefgh", "evidence": ""}, "approvals": None, "freeze": None}
+        ),
+        "approvals 0/2 (ops + security) · frozen until Mon 08:00 by 'weekend'": plan(
+            policy={"verified": None, "approvals": {"needed": 2, "by": "ops + security"}, "freeze": FROZEN}
+        ),
+        "approvals 0/1": plan(policy={"verified": None, "approvals": {"needed": 1, "by": ""}, "freeze": None}),
+        "signature ok · sbom ok": plan(proofs=proofs, kind="rollback", policy=None),
         "no, signature ok · sbom NOT PROVEN": plan(
             proofs=[proofs[0], {**proofs[1], "ok": False, "why": "has none"}],
             refusal={"kind": "refused", "message": "refused by policy: has none", "hint": "", "exit": 3},
@@ -173,6 +188,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
   plan 118   guestbook production   - -> r-c04xvt   image - -> 51e8c07d91f2
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
     recreate   1  nothing
                2  r-c04xvt web 2
                then  r-c04xvt web 2
@@ -204,6 +220,7 @@ def test_a_plan_of_what_serves_already(stelae: Stelae, service: FakeService) -> 
     commit     3f9c1e2 "Sort entries by date"
     processes  web 2
     hosts      guestbook.localhost
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
   nothing would change: r-7k2m9q serves already
 """)
 

@@ -27,7 +27,7 @@ def test_show_verifies_an_image_before_it_shows_it(stelae: Stelae, service: Fake
     provenance  ok, by k-4b7ppd, commit 3f9c1e2, 93 inputs, 2026-11-30T12:00:00Z
     sbom        ok, by k-4b7ppd, 1 deb
     app   guestbook
-    size  41000000
+    size  41 MB
     deb         libc6 2.36-9
 """)
     assert asked(service, "proof") == (IMAGE,)
