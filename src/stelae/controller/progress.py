@@ -41,7 +41,8 @@ def line(env: EnvironmentState, rollout: Rollout) -> str:
         return f"{_before(env, rollout, None)}{held}"
     soak = gates.soak(env, rollout)
     soaks = f", soaks {soak / SECOND:g} s" if soak and rollout.held_at is not None and not rollout.asks else ""
-    return f"{shape(env, rollout)} {_counted(env, rollout)}{soaks}{_asks(env, rollout)}{held}"
+    passed = f"; step {rollout.step} passed with {rollout.passed}" if rollout.passed else ""
+    return f"{shape(env, rollout)} {_counted(env, rollout)}{soaks}{_asks(env, rollout)}{held}{passed}"
 
 
 def share(env: EnvironmentState, rollout: Rollout) -> int | None:

@@ -13,7 +13,7 @@ from stelae.controller import progress, references, views
 from stelae.controller.record import Record
 from stelae.controller.run_views import run_view
 from stelae.controller.sentences import matters, sentence
-from stelae.core import fold
+from stelae.core import analysis, fold
 from stelae.core.runs import as_instance
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -26,6 +26,9 @@ from stelae.platforms.port import Platform
 from stelae.system import clock
 
 Json = dict[str, Any]
+
+LONGEST_LOOK = 2.0
+"""Seconds that a status waits for the platform: the numbers of a candidate are left out else."""
 
 _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 
@@ -41,7 +44,7 @@ class Queries:
         """See ``Service.status``."""
         state = self._record.state
         chosen = [references.environment(state, environment)] if environment else list(state.environments.values())
-        rows = [views.status_row(state, env, clock.now()) for env in chosen if env.config is not None]
+        rows = [await self._row(state, env) for env in chosen if env.config is not None]
         rows.sort(key=lambda row: row["app"])
         cleaned = state.cleaned
         return {
@@ -53,6 +56,21 @@ class Queries:
                 "problem": cleaned.problem if cleaned else "",
             },
         }
+
+    async def _row(self, state: InstallationState, env: EnvironmentState) -> Json:
+        row = views.status_row(state, env, clock.now())
+        told = await self._evidence(env)
+        return {**row, "detail": f"{row['detail']}, {told}"} if told else row
+
+    async def _evidence(self, env: EnvironmentState) -> str:
+        """Return what the candidate's requests say just now, "" where that cannot be told at once."""
+        if env.rollout is None or env.rollout.strategy.analysis is None or env.rollout.held_at is None:
+            return ""
+        try:
+            async with asyncio.timeout(LONGEST_LOOK):
+                return analysis.told(env.rollout, await self._platform.observe(env))
+        except (StelaeError, OSError, TimeoutError):
+            return ""
 
     async def environments(self, app: str) -> Json:
         """See ``Service.environments``."""

@@ -68,7 +68,8 @@ class Rollout:
     ``emergency`` is why it may begin in a freeze, "" where it may not.
 
     ``intervals`` counts how often a step was held, each time with a ``baseline`` of its own. ``excused`` are the
-    metrics whose limit the old release broke already. ``checks`` is what the checks of the strategy said, by name.
+    metrics whose limit the old release broke already, and ``passed`` is what the step before this one passed with.
+    ``checks`` is what the checks of the strategy said, by name.
     """
 
     deployment: str
@@ -99,6 +100,7 @@ class Rollout:
     emergency: str = ""
     intervals: int = 0
     excused: tuple[str, ...] = ()
+    passed: str = ""
     checks: Mapping[str, CheckState] = field(default_factory=dict)
 
 

@@ -59,6 +59,7 @@ def _phase(env: EnvironmentState, event: ev.RolloutPhase, at: Instant, actor: st
 def _advanced(env: EnvironmentState, event: ev.RolloutAdvanced, at: Instant, actor: str) -> EnvironmentState:
     return _of_rollout(
         env, event.deployment, step=event.step, step_at=at, held_at=None, baseline={}, excused=event.excused,
+        passed=event.reason,
         **clocks.NOBODY,
     )  # fmt: skip
 
