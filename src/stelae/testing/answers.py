@@ -120,7 +120,7 @@ def plan(**changes: Any) -> Json:
             "approvals": {"needed": 1, "by": "ops"},
             "freeze": {
                 "frozen": False, "begins": NOON + 600_000_000, "ends": NOON + 1_200_000_000,
-                "until": "Mon 2026-11-23 08:00 Europe/Vienna", "reason": "weekend",
+                "until": "Mon 2026-11-23 08:00 Europe/Vienna", "reason": "",
             },
         },
         "hosts": ["guestbook.localhost"],

@@ -35,7 +35,7 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     settings   LOG_LEVEL changed
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
-    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min
     rolling    1  r-7k2m9q web 2 · r-c04xvt web 1
                2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
                then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
@@ -188,7 +188,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
   plan 118   guestbook production   - -> r-c04xvt   image - -> 51e8c07d91f2
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
-    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min
     recreate   1  nothing
                2  r-c04xvt web 2
                then  r-c04xvt web 2
@@ -220,7 +220,7 @@ def test_a_plan_of_what_serves_already(stelae: Stelae, service: FakeService) -> 
     commit     3f9c1e2 "Sort entries by date"
     processes  web 2
     hosts      guestbook.localhost
-    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min by 'weekend'
+    policy     verified in staging 0 s ago (10 min without a failure) · approvals 0/1 (ops) · frozen in 10 min
   nothing would change: r-7k2m9q serves already
 """)
 
