@@ -90,10 +90,14 @@ def decided(memory: Memory, env: EnvironmentState, now: Instant, *, more: bool =
         if course is None or course.wanted != env.wanted[name]:
             continue  # somebody changed it since the look
         count = _next(course, scaling, last.at)
-        raises = count > course.wanted
-        if count != course.wanted and (more if raises else env.rollout is None):
+        if count != course.wanted and (more if count > course.wanted else _may_lower(env)):
             found.append(ev.Scaled(process=name, count=count, reason=course.reason))
     return tuple(found)
+
+
+def _may_lower(env: EnvironmentState) -> bool:
+    """A rollout's steps are parts of what is wanted: taken away in the middle of it, it would be of both releases."""
+    return env.rollout is None
 
 
 def noted(memory: Memory, events: tuple[ev.Scaled, ...]) -> Memory:
@@ -125,7 +129,7 @@ def _course(before: Course | None, env: EnvironmentState, name: str, scaling: Sc
     if before is None or before.wanted != env.wanted[name]:  # a person set it: that holds for a whole window
         before = Course(wanted=env.wanted[name], since=last.at)
     found = measure.advice(samples, env, name, scaling)
-    advice = min(max(found.count, scaling.least), scaling.most)
+    advice = _within(scaling, found.count)
     longest = max(scaling.up.period, scaling.down.period, QUIET)
     return replace(
         before,
@@ -153,9 +157,13 @@ def _next(course: Course, scaling: Scaling, at: Instant) -> int:
         count = _no_faster(course, scaling.down, at, down)
     else:
         return wanted
-    count = min(max(count, scaling.least), scaling.most)
+    count = _within(scaling, count)
     quick = bool(course.changes) and at - course.changes[-1][0] < QUIET
     return wanted if quick and count * 4 < wanted * 5 else count
+
+
+def _within(scaling: Scaling, count: int) -> int:
+    return min(max(count, scaling.least), scaling.most)
 
 
 def _no_faster(course: Course, pace: Pace, at: Instant, count: int) -> int:

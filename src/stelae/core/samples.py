@@ -15,6 +15,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.release import ReleaseId
 from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.traffic import Traffic
 from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
 
 LONG: Duration = 10 * SECOND
@@ -23,6 +24,8 @@ LONG: Duration = 10 * SECOND
 GAP: Duration = 5 * SECOND
 """Looks further apart than this tell nothing of the time in between."""
 
+
+_NONE = Traffic()
 
 CLOSE: Duration = 100 * MILLISECOND
 """Of looks that are this close to each other only some are kept."""
@@ -37,7 +40,7 @@ class Sample:
     """
 
     at: Instant
-    requests: Mapping[ReleaseId, int] | None
+    requests: Mapping[ReleaseId, Traffic] | None
     lost: frozenset[ReleaseId] = frozenset()
     routed: frozenset[ReleaseId] = frozenset()
     open: int = 0
@@ -61,10 +64,13 @@ class Interval:
             return None
         if (self.first.lost | self.last.lost) & (self.last.routed | after.keys()):
             return None  # one that gets requests is counted no more, or is again and nobody knows since when
-        over = {name: after.get(name, 0) - before.get(name, 0) for name in {*before, *after}}
-        if any(count < 0 for count in over.values()):
-            return None
-        return max(0, sum(over.values()) + self.last.open - self.first.open)
+        over = 0
+        for name in {*before, *after}:
+            more = after.get(name, _NONE).since(before.get(name, _NONE))
+            if more is None:
+                return None
+            over += more.requests
+        return max(0, over + self.last.open - self.first.open)
 
     def cpu(self, process: str) -> tuple[Duration, int]:
         """Return the processor time that instances of *process* used, and of how many that is known: those that were
@@ -126,12 +132,12 @@ def _sample(env: EnvironmentState, seen: Observation, before: Sample | None, *, 
         used = seen.instances[instance.id].cpu
         if used is not None:
             cpu.setdefault(instance.process, {})[instance.id] = used
-    requests = {name: traffic.requests for name, traffic in seen.traffic.items()} if counted else None
+    requests = {name: Traffic(requests=of.requests, began=of.began) for name, of in seen.traffic.items()}
     known = {*(before.requests or ()), *before.lost} if before is not None else set()
     return Sample(
         at=seen.as_of,
-        requests=requests,
-        lost=frozenset(known - (requests or {}).keys()),
+        requests=requests if counted else None,
+        lost=frozenset(known - requests.keys()),
         routed=frozenset(routed),
         open=sum(view.connections for view in seen.instances.values()),
         takes=takes,

@@ -30,6 +30,7 @@ class LookFault(StrEnum):
     STALE = "stale observation"  # what was true at an earlier look
     SLOW = "slow observation"
     MISSED = "missed event"  # nobody is told when something happens
+    UNCOUNTED = "uncounted observation"  # without what the router counted
 
 
 class Point(StrEnum):

@@ -94,6 +94,9 @@ class SimulatedPlatform:
             self._faults.count(LookFault.INCOMPLETE)
             known = dict(list(instances.items())[:-1])
             look = replace(look, observation=replace(look.observation, complete=False, instances=known))
+        if look.observation.traffic and self._faults.holds(LookFault.UNCOUNTED):
+            self._faults.count(LookFault.UNCOUNTED)
+            look = replace(look, observation=replace(look.observation, traffic={}))
         self.looks[env.id] = look
         self._witness.looked(env, look)
         return look.observation
