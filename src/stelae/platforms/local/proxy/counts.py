@@ -88,6 +88,8 @@ def show(tokens: Iterable[str]) -> list[str]:
 
 def read_line(line: str, counts: Counts) -> bool:
     """Add what a line of an answer tells to *counts*; False when it is of another kind."""
+    if not line.startswith(("0x", "unanswered ", "# table: ")):
+        return False
     fields = line.split(" ")
     if fields[0] == "unanswered" and len(fields) == 3:
         counts[fields[1]] = counts.get(fields[1], Count()) + Count(unanswered=int(fields[2]))
