@@ -11,6 +11,7 @@ from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
+from stelae.controller.runs import Runs
 from stelae.controller.secrets import Secrets
 from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
@@ -58,6 +59,7 @@ class Controller:
         self.loops: Loops
         self.deployments: Deployments
         self.environments: Environments
+        self.runs: Runs
         self._task: asyncio.Task[None]
 
     def start(self) -> None:
@@ -67,6 +69,7 @@ class Controller:
         self.loops = Loops(self.record, self.platform, self._clock, group)
         self.deployments = Deployments(self.record, self.platform)
         self.environments = Environments(self.record)
+        self.runs = Runs(self.record, self.platform)
 
     async def _run(self, group: asyncio.TaskGroup) -> None:
         async with group:

@@ -21,7 +21,7 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
-from stelae.testing import secrets
+from stelae.testing import jobs, secrets
 from stelae.testing.machine import Machine
 from stelae.testing.secrets import MemoryStore
 from stelae.testing.simulated import Look, SimulatedPlatform, Witness
@@ -78,6 +78,7 @@ class Laws(Witness):
         """Judge one event, and fold it."""
         before, event = self.state.environments.get(item.environment), item.event
         if before is not None:
+            self._unless(jobs.broken(before, event, self._machine.sites[before.id]))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
             elif isinstance(event, ev.ActionDone) and str(event.number) not in before.pending:

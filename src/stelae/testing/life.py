@@ -14,6 +14,7 @@ from typing import Any
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.faults import ActFault, LookFault, Point
 from stelae.testing.jobs import with_jobs
+from stelae.testing.jobs import with_jobs
 from stelae.testing.secrets import with_secrets
 from stelae.testing.things import Behaviour
 
@@ -61,6 +62,7 @@ def draw(seed: str) -> Life:
             steps[-1] = replace(steps[-1], wait=0.0)
             steps.append(_step(chance, _one_of(chance, _NEXT), environments, wait=chance.choice((0, 0.1, 1, 3, 10))))
     lived = with_secrets(seed, steps, environments, Step)
+    behaviours, lived = with_jobs(seed, behaviours, lived, environments, Step)
     behaviours, lived = with_jobs(seed, behaviours, lived, environments, Step)
     return Life(seed=seed, behaviours=behaviours, environments=environments, steps=lived)
 

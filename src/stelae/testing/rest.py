@@ -8,6 +8,7 @@ from stelae.core import secrets
 from stelae.core.traffic import entry
 from stelae.domain.observation import Phase
 from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.testing.jobs import twice
 from stelae.testing.machine import Machine, Site
 
 
@@ -36,6 +37,11 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     for name, instance in env.instances.items():
         if instance.exit is not None or instance.failed or instance.stopped_at is not None:
             yield f"{name} is over and still there"
+    for run in env.runs.values():
+        if not run.removed:
+            yield f"run {run.id} is not over, or has left something"
+    for name in twice(site):
+        yield f"run {name} began twice"
     for name, thing in site.things.items():
         if thing.ended is not None:
             yield f"{name} has ended and is still there"

@@ -157,13 +157,15 @@ class World:
             self.laws.breaks(f"{key} was answered with {error!r}: {traceback.format_exc(limit=-3)}")
         else:
             self.tell(f"  {key}: {answer}")
-            if "deployment" in answer and not self._is_recorded(key, answer["deployment"]):
-                self.laws.breaks(f"law 5: {key} was told of {answer['deployment']}, which is not recorded")
+            told = answer.get("run") or answer.get("deployment")
+            if told and not self._is_recorded(key, told):
+                self.laws.breaks(f"law 5: {key} was told of {told}, which is not recorded")
         self._asked.pop(key, None)
 
     def _is_recorded(self, key: str, deployment: str) -> bool:
         known = self._answers.setdefault(key, deployment)
-        recorded = any(deployment in env.deployments for env in self.laws.state.environments.values())
+        envs = self.laws.state.environments.values()
+        recorded = any(deployment in env.deployments or deployment in env.runs for env in envs)
         return known == deployment and recorded
 
     async def _come_to_rest(self) -> None:

@@ -14,6 +14,7 @@ from stelae.domain.image import Image, Source
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.units import SECOND
 from stelae.testing.faults import ActFault, Crash, LookFault
+from stelae.testing.jobs import jobs_of
 
 if TYPE_CHECKING:
     from stelae.testing.simulation import World
@@ -55,8 +56,9 @@ _ORIGIN = "[env.testing]\nprocesses = { web = 1 }"
 def image(number: int) -> Image:
     """Return the image of behaviour *number*."""
     return Image(
-        digest=digest_of(f"image {number}".encode()), app=APP, processes=(_WEB, _WORKER), layers=(), size=number
-    )
+        digest=digest_of(f"image {number}".encode()), app=APP, processes=(_WEB, _WORKER), layers=(), size=number,
+        jobs=jobs_of(number),
+    )  # fmt: skip
 
 
 async def build(world: World, count: int) -> None:
@@ -128,6 +130,24 @@ def _start(world: World, _: Mapping[str, Any]) -> None:
     _ask(world, "start", lambda: world.controller.environments.start("ana", APP))
 
 
+def _run(world: World, args: Mapping[str, Any]) -> None:
+    key = f"run-{len(world.story)}"
+    request = {
+        "environment": _id(args), "job": args["job"], "command": () if args["job"] else ("true",), "timeout": 0,
+        "key": key,
+    }  # fmt: skip
+    world.request(key, lambda: world.controller.runs.run("ana", request))
+    if args["cancel"] is not None:
+        world.loop.call_later(args["cancel"], _cancel, world, _id(args), key)
+
+
+def _cancel(world: World, environment: EnvironmentId, key: str) -> None:
+    env = world.laws.state.environments.get(environment)
+    name = next((run.id for run in env.runs.values() if run.key == key), "") if env else ""
+    if name:
+        _ask(world, "cancel", lambda: world.controller.runs.cancel("ben", {"environment": environment, "run": name}))
+
+
 def _ask(world: World, what: str, ask: Callable[[], Any]) -> None:
     world.request(f"{what}-{len(world.story)}", ask)
 
@@ -179,6 +199,7 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     "secret": _secret,
     "revoke-secret": _revoke_secret,
     "scale": _scale,
+    "run": _run,
     "down": _down,
     "start": _start,
     "death": _death,

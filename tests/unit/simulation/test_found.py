@@ -34,11 +34,35 @@ def _crash(point: Point, countdown: int, away: float) -> Step:
 GOOD, BREAKS = Behaviour(), Behaviour(ready_after=0, exits_after=10 * SECOND)
 BEGIN = (_apply(), _deploy(0, wait=10))
 
+MANY = (GOOD,) * 5
+"""The images without jobs; the next one has jobs."""
+
 LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
     "a rollout that is superseded while its end is being recorded ends once": (
         (GOOD, Behaviour(ready_after=None, exits_after=0)),
         (*BEGIN, _step("slow-disk", seconds=1.0), _deploy(1, wait=0.1), _step("death", 10, which=0, most=10),
          _deploy(0, wait=10, strategy="blue-green")),
+    ),
+    "a job of which a power-off left no trace is not run again": (
+        (*MANY, Behaviour(job_after=5 * SECOND)),
+        (*BEGIN, _step("act-fault", fault=ActFault.LATE_REPLY, seconds=3.0, skip=0), _deploy(5, wait=0.5),
+         _step("power-off", 30)),
+    ),
+    "a job whose launch was never answered is not launched again": (
+        (*MANY, Behaviour(job_after=5 * SECOND)),
+        (*BEGIN, _step("act-fault", fault=ActFault.LOST_REPLY, seconds=0.5, skip=0), _deploy(5, wait=30)),
+    ),
+    "a job that ignores the end of its time is killed": (
+        (*MANY, Behaviour(job_after=None, ignores_term=True)),
+        (*BEGIN, _deploy(5, wait=90)),
+    ),
+    "a controller that dies beside a job runs it once": (
+        (*MANY, Behaviour(job_after=5 * SECOND)),
+        (*BEGIN, _crash(Point.AFTER_ACT, 1, away=20), _deploy(5, wait=60)),
+    ),
+    "a controller that dies before a job begins runs it once": (
+        (*MANY, Behaviour(job_after=5 * SECOND)),
+        (*BEGIN, _crash(Point.BEFORE_ACT, 1, away=1), _deploy(5, wait=60)),
     ),
     "what a superseded recreate wanted to take away stays": (
         (GOOD, Behaviour(ready_after=SECOND)),

@@ -16,13 +16,15 @@ from stelae.controller import loop
 from stelae.controller.deployments import Deployments
 from stelae.controller.loop import EnvironmentLoop
 from stelae.controller.secrets import Recorded, Secrets
-from stelae.core import converge, decide, evolve, failures, gates, moves, request, resume, secrets
+from stelae.core import converge, decide, evolve, failures, gates, jobs, moves, phases, request, resume, runs, secrets
 from stelae.core.folds import acts
+from stelae.core.folds import jobs as run_folds
 from stelae.core.folds.instances import of_instance
 from stelae.core.target import live as live_
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.observation import Phase
+from stelae.domain.run import RunOutcome
 from stelae.images import layer_tar
 from stelae.testing.replay import live_all
 from stelae.testing.simulation import live
@@ -135,6 +137,30 @@ def _revoked_and_kept(env: Any) -> Any:
         yield from ((name, item) for item in versions if item.revoked and not item.wiped)
 
 
+def _launches_again(done: Any) -> Any:
+    def wrong(env: Any, action: Any, error: str, unsure: bool) -> Any:
+        after = done(env, action, error, unsure)
+        if action.verb is not Verb.LAUNCH or not error:
+            return after
+        run = replace(env.runs[action.instance], launched_at=None, started=False)
+        return replace(env, runs={**env.runs, run.id: run})
+
+    return wrong
+
+
+def _lets_failures_pass(says: Any) -> Any:
+    def wrong(job: str, run: Any) -> Any:
+        over = run is not None and run.outcome is not None
+        return says(job, replace(run, outcome=RunOutcome.SUCCEEDED) if over else run)
+
+    return wrong
+
+
+def _any_run_of_the_release(env: Any, rollout: Any, step: int, job: str) -> Any:
+    mine = (rollout.candidate, step, job)
+    return next((run for run in env.runs.values() if (run.release, run.step, run.job) == mine), None)
+
+
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "an instance is given the new release (law 1)": (converge, "actions", _updates_in_place),
     "an instance id is used twice (law 2)": (acts, "with_item", _counted_anew),
@@ -165,6 +191,14 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     ),
     "what hangs is started again where it is (law 10)": (converge, "actions", _restarts_in_place),
     "unknown counts as healthy (law 11)": (loop, "decide", _knows_everything(loop.decide)),
+    "the launch of a run is done again after a restart (law 5)": (
+        EnvironmentLoop, "_launched_unseen", lambda *_: [],
+    ),
+    "a run whose answer was lost is launched again (law 5)": (run_folds, "done", _launches_again(run_folds.done)),
+    "a job that failed lets the rollout go on (law 6)": (jobs, "_says", _lets_failures_pass(jobs._says)),
+    "a job runs once a release and not once a deployment (law 6)": (jobs, "run_of", _any_run_of_the_release),
+    "traffic before the jobs are done (law 6)": (phases, "preparation", lambda *_: False),
+    "a run is never ended (law 8)": (runs, "_given_up", lambda *_: iter(())),
     "nothing is ever removed (exact inventory)": (converge, "_ends", lambda *_: iter(())),
     "surplus instances are forgotten (exact inventory)": (converge, "_stops", lambda *_: iter(())),
     "never waits (exact inventory)": (EnvironmentLoop, "_until", lambda *_: 0.0),
