@@ -118,8 +118,9 @@ def _of(
 
 
 def _quoted(value: str) -> str:
-    """Return *value* for use between the quotes of a PromQL string (its escapes are those of Go)."""
-    return value.translate({ord(c): f"\\{c}" for c in "\\\"'"} | {ord("`"): "", ord("\n"): "\\n"})
+    """Return *value* for use between the quotes of a PromQL string, whichever they are (its escapes are those of Go,
+    where a quote may only be escaped by a backslash in a string of that quote)."""
+    return value.translate({ord(character): f"\\x{ord(character):02x}" for character in "\\\"'`\n"})
 
 
 def _named(rollout: Rollout, wanted: Gate) -> list[Check]:

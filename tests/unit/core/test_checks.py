@@ -90,7 +90,7 @@ def test_what_a_step_waits_for_is_asked_again_and_again_while_it_is_held() -> No
 def test_what_is_put_into_a_query_cannot_end_its_string() -> None:
     env = replace(environment(QUERY), id='a"} or vector(1) #\\')  # type: ignore[arg-type]
     (due,) = checks.due(env, BEGINNING)
-    assert due.query.endswith('environment="a\\"} or vector(1) #\\\\"}')
+    assert due.query.endswith('environment="a\\x22} or vector(1) #\\x5c"}')
 
 
 def test_a_webhook_is_told_what_it_judges() -> None:
