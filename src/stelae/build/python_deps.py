@@ -12,19 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from stelae.build import python_lock, python_target
+from stelae.build.bytecode import Bytecode
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.credentials import check
 from stelae.build.inputs import Inputs, plain, told
 from stelae.build.requirements import Pinned
 from stelae.build.roots import Roots
-from stelae.build.sandbox import Rules, Sandbox, lay_out
 from stelae.build.spool import Spool
 from stelae.build.wheel_store import Wheels
 from stelae.build.wheels import install_wheels
 from stelae.domain.digest import digest_of
 from stelae.domain.inputs import Input
-from stelae.images.tree import Tree
 
 Progress = Callable[[str], None]
 
@@ -84,9 +83,10 @@ class _Step:
         """Return the layer of the wheels *items*."""
         pinned, wheels = self._wheels
         paths = wheels.bring(items, pinned)
-        tree = install_wheels(paths, wheels.target, Spool(self._work / "wheels.spool"))
-        self._progress(f"python: compiling {len(items)} packages")
-        layer = _compiled(self._roots.folders(self._base), tree, wheels.target, self._work)
+        spool = Spool(self._work / "wheels.spool")
+        trees = {item: install_wheels([path], wheels.target, spool) for item, path in zip(items, paths, strict=True)}
+        bytecode = Bytecode(self._cache, self._roots, self._base, wheels.target, self._work, _tools("installer"))
+        layer = bytecode.joined(trees, self._progress)
         digest, size = self._cache.layout.add_layer(layer, mtime=FILE_TIME)
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
@@ -102,20 +102,6 @@ class _Step:
             )  # fmt: skip
             self._found = python_lock.read(*self._lock, target), wheels
         return self._found
-
-
-def _compiled(base: list[Path], tree: Tree, target: python_target.Target, work: Path) -> Tree:
-    """Return *tree* with bytecode. Without it each instance would compile anew: its root is read-only.
-
-    Unchecked hashes: a source that changes is another image. A file that does not compile (a template, an
-    example for another Python) is left as it is.
-    """
-    place = work / "compile"
-    place.mkdir()
-    sandbox = Sandbox([*base, lay_out(tree, work / "plain")], place, Rules(where="image.python", configured=False))
-    compile_all = f"{target.interpreter} -m compileall -q -j1 --invalidation-mode unchecked-hash /{target.site}"
-    sandbox.run(f"{compile_all} >/dev/null 2>&1 || true", "/", lambda _: None)
-    return tree.merge(sandbox.changes())
 
 
 @lru_cache(maxsize=4)
