@@ -131,8 +131,8 @@ def differences(env: EnvironmentState, load: int) -> Iterator[str]:
     for name, scaling in scalings.items():
         wanted, target = env.wanted[name], scaling.target_rps
         chance = 2 * int((load * 10) ** 0.5) // 10 + 2
-        most = wanted * target * (100 + scaling.tolerance) // 100 + chance
-        few = min((wanted - 1) * target, wanted * target * (100 - scaling.tolerance) // 100) - chance
+        most = wanted * target * (100 + scaling.tolerance) // 100 + chance  # what may be chance raises nothing
+        few = min((wanted - 1) * target, wanted * target * (100 - scaling.tolerance) // 100) - 2
         if not scaling.least <= wanted <= scaling.most:
             yield f"{wanted} {name} are wanted, beyond its limits"
         elif (load > most and wanted < scaling.most) or (load < few and wanted > scaling.least):
