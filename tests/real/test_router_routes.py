@@ -17,6 +17,7 @@ from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.release import ReleaseId
 from stelae.platforms.local.proxy.checker import CheckedRouter, check
 from stelae.platforms.local.proxy.counts import token_of
+from stelae.platforms.local.proxy.launch import layout_of, reload_workers
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.local.proxy.routes import COOKIE
 from stelae.platforms.local.proxy.runtime import ask
@@ -257,6 +258,42 @@ def test_routes_outlive_the_worker_and_a_hand_that_changes_them_is_found(install
             assert len(check(router)) == 1
             await router.route(ENV, [old.entry(), new.entry(0)], [HOST], routes)
             assert check(router) == []
+        client.close()
+
+    on_loop(body)
+
+
+EARLIER = """\
+global
+  stats socket "unix@${{STELAE_SOCKET}}" mode 600 level admin
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 10s
+  timeout server 10s
+frontend web
+  bind "fd@${{STELAE_LISTENER}}"
+  use_backend %[req.fhdr(host),host_only,map(hosts.map)]
+backend b0
+  server s0 127.0.0.1:{port}
+"""
+
+
+def test_a_worker_with_the_configuration_of_an_earlier_version_is_replaced(installation: Installation) -> None:
+    async def body() -> None:
+        router, (old, new), client = HaproxyRouter(installation), await two(), Client(installation.http_port)
+        await router.route(ENV, [old.entry(), new.entry(0)], [HOST], [BY_HOST])
+        layout = layout_of(installation)
+        config = layout.config.read_bytes()
+        layout.config.write_text(EARLIER.format(port=old.port).replace("127.0.0.1", old.address))
+        await asyncio.to_thread(reload_workers, layout, status_of(installation))
+        assert (await client.ask(PREVIEW))[1] == b"old"
+        client.close()
+        router = HaproxyRouter(installation)
+        await router.start()
+        assert layout.config.read_bytes() == config
+        assert check(router) == []
+        assert await answers(client, PREVIEW) == {"new"}
         client.close()
 
     on_loop(body)

@@ -48,7 +48,8 @@ def check_routes(routes: Sequence[Route]) -> None:
         if not _NAME.fullmatch(route.name):
             raise InvalidInput(f"not the name of a {route.kind}: {route.name[:100]!r}")
         allowed = _VALUE if route.kind is RouteKind.HEADER else _COOKIE_VALUE
-        if not _encodable(route.value) or not allowed.fullmatch(route.value) or route.value != route.value.strip():
+        trimmed = route.value.strip(" \t") == route.value
+        if not trimmed or not allowed.fullmatch(route.value) or not _encodable(route.value):
             raise InvalidInput(f"not the value of a {route.kind}: {route.value[:100]!r}")
         if len(route.value.encode()) > MOST_VALUE:
             raise InvalidInput(f"the value of the {route.kind} {route.name} is longer than {MOST_VALUE} bytes")
