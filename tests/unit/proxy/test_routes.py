@@ -129,7 +129,7 @@ def test_a_pattern_matches_the_header_and_nothing_else(name: str, value: str, ot
     assert found.match("e/b3/" + request(f"{name.lower()}: {value}"))
     assert not found.match("e/b31/" + request(f"{name.lower()}: {value}"))
     assert not found.match("e/b3/" + request(f"x{name.lower()}: {value}"))
-    assert not found.match("e/b3/" + request(f"y: {name.lower()}: {value}"))
+    assert not found.match("e/b3/" + request(f"q: {name.lower()}: {value}"))
     if value and other != value:
         assert not found.match("e/b3/" + request(f"{name.lower()}: {other}"))
 
@@ -140,7 +140,7 @@ def test_a_pattern_matches_the_cookie_and_nothing_else(name: str, value: str, ot
     found = re.compile(pattern("b3", checked))
     for cookies in ("{}", "{}; a=b", "c=d; {}", "c=d;{};e=f"):
         assert found.match("c/b3/" + request("cookie: " + cookies.format(f"{name}={value}")))
-    for line in (f"cookie: z{name}={value}", f"cookies: {name}={value}", f"cookie: y={name}={value}"):
+    for line in (f"cookie: z{name}={value}", f"cookies: {name}={value}", f"cookie: q={name}={value}"):
         assert not found.match("c/b3/" + request(line))
     if value and other != value:
         assert not found.match("c/b3/" + request(f"cookie: {name}={other}"))
