@@ -7,7 +7,7 @@ how sure that is.
 from __future__ import annotations
 
 from stelae.core import metrics, strategies
-from stelae.core.findings import Measured, evidence, findings, measure
+from stelae.core.findings import Measured, evidence, findings, is_told, measure
 from stelae.core.target import move
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain.allocation import RouteKind
@@ -15,6 +15,8 @@ from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.strategy import Analysis
 from stelae.domain.units import SECOND, Duration, Instant
+
+UNKNOWN = "what the router counted is not known"
 
 LEAST_WAIT: Duration = 10 * SECOND
 """So long requests are waited for before a person is asked, however short the soak is."""
@@ -32,6 +34,8 @@ def judge(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Insta
     analysis = rollout.strategy.analysis
     if analysis is None or rollout.held_at is None or not _is_judged(env, rollout):
         return Verdict(answer=Answer.PASS)
+    if not is_told(rollout, seen.traffic):
+        return Verdict(answer=Answer.WAIT, reason=UNKNOWN)
     measured = measure(rollout, seen)
     if measured is None:
         if _may_begin_anew(rollout):
@@ -63,18 +67,28 @@ def _in_favour(
     return Verdict(answer=Answer.PASS, reason=told)
 
 
+def may_be_held(env: EnvironmentState, rollout: Rollout, seen: Observation) -> bool:
+    """True when a step may be held: what is judged later is counted from then on, so the counts must be known."""
+    judged = rollout.strategy.analysis is not None and _is_judged(env, rollout)
+    return not judged or is_told(rollout, seen.traffic)
+
+
 def begins_anew(env: EnvironmentState, rollout: Rollout, seen: Observation) -> bool:
     """True when the step has to be held anew: what was counted before has nothing to do with what is counted now."""
     if rollout.strategy.analysis is None or rollout.held_at is None or rollout.hurried:
         return False
-    return _is_judged(env, rollout) and _may_begin_anew(rollout) and measure(rollout, seen) is None
+    if not _is_judged(env, rollout) or not _may_begin_anew(rollout) or not is_told(rollout, seen.traffic):
+        return False
+    return measure(rollout, seen) is None
 
 
 def excused(rollout: Rollout, seen: Observation) -> tuple[str, ...]:
     """Return the metrics whose limit the old release broke already, in this step or in one before."""
     analysis = rollout.strategy.analysis
-    measured = measure(rollout, seen) if analysis is not None and rollout.held_at is not None else None
-    if analysis is None or measured is None:
+    if analysis is None or rollout.held_at is None or not is_told(rollout, seen.traffic):
+        return rollout.excused
+    measured = measure(rollout, seen)
+    if measured is None:
         return rollout.excused
     new = {one.name for one in findings(rollout, analysis, measured) if one.excuse}
     return tuple(sorted(new.union(rollout.excused)))
@@ -92,6 +106,8 @@ def told(rollout: Rollout, seen: Observation) -> str:
     """Return the present step's numbers in words, "" when none are judged."""
     analysis = rollout.strategy.analysis
     if analysis is None or rollout.phase is not Phase.FORWARD or rollout.held_at is None:
+        return ""
+    if not is_told(rollout, seen.traffic):
         return ""
     measured = measure(rollout, seen)
     return evidence(analysis, measured) if measured is not None and measured.new.requests else ""

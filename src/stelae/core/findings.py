@@ -8,12 +8,14 @@ divided, what is assumed and what is not covered is in docs/analysis.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stelae.core import metrics
 from stelae.core.metrics import ERRORS, Metric
 from stelae.core.sequential import Sample, above, highest, least, worse
 from stelae.domain.observation import Observation
+from stelae.domain.release import ReleaseId
 from stelae.domain.state import Rollout
 from stelae.domain.strategy import Analysis
 from stelae.domain.traffic import Traffic
@@ -63,15 +65,21 @@ class Finding:
     excuse: str = ""
 
 
+def is_told(rollout: Rollout, traffic: Mapping[ReleaseId, Traffic]) -> bool:
+    """True when *traffic* tells what the candidate's requests were; nothing may stand there when nobody could ask."""
+    return rollout.candidate in traffic
+
+
 def measure(rollout: Rollout, seen: Observation) -> Measured | None:
-    """Return what was counted since the step was held, None when the router began to count anew."""
-    new = seen.traffic.get(rollout.candidate, Traffic()).since(rollout.baseline.get(rollout.candidate, Traffic()))
+    """Return what was counted since the step was held, None when the router began to count anew. The counts must be
+    told."""
+    new = seen.traffic[rollout.candidate].since(rollout.baseline.get(rollout.candidate, Traffic()))
     if new is None:
         return None
     name = rollout.stable
-    if name is None or name == rollout.candidate or name not in seen.traffic:
+    if name is None or name == rollout.candidate or name not in seen.traffic or name not in rollout.baseline:
         return Measured(new=new, old=None, past=Traffic())
-    past = rollout.baseline.get(name, Traffic())
+    past = rollout.baseline[name]
     old = seen.traffic[name].since(past)
     return None if old is None else Measured(new=new, old=old, past=past)
 

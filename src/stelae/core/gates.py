@@ -45,6 +45,8 @@ def verdict(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Ins
         return failed
     if not is_held(env, rollout, seen, now):
         return Verdict(answer=Answer.WAIT, reason="its instances are not all ready")
+    if rollout.held_at is None and not rollout.hurried and not analysis.may_be_held(env, rollout, seen):
+        return Verdict(answer=Answer.WAIT, reason=analysis.UNKNOWN)
     if rollout.hurried or rollout.held_at is None:
         return Verdict(answer=Answer.PASS)
     says += _waits(env, rollout, now)

@@ -36,7 +36,7 @@ def environment(
 ) -> EnvironmentState:
     """An environment whose canary was held at BEGINNING."""
     env = begun((weight,), SOAK, how)
-    baseline = {} if past is None else {OLD.id: past}
+    baseline = {NEW.id: Traffic(), OLD.id: past or Traffic()}
     held: dict[str, Any] = {"held_at": BEGINNING, "baseline": baseline, "intervals": 1} | more
     return replace(env, rollout=replace(rollout_of(env), **held))
 
@@ -206,6 +206,21 @@ def test_a_fix_may_take_all_of_the_traffic_though_the_old_release_gets_none_any_
     assert judged(environment(**last), counted(4_000, 120), None).answer is Answer.FAIL
     was = counted(3_000, 150)
     assert judged(environment(past=was, **last), counted(4_000, 120), was).answer is Answer.PASS
+
+
+def test_counts_that_are_not_told_decide_nothing() -> None:
+    env, nothing = environment(past=counted(1_000, 3)), Observation(as_of=OVER, applied=0)
+    verdict = analysis.judge(env, rollout_of(env), nothing, OVER)
+    assert (verdict.answer, verdict.reason) == (Answer.WAIT, "what the router counted is not known")
+    assert not analysis.begins_anew(env, rollout_of(env), nothing)
+    assert not analysis.may_be_held(env, rollout_of(env), nothing)
+    silent = environment(weight=0)
+    assert analysis.may_be_held(silent, rollout_of(silent), nothing)
+    assert analysis.told(rollout_of(env), nothing) == ""
+    assert analysis.excused(rollout_of(environment(excused=("errors",))), nothing) == ("errors",)
+    # Nor does an old release that was not counted when the step was held: its whole past is no interval.
+    unknown = environment(baseline={NEW.id: Traffic()})
+    assert judged(unknown, counted(1_000, 5), counted(90_000, 1)).answer is Answer.PASS
 
 
 def test_counts_that_begin_anew_begin_the_step_anew_but_not_for_ever() -> None:
