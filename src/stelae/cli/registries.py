@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from stelae.cli.small_files import content
 from stelae.domain.errors import InvalidInput
-
-LARGEST = 64 * 1024
-"""The most bytes of one file."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _KINDS = (".crt", ".cert", ".key")
@@ -54,11 +52,4 @@ def access(authfile: Path | None, certificates: Path | None, insecure: bool) -> 
 def _content(path: Path) -> str:
     import base64
 
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInput(f"it cannot be read: {error.strerror}", where=str(path)) from error
-    if len(data) > LARGEST:
-        raise InvalidInput(f"larger than {LARGEST // 1024} KiB", where=str(path))
-    return base64.b64encode(data).decode("ascii")
+    return base64.b64encode(content(path)).decode("ascii")

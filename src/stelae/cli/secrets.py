@@ -8,10 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from stelae.cli.small_files import content
 from stelae.domain.errors import InvalidInput
-
-LARGEST = 64 * 1024
-"""The most bytes of a secret."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -35,16 +33,5 @@ def read(given: Sequence[str]) -> dict[str, str]:
             raise InvalidInput("a secret is given as NAME=FILE", where="--secret", hint="for example npmrc=.npmrc")
         if name in found:
             raise InvalidInput(f"{name} is given twice", where="--secret")
-        found[name] = base64.b64encode(_content(name, Path(file))).decode("ascii")
+        found[name] = base64.b64encode(content(Path(file), f"the file of {name}")).decode("ascii")
     return found
-
-
-def _content(name: str, file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInput(f"the file of {name} cannot be read: {error.strerror}", where=str(file)) from error
-    if len(data) > LARGEST:
-        raise InvalidInput(f"the file of {name} is larger than {LARGEST // 1024} KiB", where=str(file))
-    return data

@@ -11,7 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
@@ -37,20 +37,6 @@ _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _WINDOW = {int(zstd.DecompressionParameter.window_log_max): 27}
 """128 MiB, what ``zstd`` itself takes without being told otherwise."""
-
-
-class _Member(Protocol):
-    """One compressed stream: what both libraries offer."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def take(self, data: bytes) -> Iterator[bytes]:
-        """Yield what comes out of *data*, at most ``CHUNK`` bytes at a time."""
-        ...
 
 
 def plain_tar(blob: Path) -> Callable[[BinaryIO], Digest]:
@@ -81,19 +67,20 @@ def _decompressed(blob: Path) -> Iterator[bytes]:
         start = file.read(4)
         file.seek(0)
         if start.startswith(_GZIP):
-            make: Callable[[], _Member] = _Gzip
+            make: Callable[[], Any] = _gzip
+            take: Callable[[Any, bytes], Iterator[bytes]] = _from_gzip
         elif start == _ZSTD:
-            make = _Zstd
+            make, take = _zstd, _from_zstd
         else:
             raise InvalidInput(
                 "a layer is compressed in a way that is not known", where=blob.name,
                 hint="convert the image to gzip or zstd layers",
             )  # fmt: skip
-        member = make()
+        member = make()  # of several that may follow each other
         data = file.read(CHUNK)
         while data:
             try:
-                yield from member.take(data)
+                yield from take(member, data)
             except (zlib.error, zstd.ZstdError) as error:
                 raise Failed(f"a layer is not whole: {error}", where=blob.name) from error
             data = (member.unused_data if member.eof else b"") or file.read(CHUNK)
@@ -103,37 +90,23 @@ def _decompressed(blob: Path) -> Iterator[bytes]:
             raise Failed("a layer ends too early", where=blob.name)
 
 
-class _Gzip:
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(31)
-
-    @property
-    def eof(self) -> bool:
-        return self._stream.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._stream.unused_data
-
-    def take(self, data: bytes) -> Iterator[bytes]:
-        while data and not self._stream.eof:
-            yield self._stream.decompress(data, CHUNK)
-            data = self._stream.unconsumed_tail
+def _gzip() -> Any:
+    return zlib.decompressobj(31)
 
 
-class _Zstd:
-    def __init__(self) -> None:
-        self._stream = zstd.ZstdDecompressor(options=_WINDOW)
+def _from_gzip(stream: Any, data: bytes) -> Iterator[bytes]:
+    """Yield what comes out of *data*, at most ``CHUNK`` bytes at a time."""
+    while data and not stream.eof:
+        yield stream.decompress(data, CHUNK)
+        data = stream.unconsumed_tail
 
-    @property
-    def eof(self) -> bool:
-        return self._stream.eof
 
-    @property
-    def unused_data(self) -> bytes:
-        return self._stream.unused_data
+def _zstd() -> Any:
+    return zstd.ZstdDecompressor(options=_WINDOW)
 
-    def take(self, data: bytes) -> Iterator[bytes]:
-        yield self._stream.decompress(data, CHUNK)
-        while not (self._stream.eof or self._stream.needs_input):
-            yield self._stream.decompress(b"", CHUNK)
+
+def _from_zstd(stream: Any, data: bytes) -> Iterator[bytes]:
+    """As ``_from_gzip``."""
+    yield stream.decompress(data, CHUNK)
+    while not (stream.eof or stream.needs_input):
+        yield stream.decompress(b"", CHUNK)

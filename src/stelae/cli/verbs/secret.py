@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
-from stelae.cli.secrets import LARGEST
+from stelae.cli.small_files import LARGEST
 from stelae.cli.words import local_time, short_release
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
