@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -45,12 +45,12 @@ class Checker:
 
     def __init__(
         self, record: Record, clock: Callable[[], Instant], wake: Callable[[EnvironmentId], None],
-        measure: Callable[[Due], Answer] | None = None,
+        measure: Callable[[Due], Awaitable[Answer]] | None = None,
     ) -> None:  # fmt: skip
         self._record = record
         self._clock = clock
         self._wake = wake
-        self._measure = measure or answer
+        self._measure = measure or self._in_thread
         self._asking: set[tuple[EnvironmentId, str, str]] = set()
         self._room = CapacityLimiter(AT_ONCE)
         self._news = asyncio.Event()
@@ -100,9 +100,12 @@ class Checker:
         """Looking a name up has no limit of its own, so there is one here."""
         try:
             async with asyncio.timeout(2 * due.check.timeout / SECOND):
-                return await to_thread.run_sync(self._measure, due, abandon_on_cancel=True, limiter=self._room)
+                return await self._measure(due)
         except TimeoutError:
             return CheckVerdict.SILENT, "", f"no answer within {due.check.timeout / SECOND:g} s"
+
+    async def _in_thread(self, due: Due) -> Answer:
+        return await to_thread.run_sync(answer, due, abandon_on_cancel=True, limiter=self._room)
 
     def _measured(self, name: EnvironmentId, due: Due, said: Answer) -> list[CheckMeasured]:
         """An answer that came when its step was over is forgotten."""

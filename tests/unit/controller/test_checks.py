@@ -200,7 +200,7 @@ class Oracle:
         self.says = list(says)
         self.queries: list[str] = []
 
-    def __call__(self, due: Due) -> Answer:
+    async def __call__(self, due: Due) -> Answer:
         self.queries.append(due.query)
         return self.says.pop(0) if len(self.says) > 1 else self.says[0]
 
@@ -272,10 +272,10 @@ def test_a_controller_that_begins_anew_goes_on_where_the_last_one_was(tmp_path: 
 def test_an_answer_that_comes_too_late_is_forgotten(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         name = await canary(site, QUERY)
-        go = threading.Event()
+        go = asyncio.Event()
 
-        def slowly(due: Due) -> Answer:
-            go.wait(10)
+        async def slowly(due: Due) -> Answer:
+            await go.wait()
             return FAIL, "", ""
 
         asking = asyncio.create_task(Checker(site.record, site.clock, lambda _: None, slowly).keep_asking())
@@ -292,17 +292,28 @@ def test_an_answer_that_comes_too_late_is_forgotten(tmp_path: Path) -> None:
 def test_an_answer_that_never_comes_is_none(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         await canary(site, replace(QUERY, timeout=20 * MILLISECOND))
-        go = threading.Event()
 
-        def never(due: Due) -> Answer:
-            go.wait(10)
-            return PASS, "", ""
+        async def never(due: Due) -> Answer:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
 
         asking = asyncio.create_task(Checker(site.record, site.clock, lambda _: None, never).keep_asking())
         await site.until(lambda: bool(site.events(ev.CheckMeasured)))
         asking.cancel()
-        go.set()
         assert site.events(ev.CheckMeasured)[0].reason == "no answer within 0.02 s"
+
+    on_site(tmp_path, body)
+
+
+def test_a_server_is_asked_beside_the_loop(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        with server(sends(vector("7"))) as url:
+            await canary(site, replace(QUERY, url=url, most="5"))
+            asking = asyncio.create_task(Checker(site.record, site.clock, lambda _: None).keep_asking())
+            await site.until(lambda: bool(site.events(ev.CheckMeasured)))
+            asking.cancel()
+            (measured,) = site.events(ev.CheckMeasured)
+            assert (measured.verdict, measured.value, measured.reason) == (FAIL, "7", "7 is above 5")
 
     on_site(tmp_path, body)
 
