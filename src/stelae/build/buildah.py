@@ -21,7 +21,6 @@ from stelae.build.upper import FIRST_USER
 from stelae.build.watch import Ended, Watch
 from stelae.domain.canonical import canonical
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
-from stelae.spec.units import format_duration, format_size
 from stelae.system.command import run
 
 CONTEXT, DOCKERFILE, BASES, RESULT = "context", "Dockerfile", "bases", "result"
@@ -158,11 +157,7 @@ def _command(order: Order, place: Path, secrets: Mapping[str, int]) -> Sequence[
 def _problem(ended: Ended, order: Order) -> Failed | InvalidInput | Unreachable:
     limits, where, lines = order.rules.limits, order.rules.where, ended.lines
     if ended.beyond:
-        said = {
-            "time": f"the Dockerfile did not end within {format_duration(limits.time)}",
-            "memory": f"the Dockerfile needed more than {format_size(limits.memory)} of memory",
-            "disk": f"the Dockerfile wrote more than {format_size(limits.disk)}",
-        }[ended.beyond]
+        said = ended.said("the Dockerfile", limits)
         return Failed(said, where=where, details=lines, hint=f"that is image.limits.{ended.beyond}")
     if any("No space left on device" in text for text in lines):
         return Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)

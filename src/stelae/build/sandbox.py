@@ -26,7 +26,7 @@ from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB
 from stelae.images.materialise import materialise
 from stelae.images.tree import Kind, Tree
-from stelae.spec.units import format_duration, format_size
+from stelae.spec.units import format_size
 
 _CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP", "CAP_SETGID",
                  "CAP_SETUID")  # fmt: skip
@@ -116,12 +116,7 @@ class Sandbox:
     def _problem(self, line: str, ended: Ended) -> Failed | Unreachable:
         limits, lines, where = self._rules.limits, ended.lines, self._rules.where
         if ended.beyond:
-            said = {
-                "time": f"it did not end within {format_duration(limits.time)}",
-                "memory": f"it needed more than {format_size(limits.memory)} of memory",
-                "disk": f"it wrote more than {format_size(limits.disk)}",
-            }[ended.beyond]
-            return BeyondError(said, line, self._rules, lines, ended.beyond)
+            return BeyondError(ended.said("it", limits), line, self._rules, lines, ended.beyond)
         if any("No space left on device" in text for text in lines):
             if shutil.disk_usage(self._work).free > _ROOM:
                 held = "image.limits.memory" if self._rules.configured else format_size(limits.memory)

@@ -22,6 +22,7 @@ from stelae.build.upper import FIRST_USER, usage
 from stelae.domain.errors import Unreachable
 from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB, SECOND
+from stelae.spec.units import format_duration, format_size
 from stelae.system.command import LAST_LINES
 
 USERS = 65_536
@@ -41,6 +42,14 @@ class Ended:
     status: int
     lines: tuple[str, ...]
     beyond: str = ""
+
+    def said(self, who: str, limits: Limits) -> str:
+        """Return the sentence about the one of *limits* that *who* went beyond."""
+        return {
+            "time": f"{who} did not end within {format_duration(limits.time)}",
+            "memory": f"{who} needed more than {format_size(limits.memory)} of memory",
+            "disk": f"{who} wrote more than {format_size(limits.disk)}",
+        }[self.beyond]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
