@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from stelae.controller.record import Record
-from stelae.core import autoscale, trust
+from stelae.core import autoscale, secrets, trust
 from stelae.core.autoscale import Memory
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
@@ -74,6 +74,7 @@ class Scaler:
     def _events(self) -> tuple[Scaled, ...]:
         env = self._env
         serving = (env.stable, env.rollout.candidate if env.rollout else None)
-        images = [env.releases[name].image for name in serving if name is not None]
-        more = not any(trust.revocation(self._record.state, image) for image in images)
+        releases = [env.releases[name] for name in serving if name is not None]
+        state = self._record.state
+        more = not any(trust.revocation(state, one.image) or secrets.revocation(env, one) for one in releases)
         return autoscale.decided(self._memory, env, self._clock(), more=more)

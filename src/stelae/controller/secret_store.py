@@ -86,7 +86,10 @@ class SecretStore:
         if len(data) < _HEAD + _TAG or not data.startswith(_MAGIC):
             raise _unreadable(label, "its file is damaged")
         key_id, nonce = data[len(_MAGIC) : len(_MAGIC) + ID_BYTES], data[_HEAD - _NONCE : _HEAD]
-        key = self._keys.reading(key_id)
+        try:
+            key = self._keys.reading(key_id)
+        except Failed as error:
+            raise _unreadable(label, str(error)) from error
         if key is None:
             raise _unreadable(label, "it was encrypted with a key that is not here")
         try:

@@ -22,7 +22,7 @@ from stelae.cli.common import app_option, client, environment_name, screen, verb
 @app_option
 @verb
 def command(env: str, to: str, plan: int | None, detach: bool, reason: str, yes: bool, app: str) -> int:
-    """Bring ENV back to a release that was stable there: its image and its settings.
+    """Bring ENV back to a release that was stable there: its image, its settings and its secrets.
 
     A rollback always gets in: it supersedes what holds the environment. Back across a job that cannot be undone it
     asks first.
