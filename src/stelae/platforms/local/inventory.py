@@ -16,7 +16,7 @@ from pathlib import Path
 from stelae.platforms.local import private, record
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.network import Network, drop_namespace
-from stelae.platforms.local.place import Place, begun_folder, cid_to_key, exits_folder, netns_folder, places
+from stelae.platforms.local.place import Place, cid_to_key, exits_folder, netns_folder, places
 from stelae.platforms.local.process import ProcessId, identify, send_signal
 from stelae.platforms.local.runtime import runtime_of
 from stelae.system.installation import Installation
@@ -93,7 +93,6 @@ def teardown(installation: Installation, cgroup_parent: str = "") -> None:
     shutil.rmtree(runtime_of(installation, "").state, ignore_errors=True)
     for folder in ("instances", "exits", "netns"):
         shutil.rmtree(installation.run / folder, ignore_errors=True)
-    shutil.rmtree(begun_folder(installation), ignore_errors=True)
 
 
 def sweep(place: Place, cgroups: Cgroups, network: Network, found: record.Record | None) -> None:
