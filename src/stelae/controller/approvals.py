@@ -5,10 +5,8 @@ Who asks for what they may not is refused, and that is recorded like the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-from anyio import to_thread
 
 from stelae.controller import people, references
 from stelae.controller.admission import Admission
@@ -33,7 +31,7 @@ class Approvals:
 
     def __init__(
         self, record: Record, deployments: Deployments, admission: Admission, clock: Callable[[], Instant],
-        who: Callable[[str], Person] = people.person,
+        who: Callable[[str], Awaitable[Person]] = people.looked_up,
     ) -> None:  # fmt: skip
         self._record = record
         self._deployments = deployments
@@ -43,7 +41,7 @@ class Approvals:
 
     async def approve(self, actor: str, request: Json) -> Json:
         """See ``Service.approve``."""
-        person = await to_thread.run_sync(self._who, actor)
+        person = await self._who(actor)
         return await self._said(actor, request, "approve", lambda env, it: self._approval(env, it, person, request))
 
     async def reject(self, actor: str, request: Json) -> Json:

@@ -7,6 +7,8 @@ import os
 import pwd
 from dataclasses import dataclass
 
+from anyio import to_thread
+
 NOBODY = -1
 """The id of a user whom the machine does not know."""
 
@@ -30,6 +32,11 @@ def person(actor: str) -> Person:
     except (KeyError, ValueError):
         return Person(actor, NOBODY)
     return Person(actor, entry.pw_uid, frozenset(_names(os.getgrouplist(entry.pw_name, entry.pw_gid))))
+
+
+async def looked_up(actor: str) -> Person:
+    """As ``person``, for who must not wait: the machine may have to ask another one."""
+    return await to_thread.run_sync(person, actor)
 
 
 def _names(ids: list[int]) -> list[str]:

@@ -7,20 +7,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from stelae.controller.admission import Admission
+from stelae.controller.approvals import Approvals
+from stelae.controller.checks import Checker
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.runs import Runs
 from stelae.controller.secrets import Secrets
+from stelae.controller.steering import Steering
 from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.points import Killed
 from stelae.testing.faults import Faults
+from stelae.testing.judging import outside
 from stelae.testing.laws import Laws
 from stelae.testing.machine import Machine
+from stelae.testing.promotion import who
 from stelae.testing.simulated import SimulatedPlatform
 
 
@@ -58,8 +64,10 @@ class Controller:
         laws.attached(self.platform)
         self.loops: Loops
         self.deployments: Deployments
+        self.approvals: Approvals
         self.environments: Environments
         self.runs: Runs
+        self.steering: Steering
         self._task: asyncio.Task[None]
 
     def start(self) -> None:
@@ -67,14 +75,18 @@ class Controller:
         group = asyncio.TaskGroup()
         self._task = asyncio.get_running_loop().create_task(self._run(group))
         self.loops = Loops(self.record, self.platform, self._clock, group)
-        self.deployments = Deployments(self.record, self.platform)
+        admission = Admission(self.record, None)
+        self.deployments = Deployments(self.record, self.platform, None, admission, self._clock)
+        self.approvals = Approvals(self.record, self.deployments, admission, self._clock, who)
         self.environments = Environments(self.record)
         self.runs = Runs(self.record, self.platform)
+        self.steering = Steering(self.record)
 
     async def _run(self, group: asyncio.TaskGroup) -> None:
         async with group:
             self.loops.start()
             group.create_task(self.secrets.keep())
+            group.create_task(Checker(self.record, self._clock, self.loops.wake, outside).keep_asking())
             await asyncio.get_running_loop().create_future()
 
     def killed(self) -> None:

@@ -21,8 +21,11 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
-from stelae.testing import jobs, secrets
+from stelae.testing import jobs, judging, secrets
 from stelae.testing.machine import Machine
+from stelae.testing.promotion import PromotionLaws
+from stelae.testing.rollout_laws import RolloutLaws
+from stelae.testing.scaling import ScalingLaws
 from stelae.testing.secrets import MemoryStore
 from stelae.testing.simulated import Look, SimulatedPlatform, Witness
 
@@ -48,11 +51,14 @@ class Laws(Witness):
         self.broken = ""
         self.platform: SimulatedPlatform | None = None
         self.store = MemoryStore()
+        self.scaling = ScalingLaws()
+        self._rollouts = RolloutLaws()
         self._machine = machine
         self._clock = clock
         self._alarm = alarm
         self._releases: dict[tuple[EnvironmentId, InstanceId], ReleaseId] = {}
         self._launched: set[tuple[EnvironmentId, InstanceId]] = set()
+        self._promotion = PromotionLaws()
         self._since: dict[EnvironmentId, _Since] = {}
         self._unrouted: dict[tuple[EnvironmentId, InstanceId], Instant] = {}
 
@@ -79,6 +85,11 @@ class Laws(Witness):
         before, event = self.state.environments.get(item.environment), item.event
         if before is not None:
             self._unless(jobs.broken(before, event, self._machine.sites[before.id]))
+            look = self.platform.looks.get(before.id) if self.platform else None
+            self._unless(self._rollouts.broken(before, event, item.at, look.observation if look else None))
+            self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
+            self._unless(judging.broken(before, event, self._machine.counted(before.id)))
+            self._unless(self._promotion.broken(before, item))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
             elif isinstance(event, ev.ActionDone) and str(event.number) not in before.pending:
@@ -251,6 +262,8 @@ class Laws(Witness):
 def floor_of(env: EnvironmentState) -> Counts:
     """Return the ready capacity that no act may go below, by the design and not by the allocation."""
     rollout = env.rollout
+    if rollout is not None and rollout.phase in (Phase.WAITING, Phase.PREPARING):
+        rollout = None  # it holds nothing yet: all is as if it were not
     if env.down or env.config is None or (rollout is not None and rollout.strategy.kind is StrategyKind.RECREATE):
         return {}
     there = any(instance.release == env.stable for instance in env.instances.values())
@@ -260,7 +273,15 @@ def floor_of(env: EnvironmentState) -> Counts:
     if name is None:
         return {}
     release = env.releases[name]
-    return {process: count for process, count in env.wanted.items() if count and release.process(process)}
+    counts = {process: count for process, count in env.wanted.items() if count and release.process(process)}
+    moving = rollout is not None and rollout.phase is Phase.FORWARD and env.stable not in (None, rollout.candidate)
+    if rollout is None or not moving or rollout.strategy.kind is StrategyKind.BLUE_GREEN:
+        return counts
+    strategy = rollout.strategy
+    return {
+        process: min(-(-count * strategy.floor // 100), count + -(-count * strategy.surge // 100) - 1)
+        for process, count in counts.items()
+    }
 
 
 def _capacity(env: EnvironmentState, since: _Since) -> Counts:
@@ -274,6 +295,6 @@ def _capacity(env: EnvironmentState, since: _Since) -> Counts:
         if name in since.ended or name in since.look.stopping or instance.ready_at is None:
             continue  # the last: one that flaps is not taken back at once
         process = entry(env.releases[instance.release])
-        if process is None or process.name != instance.process or name in since.table:
+        if process is None or process.name != instance.process or since.table.get(name, 0) > 0:
             counts[instance.process] = counts.get(instance.process, 0) + 1
     return counts

@@ -14,8 +14,11 @@ from typing import Any
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.faults import ActFault, LookFault, Point
 from stelae.testing.jobs import with_jobs
-from stelae.testing.jobs import with_jobs
+from stelae.testing.judging import with_judging
+from stelae.testing.promotion import with_promotion
+from stelae.testing.scaling import with_scaling
 from stelae.testing.secrets import with_secrets
+from stelae.testing.steering import with_steering
 from stelae.testing.things import Behaviour
 
 IMAGES = 5
@@ -63,7 +66,10 @@ def draw(seed: str) -> Life:
             steps.append(_step(chance, _one_of(chance, _NEXT), environments, wait=chance.choice((0, 0.1, 1, 3, 10))))
     lived = with_secrets(seed, steps, environments, Step)
     behaviours, lived = with_jobs(seed, behaviours, lived, environments, Step)
-    behaviours, lived = with_jobs(seed, behaviours, lived, environments, Step)
+    lived = with_steering(seed, lived, environments, Step)
+    lived = with_scaling(seed, lived, environments, Step)
+    behaviours, lived = with_judging(seed, behaviours, lived, environments, Step)
+    lived = with_promotion(seed, lived, environments, Step)
     return Life(seed=seed, behaviours=behaviours, environments=environments, steps=lived)
 
 
@@ -157,8 +163,11 @@ def _act(chance: random.Random, _: str) -> dict[str, Any]:
 
 
 def _look(chance: random.Random, _: str) -> dict[str, Any]:
-    return {"fault": chance.choice(list(LookFault)), "seconds": chance.choice((0.2, 2, 10, 30))}
+    return {"fault": chance.choice(_LOOKS), "seconds": chance.choice((0.2, 2, 10, 30))}
 
+
+_LOOKS = [fault for fault in LookFault if fault is not LookFault.UNCOUNTED]
+"""Those that all lives have; ``stelae.testing.scaling`` draws the other one."""
 
 _ARGS: dict[str, Callable[[random.Random, str], dict[str, Any]]] = {
     "deploy": _deploy,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stelae.core import secrets
+from stelae.core import secrets, verification
 from stelae.core.traffic import entry
 from stelae.domain.observation import Phase
 from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.testing import scaling
 from stelae.testing.jobs import twice
 from stelae.testing.machine import Machine, Site
 
@@ -24,6 +25,8 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     site = machine.site(env.id)
     if env.rollout is not None:
         yield f"{env.rollout.deployment} has not ended"
+    if verification.wake(env, 0) is not None and not env.down and _healthy(env, machine):
+        yield "its image is still being verified"
     if env.down and env.allocation.holdings:
         yield "it is down, and should still hold instances"
     if env.warm:
@@ -50,6 +53,12 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     yield from _holdings(env, machine, site)
 
 
+def _healthy(env: EnvironmentState, machine: Machine) -> bool:
+    stable = env.releases[env.stable] if env.stable else None
+    behaviour = machine.behaviours.get(stable.image) if stable else None
+    return behaviour is not None and behaviour.healthy
+
+
 def _holdings(env: EnvironmentState, machine: Machine, site: Site) -> Iterator[str]:
     stable = env.releases[env.stable] if env.stable and not env.down else None
     behaviour = machine.behaviours.get(stable.image) if stable else None
@@ -63,6 +72,7 @@ def _holdings(env: EnvironmentState, machine: Machine, site: Site) -> Iterator[s
             yield f"{name} is not known to be ready"
     if stable is None:
         return
+    yield from scaling.differences(env, site.requests.load)
     first = entry(stable)
     for process, count in env.wanted.items():
         running = [

@@ -13,6 +13,7 @@ from stelae.domain.environment import EnvironmentId, environment_id
 from stelae.domain.image import Image, Source
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.units import SECOND
+from stelae.testing import promotion, scaling, steering
 from stelae.testing.faults import ActFault, Crash, LookFault
 from stelae.testing.jobs import jobs_of
 
@@ -45,6 +46,7 @@ settings = {{ LOG_LEVEL = "{level}" }}
 secrets = {secrets}
 bake = "{bake}"
 {promote}
+{policy}
 [env.{env}.strategy]
 {strategy}
 {origin}
@@ -72,9 +74,9 @@ def _id(args: Mapping[str, Any]) -> EnvironmentId:
 
 
 def _apply(world: World, args: Mapping[str, Any]) -> None:
-    strategy = "\n".join(f'{key} = "{value}"' for key, value in args["strategy"].items())
+    strategy = steering.written(args["strategy"])
     origin, promote = ("", "") if not args["promote"] else (_ORIGIN, 'promote_from = "testing"')
-    args = {**args, "secrets": json.dumps(args.get("secrets", ()))}
+    args = {**args, "secrets": json.dumps(args.get("secrets", ())), "policy": args.get("policy", "")}
     text = _SPEC.format_map({**args, "app": APP, "strategy": strategy, "origin": origin, "promote": promote})
     request = {"spec": text, "environment": args["env"], "dry_run": False}
     _ask(world, "apply", lambda: world.controller.environments.apply("ana", request))
@@ -84,7 +86,8 @@ def _deploy(world: World, args: Mapping[str, Any]) -> None:
     key = f"deploy-{len(world.story)}"
     request = {
         "environment": _id(args), "image": image(args["image"]).digest, "release": "", "strategy": args["strategy"],
-        "supersede": args["supersede"], "key": key, "reason": "",
+        "supersede": args["supersede"], "key": key, "reason": "", "wait": args.get("wait", False),
+        "emergency": args.get("emergency", ""),
     }  # fmt: skip
     world.request(key, lambda: world.controller.deployments.deploy("ana", request))
 
@@ -209,5 +212,8 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     "crash": _crash,
     "act-fault": _act_fault,
     "look-fault": _look_fault,
+    **steering.TAKE,
+    **scaling.TAKE,
+    **promotion.TAKE,
 }
 """How each kind of step is taken."""

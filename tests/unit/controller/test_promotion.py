@@ -43,13 +43,17 @@ PEOPLE = {
 }
 
 
+async def known(name: str) -> Person:
+    return PEOPLE[name]
+
+
 class Controller(Trusting):
     """A whole controller with an image store, a key of its own, and people whom it knows."""
 
     def __init__(self, site: Site, folder: Path) -> None:
         super().__init__(site, folder)
         site.deployments = Deployments(site.record, site.platform, site.space, self.admission, site.clock)
-        self.approvals = Approvals(site.record, site.deployments, self.admission, site.clock, PEOPLE.__getitem__)
+        self.approvals = Approvals(site.record, site.deployments, self.admission, site.clock, known)
         self.verifications = Verifications(site.record, self.layout, self.proofs, site.space)
 
     async def approve(self, who: str, environment: str = PRODUCTION, **more: str) -> Json:
