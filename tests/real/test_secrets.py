@@ -117,6 +117,8 @@ def test_a_value_reaches_its_instances_and_nothing_else(told: Told) -> None:
     assert "PASSWORD v1 -> v2" in told.cli("plan", "testing", "--image", "current")
     told.cli("deploy", "testing", "--image", "current")
     assert told.serves(TWO)
+    ran = told.cli("run", "testing", "--", "/app/busybox", "sha256sum", "/run/secrets/PASSWORD")
+    assert sha256(TWO.encode()).hexdigest() in ran, "a command that is run once has other secrets"
     assert told.leaks() == []
 
     told.give(BAD)
@@ -153,6 +155,24 @@ def test_a_value_reaches_its_instances_and_nothing_else(told: Told) -> None:
     machine.at_rest()
     assert machine.differences_soon() == []
     assert told.leaks() == []
+
+
+def test_ctrl_c_while_a_value_is_read_shows_nothing_of_it() -> None:
+    words = [sys.executable, "-m", "stelae.cli", "secret", "set", "shop/testing", "PASSWORD"]
+    with subprocess.Popen(
+        words, cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "STELAE_SOCKET": "/nowhere", "STELAE_DEBUG": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(ONE.encode())
+        process.stdin.flush()
+        deadline = time.monotonic() + 20
+        while "pipe_read" not in Path(f"/proc/{process.pid}/wchan").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read().decode()
+    assert (process.returncode, said) == (130, "interrupted\n")
 
 
 def _replaced(machine: Machine) -> None:
