@@ -14,6 +14,7 @@ from stelae.controller.loops import Loops
 from stelae.controller.plans import Plans
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
+from stelae.controller.runs import Runs
 from stelae.controller.space import Space
 from stelae.core import converge
 from stelae.domain import event as ev
@@ -23,7 +24,8 @@ from stelae.domain.digest import Digest, digest_of
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.domain.image import Image, Source
-from stelae.domain.observation import Observation, Phase, Seen
+from stelae.domain.job import Job
+from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance, Outcome
 from stelae.domain.units import SECOND, Instant
@@ -68,6 +70,9 @@ class FakePlatform:
         self.refusal: StelaeError | None = None
         self.problem: Exception | None = None
         self.lines: dict[InstanceId, list[str] | StelaeError] = {}
+        self.code: int | None = 0
+        """How runs end, and at once; None while they go on."""
+        self.begun: set[InstanceId] = set()
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -84,8 +89,19 @@ class FakePlatform:
         there = self.running.setdefault(env.id, {})
         return Observation(
             as_of=0, applied=env.applied, table=dict(self.tables.get(env.id, {})),
-            instances={name: Seen(id=name, phase=phase) for name, phase in there.items()},
+            instances={name: self._seen(name, phase) for name, phase in there.items()},
         )  # fmt: skip
+
+    def _seen(self, name: InstanceId, phase: Phase) -> Seen:
+        if name not in self.begun:
+            return Seen(id=name, phase=phase)
+        if phase is Phase.STARTING and self.code is None:
+            return Seen(id=name, phase=phase)
+        code = 143 if phase is Phase.EXITED or self.code is None else self.code
+        return Seen(id=name, phase=Phase.EXITED, exit=Exit(code=code, at=1, last_lines=("the last line",)))
+
+    async def began(self, action: Action, env: EnvironmentState) -> bool:
+        return action.instance in self.begun
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
         return converge.actions(target, env, seen)
@@ -96,7 +112,10 @@ class FakePlatform:
         if self.problem is not None:
             raise self.problem
         there = self.running.setdefault(env.id, {})
-        if action.verb == "launch":
+        if action.instance in env.runs and action.verb == "launch":
+            self.begun.add(action.instance)
+            there[action.instance] = Phase.STARTING
+        elif action.verb == "launch":
             there[action.instance] = Phase.READY
         elif action.verb == "route":
             self.tables[env.id] = dict(action.table)
@@ -133,16 +152,19 @@ class Site:
         self.deployments = Deployments(self.record, self.platform, self.space)
         self.environments = Environments(self.record)
         self.queries = Queries(self.record, self.platform)
+        self.runs = Runs(self.record, self.platform)
         self.plans = Plans(self.record, self.environments, self.clock)
 
     def clock(self) -> Instant:
         self.time += 1000
         return self.time
 
-    async def image(self, name: str, *, versioned: bool = True, app: str = "shop") -> Digest:
+    async def image(
+        self, name: str, *, versioned: bool = True, app: str = "shop", jobs: tuple[Job, ...] = ()
+    ) -> Digest:  # fmt: skip
         """Record an image of that content, as a build does."""
         digest = digest_of(name.encode())
-        image = Image(digest=digest, app=app, processes=(WEB, WORKER), layers=(), size=1)
+        image = Image(digest=digest, app=app, processes=(WEB, WORKER), layers=(), size=1, jobs=jobs)
         source = Source(commit=digest_of(b"commit" + name.encode())[7:47], versioned=versioned)
         await self.record.append([ev.ImageBuilt(image=image, source=source)], actor="ana")
         return digest
