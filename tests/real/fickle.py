@@ -70,7 +70,7 @@ def host(environment: str) -> str:
     return f"{environment}.fickle.localhost"
 
 
-def spec(command: str = "", *, start: str = "2s", min_healthy: str = "1s") -> str:
+def spec(command: str = "", *, start: str = "4s", min_healthy: str = "1s") -> str:
     """Return stelae.toml with one environment for each strategy, called as it is."""
     text = SPEC.format(command=command or '["python3", "-I", "-S", "swift"]', start=start)
     for name in (*KINDS, FRESH):
@@ -88,7 +88,7 @@ def make(machine: Machine) -> Machine:
     return machine
 
 
-def behave(machine: Machine, behaviour: str, version: str, *, command: str = "", start: str = "2s") -> None:
+def behave(machine: Machine, behaviour: str, version: str, *, command: str = "", start: str = "4s") -> None:
     """Commit *version*, which behaves like that after it has said its version on its output."""
     text = (SWIFT / "swift" / "__main__.py").read_text()
     assert _MAIN in text

@@ -11,7 +11,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import string
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.local.proxy.table import Table, from_json
 from stelae.system.installation import Installation
 from stelae.system.mount import MNT_DETACH, mounts_below, unmount
+from tests.ports import free_port
 from tests.real import exact
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,12 +55,6 @@ def _seed() -> Path:
 
 
 SEED = _seed()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Machine:

@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 USER, PASSWORD = "ana", "correct horse"
 _HASHED = "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2"  # bcrypt of it
 
@@ -31,12 +33,6 @@ http: {{addr: "127.0.0.1:{port}"{tls}}}
 log: {{level: error}}
 {auth}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def authority(folder: Path, host: str = "localhost") -> Path:

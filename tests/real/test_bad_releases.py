@@ -31,10 +31,10 @@ T = TypeVar("T")
 Done = subprocess.CompletedProcess[str]
 
 BAD = {
-    "never ready": "was not ready within 2 s: nothing listens on port 8000",
+    "never ready": "was not ready within 4 s: nothing listens on port 8000",
     "exits at once": "exited with status 3 before it was ready",
     "exits after it was ready": "exited with status 7 after it was ready",
-    "hangs": "was not ready within 2 s: did not answer within 0.5 s",
+    "hangs": "was not ready within 4 s: did not answer within 0.5 s",
     "eats memory": "ran out of memory before it was ready",
 }
 _versions = (f"{number}" for number in itertools.count(2))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from stelae.build import client_git
 from stelae.build.mirror import Mirror
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
@@ -173,10 +174,9 @@ def test_a_disk_that_gets_full(repository: Repository, busybox: str, tmp_path: P
         assert workshop.leftovers() == []
         large = Repository(tmp_path / "another")
         large.commit({"stelae.toml": spec(), "large": os.urandom(9 << 20)})
-        outside = Workshop(tmp_path / "outside")
-        outside.send(large)
-        with pytest.raises(Failed, match="disk is full"):
-            Mirror(point / "sources").receive("app", outside.folder / "sent.pack")
+        checkout = client_git.describe(large.folder)
+        with client_git.Pack(checkout, checkout.objects()) as pack, pytest.raises(Failed, match="disk is full"):
+            Mirror(point / "sources").receive("app", pack)
         assert list((point / "sources" / "app.git").rglob("*pack*")) == [point / "sources/app.git/objects/pack"]
     finally:
         unmount(point)
@@ -213,8 +213,9 @@ def test_the_guestbook_on_debian(repository: Repository, debian: Workshop, tmp_p
     tree = debian.tree(result.image.digest)
     compiled = [path for path in tree if path.endswith(b".pyc") and b"/anyio/" in path]
     assert compiled
-    shutil.rmtree(debian.cache / "steps" / "python", ignore_errors=True)
-    again = debian.build(repository)
+    for _ in range(2):
+        shutil.rmtree(debian.cache / "steps" / "python", ignore_errors=True)
+        again = debian.build(repository)
     assert again.image.digest == result.image.digest
     assert not any("compiling" in line for line in debian.lines), "its bytecode is known, wheel by wheel"
     # Bytecode is found by the hash of its source: file times are a constant.

@@ -35,8 +35,8 @@ from stelae.system.installation import Installation
 from stelae.testing.contract import Body, PlatformContract, Subject
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from stelae.testing.requests import Asked, Told
+from tests.ports import free_port
 from tests.real.busybox import CONFIG, IMAGE, ErofsRoots, make_erofs
-from tests.real.machine import free_port
 
 pytestmark = pytest.mark.real
 

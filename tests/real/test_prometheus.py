@@ -17,8 +17,9 @@ from stelae.controller import checks
 from stelae.core.checks import Due, _quoted
 from stelae.domain.check import CheckVerdict
 from stelae.domain.strategy import Check, CheckKind
+from tests.ports import free_port
 from tests.real import tiny
-from tests.real.machine import Machine, free_port
+from tests.real.machine import Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(200)]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.real.conftest import _seed, pytest_collection_modifyitems
+from tests.real.conftest import _seed, pytest_collection_finish, pytest_collection_modifyitems
 
-__all__ = ["_seed", "pytest_collection_modifyitems"]
+__all__ = ["_seed", "pytest_collection_finish", "pytest_collection_modifyitems"]

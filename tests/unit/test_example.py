@@ -21,6 +21,7 @@ import pytest
 
 from stelae.spec.document import parse
 from stelae.testing.load import Collector, Download, Echo, Load
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GUESTBOOK = EXAMPLES / "guestbook"
@@ -57,11 +58,6 @@ class App:
         """Send SIGTERM; return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(10)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -55,9 +55,3 @@ def answer(data: bytes) -> Handler:
 def reset(connection: socket.socket) -> None:
     """Reset *connection*."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def free_port() -> int:
-    """Return a loopback port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

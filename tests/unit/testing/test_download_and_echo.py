@@ -15,8 +15,9 @@ from stelae.testing.load import Download, Echo
 from stelae.testing.load.background import Background
 from stelae.testing.load.download import check
 from stelae.testing.load.websocket import frame
+from tests.ports import free_port
 
-from .misbehaving import Handler, answer, free_port, reset, serving
+from .misbehaving import Handler, answer, reset, serving
 
 HOST = "guestbook.testing.localhost"
 CONTENT = b"line 1 of 1, version 1\n"

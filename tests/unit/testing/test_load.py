@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from stelae.domain.errors import InvalidInput
 from stelae.domain.units import MILLISECOND
 from stelae.testing.load import Answer, Collector, Failure, Load, LoadResult, Trouble
+from tests.ports import free_port
 
-from .misbehaving import Handler, answer, free_port, reset, serving
+from .misbehaving import Handler, answer, reset, serving
 
 HOST = "guestbook.testing.localhost"
 
