@@ -33,8 +33,11 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 16
 """So many checks are asked at once."""
 
-LONGEST_WAIT = 5.0
-"""Seconds between two looks at what is due, also when nothing is recorded meanwhile (the clock may be set)."""
+AFTER_FAILURE = 5.0
+"""Seconds to wait when an answer could not be recorded."""
+
+_Key = tuple[EnvironmentId, str, int, str]
+"""The environment, the deployment, the step and the name of a check."""
 
 Answer = tuple[CheckVerdict, str, str]
 """The verdict, the number that came as text, and what was said in words."""
@@ -51,7 +54,8 @@ class Checker:
         self._clock = clock
         self._wake = wake
         self._measure = measure or self._in_thread
-        self._asking: set[tuple[EnvironmentId, str, str]] = set()
+        self._asking: set[_Key] = set()
+        self._next: dict[_Key, float] = {}
         self._room = CapacityLimiter(AT_ONCE)
         self._news = asyncio.Event()
 
@@ -61,38 +65,40 @@ class Checker:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._news.clear()
-                wait = LONGEST_WAIT
-                for env in tuple(self._record.state.environments.values()):
-                    wait = min(wait, self._begin(env, group))
+                waits = [self._begin(env, group) for env in tuple(self._record.state.environments.values())]
+                wait = min((seconds for seconds in waits if seconds is not None), default=None)
                 try:
                     async with asyncio.timeout(wait):
                         await self._news.wait()
                 except TimeoutError:
                     pass
 
-    def _begin(self, env: EnvironmentState, group: asyncio.TaskGroup) -> float:
-        """Begin to ask what is due in *env*; return after how many seconds something is."""
-        now, wait = self._clock(), LONGEST_WAIT
+    def _begin(self, env: EnvironmentState, group: asyncio.TaskGroup) -> float | None:
+        """Begin to ask what is due in *env*; return after how many seconds something is, None for never."""
+        now, time, waits = self._clock(), asyncio.get_running_loop().time(), []
         for due in checks.due(env, now):
-            key = (env.id, due.deployment, due.check.name)
+            key = (env.id, due.deployment, due.step, due.check.name)
             if key in self._asking:
                 continue
-            if due.at > now:
-                wait = min(wait, (due.at - now) / SECOND)
+            # By a clock that is never set: the other one may be put back again and again.
+            at = self._next.setdefault(key, time + (due.at - now) / SECOND)
+            if at > time:
+                waits.append(at - time)
                 continue
             self._asking.add(key)
             group.create_task(self._ask(env.id, due, key))
-        return wait
+        return min(waits, default=None)
 
-    async def _ask(self, name: EnvironmentId, due: Due, key: tuple[EnvironmentId, str, str]) -> None:
+    async def _ask(self, name: EnvironmentId, due: Due, key: _Key) -> None:
         try:
             said = await self._answer(due)
             await self._record.append(lambda: self._measured(name, due, said), environment=name)
         except StelaeError as error:
             log.warning("check.failed", environment=name, check=due.check.name, problem=str(error))
-            await asyncio.sleep(LONGEST_WAIT)
+            await asyncio.sleep(AFTER_FAILURE)
         finally:
             self._asking.discard(key)
+            self._next.pop(key, None)
             self._news.set()
         self._wake(name)
 

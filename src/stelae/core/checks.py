@@ -94,8 +94,8 @@ def _due(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Due]
         return
     for check in _named(rollout, strategies.gate(move(env, rollout), rollout.step)):
         known = rollout.checks.get(check.name, CheckState())
-        again = known.asked_at + check.interval
-        asked = known.step == rollout.step and known.asked_at <= now  # a clock that was put back must not silence it
+        again = min(known.asked_at, now) + check.interval  # a clock that was put back must not silence it
+        asked = known.step == rollout.step
         yield _of(env, rollout, check, rollout.candidate, step=rollout.step, at=again if asked else now)
 
 

@@ -21,7 +21,8 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
-from stelae.testing import jobs, judging, secrets
+from stelae.testing import jobs, secrets
+from stelae.testing.judging import JudgingLaws
 from stelae.testing.machine import Machine
 from stelae.testing.promotion import PromotionLaws
 from stelae.testing.rollout_laws import RolloutLaws
@@ -52,6 +53,7 @@ class Laws(Witness):
         self.platform: SimulatedPlatform | None = None
         self.store = MemoryStore()
         self.scaling = ScalingLaws()
+        self._judging = JudgingLaws()
         self._rollouts = RolloutLaws()
         self._machine = machine
         self._clock = clock
@@ -88,7 +90,7 @@ class Laws(Witness):
             look = self.platform.looks.get(before.id) if self.platform else None
             self._unless(self._rollouts.broken(before, event, item.at, look.observation if look else None))
             self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
-            self._unless(judging.broken(before, event, self._machine.counted(before.id)))
+            self._unless(self._judging.broken(before, event, self._machine.counted(before.id)))
             self._unless(self._promotion.broken(before, item))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
