@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stelae.core import secrets
 from stelae.core.samples import GAP, LONG
 from stelae.domain import event as ev
 from stelae.domain.environment import EnvironmentId, environment_id
@@ -128,6 +129,8 @@ class ScalingLaws:
 def differences(env: EnvironmentState, load: int) -> Iterator[str]:
     """Yield which counts are not where a *load* that does not change any more has to bring them."""
     scalings = env.config.scaling if env.config is not None else {}
+    # there is no more of what was revoked, until another release serves
+    more = env.stable is None or not secrets.revocation(env, env.releases[env.stable])
     for name, scaling in scalings.items():
         wanted, target = env.wanted[name], scaling.target_rps
         chance = 2 * int((load * 10) ** 0.5) // 10 + 2
@@ -135,5 +138,5 @@ def differences(env: EnvironmentState, load: int) -> Iterator[str]:
         few = min((wanted - 1) * target, wanted * target * (100 - scaling.tolerance) // 100) - 2
         if not scaling.least <= wanted <= scaling.most:
             yield f"{wanted} {name} are wanted, beyond its limits"
-        elif (load > most and wanted < scaling.most) or (load < few and wanted > scaling.least):
+        elif (more and load > most and wanted < scaling.most) or (load < few and wanted > scaling.least):
             yield f"{wanted} {name} are wanted, and {load} requests a second come for {target} each"
