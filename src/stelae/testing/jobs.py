@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from stelae.core import gates
+from stelae.core.jobs import run_of
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.job import Job, When
@@ -17,7 +19,7 @@ from stelae.testing.faults import ActFault
 from stelae.testing.machine import Site
 from stelae.testing.things import Behaviour
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Any)
 
 FIRST = 5
 """The first image that has jobs; the ones before it have none."""
@@ -49,6 +51,8 @@ def with_jobs(
         env = chance.choice(environments)
         what, args = chance.choice((_deploy, _deploy, _run))(chance)
         made = [step(what=what, args={"env": env, **args}, wait=chance.choice((0, 0.01, 0.1, 1, 3, 10)))]
+        if chance.random() < 0.3:
+            made = [_gated(chance, lived, env), step(what="deploy", args={"env": env, **_deploy(chance)[1]}, wait=10)]
         if chance.random() < 0.2:  # what was begun when everything stopped shows only where it stops just then
             late = {"env": env, "fault": ActFault.LATE_REPLY, "seconds": 3.0, "skip": 0}
             made = [step(what="act-fault", args=late), *made, step(what="power-off", wait=3)]
@@ -67,6 +71,14 @@ def _job(chance: random.Random) -> dict[str, Any]:
 def _deploy(chance: random.Random) -> tuple[str, dict[str, Any]]:
     number = FIRST + chance.randrange(len(_JOBS))
     return "deploy", {"image": number, "strategy": "", "supersede": chance.random() < 0.8}
+
+
+def _gated(chance: random.Random, lived: Sequence[S], env: str) -> S:
+    """Have the steps of the environment's rollouts wait for a job."""
+    usual = next(one for one in lived if one.what == "apply" and one.args["env"] == env)
+    kind = chance.choice(("rolling", "blue-green"))
+    strategy = {"kind": kind, "min_healthy": "0s", "progress": "60s", "platform": "20s", "job": "check"}
+    return replace(usual, args={**usual.args, "strategy": strategy}, wait=0.0)
 
 
 def _run(chance: random.Random) -> tuple[str, dict[str, Any]]:
@@ -93,7 +105,10 @@ def _breaks(env: EnvironmentState, event: ev.Event, site: Site) -> Iterator[str]
                 yield f"law 5: {event.run} is told to have succeeded, and did not"
         case ev.ActionIntended(action=action):
             yield from _act(env, action)
+        case ev.RolloutAdvanced():
+            yield from _ungated(env)
         case ev.RolloutEnded(outcome="succeeded"):
+            yield from _ungated(env)
             if env.rollout is not None and env.rollout.kind is not DeploymentKind.ROLLBACK:
                 yield from _unprepared(env, env.rollout, "succeeded")
 
@@ -124,6 +139,17 @@ def _unprepared(env: EnvironmentState, rollout: Rollout, what: str) -> Iterator[
     for job in env.releases[rollout.candidate].jobs:
         if job.when is When.BEFORE_TRAFFIC and job.name not in done:
             yield f"law 6: {rollout.deployment} {what} before {job.name} had succeeded for it"
+
+
+def _ungated(env: EnvironmentState) -> Iterator[str]:
+    """The job of the gate of the step that is left must have succeeded for it."""
+    rollout = env.rollout
+    job = gates.gate(env, rollout).job if rollout is not None and not rollout.hurried else ""
+    if rollout is None or not job:
+        return
+    run = run_of(env, rollout, rollout.step, job)
+    if run is None or run.outcome is not RunOutcome.SUCCEEDED:
+        yield f"law 8: {rollout.deployment} leaves step {rollout.step} before its job {job} had succeeded"
 
 
 def twice(site: Site) -> list[str]:

@@ -40,6 +40,8 @@ command = ["web"]
 port = 8000
 [process.worker]
 command = ["worker"]
+[job.check]
+command = ["check"]
 [env.{env}]
 processes = {{ web = {web}, worker = {worker} }}
 settings = {{ LOG_LEVEL = "{level}" }}
