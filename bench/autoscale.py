@@ -1,7 +1,7 @@
 """How quickly instances are there when the load rises, and that none of its requests is lost on the way back.
 
-A load of 440 requests a second begins at once on an environment of one real instance that is for 20 of them each, and
-ends again. All times are of the record: from the beginning of the load until the proxy had that many servers.
+A load of 220 requests a second begins at once on an environment of one real instance that is for 10 of them, and ends
+again. All times are of the record: from the beginning of the load until the proxy had that many servers.
 
 ``python -m bench.autoscale [--rounds N]``, as root, measures and prints this alone.
 """
@@ -25,8 +25,8 @@ from stelae.system.clock import now
 from stelae.testing.load import Load, LoadResult
 
 INSTANCES = 20
-EACH = 20  # requests a second
-RATE = 440  # a tenth more than all of them are for: with less one instance fewer would do, within the tolerance
+EACH = 10  # requests a second
+RATE = 220  # a tenth more than all of them are for: with less one instance fewer would do, within the tolerance
 GOAL = 3_000.0  # ms, until all of them get requests
 HELD = 4.0  # seconds for which the load goes on then
 QUIET = 1.0  # seconds before the load begins
@@ -77,8 +77,10 @@ def _at_rest(machine: Machine) -> float:
 def _deploy(machine: Machine) -> None:
     tiny.make(machine)
     spec = (machine.app / "stelae.toml").read_text()
-    assert "{ web = 2 }" in spec
-    machine.write("stelae.toml", spec.replace("{ web = 2 }", _PROCESSES)).commit("scaled")
+    for old, new in (("{ web = 2 }", _PROCESSES), ("16MiB", "64MiB")):  # one has to do all of it at first
+        assert old in spec
+        spec = spec.replace(old, new)
+    machine.write("stelae.toml", spec).commit("scaled")
     machine.cli("env", "apply")
     image = machine.json("build")["image"]
     machine.cli("deploy", "testing", "--image", image)
