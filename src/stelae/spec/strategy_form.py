@@ -42,10 +42,10 @@ WORDS: Schema = {
     "header_name": text("the name of a header or a cookie", _TOKEN),
     "header_value": text("a value without spaces, quotes, commas and semicolons", r"^[!#-+\--:<-~]{1,200}$"),
     "milliseconds": {
-        "title": "a number of milliseconds from 1 to 3600000",
+        "title": "a number of milliseconds from 1 to 60000",
         "type": "integer",
         "minimum": 1,
-        "maximum": 3_600_000,
+        "maximum": 60_000,  # the last bound up to which the router counts
     },
     "limit": {"title": 'a number, such as 0.5 or "0.5"', "type": ["number", "string"], "pattern": _NUMBER},
     "query": text("a query that is not empty, of at most 2000 characters", r"^(?=.*\S).{1,2000}$"),

@@ -9,9 +9,11 @@ import pytest
 
 from stelae.domain.errors import InvalidInput
 from stelae.domain.strategy import Analysis, Check, CheckKind, Gate, Match, MatchKind, Step, Strategy, StrategyKind
+from stelae.domain.traffic import BOUNDS
 from stelae.domain.units import HOUR, MILLISECOND, MINUTE, SECOND
 from stelae.spec.document import parse
 from stelae.spec.render import changes, environment_document
+from stelae.spec.strategy_form import WORDS
 from tests.unit.spec.samples import document, toml
 from tests.unit.spec.test_refusals import lines
 
@@ -224,3 +226,8 @@ def test_a_change_of_a_strategy_is_shown_key_by_key() -> None:
     assert found == [
         ("strategy.kind", "rolling", "canary"), ("strategy.steps", "", "[5, 50]"), ("strategy.soak", "", "1m"),
     ]  # fmt: skip
+
+
+def test_a_latency_beyond_what_is_counted_is_no_limit() -> None:
+    """The router counts up to the last bound: a higher limit would never be broken."""
+    assert WORDS["milliseconds"]["maximum"] * MILLISECOND == BOUNDS[-1]
