@@ -37,7 +37,8 @@ def under_way(made: World) -> Rollout:
 
 def advanced(made: World) -> list[int]:
     """The seconds since the last deployment at which a step was left, or the rollout ended well."""
-    begun, found = 0, []
+    begun = 0
+    found: list[int] = []
     for at, event in made.log:
         if isinstance(event, ev.DeploymentRequested):
             begun, found = at, []
