@@ -9,6 +9,7 @@ from __future__ import annotations
 from stelae.core import metrics, strategies
 from stelae.core.findings import Measured, evidence, findings, is_told, measure
 from stelae.core.target import move
+from stelae.core.traffic import entry
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain.allocation import RouteKind
 from stelae.domain.observation import Observation
@@ -115,7 +116,10 @@ def told(rollout: Rollout, seen: Observation) -> str:
 
 def _is_judged(env: EnvironmentState, rollout: Rollout) -> bool:
     """True when the present step gives the candidate requests of users."""
-    held = strategies.next_step(move(env, rollout), rollout.step)
+    way = move(env, rollout)
+    held, process = strategies.next_step(way, rollout.step), entry(way.candidate)
+    if process is None or not held.holding(rollout.candidate, process.name).serving:
+        return False
     chosen = any(route.kind is not RouteKind.HOST and route.release == rollout.candidate for route in held.routes)
     return held.weights.get(rollout.candidate) != 0 or chosen
 

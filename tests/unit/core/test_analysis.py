@@ -254,6 +254,18 @@ def test_a_release_without_traffic_is_not_judged_unless_users_were_chosen() -> N
     assert judged(chosen, counted(100, 100), counted(3_000)).answer is Answer.FAIL
 
 
+def test_where_nothing_of_it_serves_nothing_is_judged() -> None:
+    env, nothing = environment(), Observation(as_of=OVER, applied=0)
+    recreate = replace(rollout_of(env).strategy, kind=StrategyKind.RECREATE, steps=())
+    first = replace(env, rollout=replace(rollout_of(env), strategy=recreate, step=0))
+    second = replace(env, rollout=replace(rollout_of(env), strategy=recreate, step=1))
+    asleep = replace(second, wanted={"web": 0})
+    for made, judged_ in ((first, False), (second, True), (asleep, False)):
+        assert analysis.may_be_held(made, rollout_of(made), nothing) is not judged_
+        verdict = analysis.judge(made, rollout_of(made), nothing, OVER)
+        assert verdict.answer is (Answer.WAIT if judged_ else Answer.PASS)
+
+
 def test_before_a_step_is_held_nothing_is_judged_and_afterwards_once_a_second() -> None:
     env = environment(held_at=None)
     assert judged(env, counted(1_000, 500), counted(3_000)) == Verdict(answer=Answer.PASS)
