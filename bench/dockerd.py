@@ -7,6 +7,7 @@ machine for the time of the benchmark.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import time
@@ -17,8 +18,6 @@ from pathlib import Path
 
 from stelae.system.mount import MNT_DETACH, mounts_below, unmount
 
-BRIDGE = "stbench0"
-ADDRESS = "10.251.0.1/24"
 START_SECONDS = 60.0
 
 
@@ -52,28 +51,31 @@ def docker_daemon(folder: Path) -> Iterator[Docker | None]:
     if daemon is None or client is None:
         yield None
         return
-    subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
+    # By lot, so that two of them can run at once.
+    number = random.SystemRandom().randrange(256)
+    bridge = f"stbench{number}"
+    subprocess.run(["ip", "link", "add", bridge, "type", "bridge"], check=True)
     try:
-        subprocess.run(["ip", "address", "add", ADDRESS, "dev", BRIDGE], check=True)
-        subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
-        with _running(daemon, folder) as process:
+        subprocess.run(["ip", "address", "add", f"10.251.{number}.1/24", "dev", bridge], check=True)
+        subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
+        with _running(daemon, folder, bridge) as process:
             docker = Docker(client=client, socket=folder / "docker.sock")
             _wait(docker, process, folder / "dockerd.log")
             yield docker
             _remove_containers(docker)
     finally:
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=True)
+        subprocess.run(["ip", "link", "delete", bridge], check=True)
         for mount in reversed(mounts_below(folder)):
             unmount(mount.point, MNT_DETACH)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _running(daemon: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(daemon: str, folder: Path, bridge: str) -> Iterator[subprocess.Popen[bytes]]:
     words = [
         daemon,
         "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/dockerd.pid",
-        "--host", f"unix://{folder}/docker.sock", "--bridge", BRIDGE, "--iptables=false", "--ip6tables=false",
+        "--host", f"unix://{folder}/docker.sock", "--bridge", bridge, "--iptables=false", "--ip6tables=false",
         "--ip-masq=false", "--config-file", f"{folder}/none.json", "--exec-opt", "native.cgroupdriver=cgroupfs",
     ]  # fmt: skip
     folder.mkdir(parents=True)
