@@ -91,7 +91,7 @@ class Laws(Witness):
             self._unless(self._rollouts.broken(before, event, item.at, look.observation if look else None))
             self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
             self._unless(self._judging.broken(before, event, self._machine.counted(before.id)))
-            self._unless(self._promotion.broken(before, item))
+            self._unless(self._promotion.broken(before, item, self._clock()))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
             elif isinstance(event, ev.ActionDone) and str(event.number) not in before.pending:

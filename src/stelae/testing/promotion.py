@@ -144,8 +144,9 @@ class PromotionLaws:
     def __init__(self) -> None:
         self._accounts: dict[EnvironmentId, _Account] = {}
 
-    def broken(self, env: EnvironmentState, item: Recorded) -> str:
-        """Say which law *item* breaks, "" for none; *env* is what was recorded before."""
+    def broken(self, env: EnvironmentState, item: Recorded, now: Instant) -> str:
+        """Say which law *item* breaks, "" for none; *env* is what was recorded before, and *now* what the clock says:
+        the record's time does not go back when a clock is set back."""
         account, event = self._accounts.setdefault(env.id, _Account()), item.event
         match event:
             case ev.DeploymentRequested():
@@ -154,7 +155,7 @@ class PromotionLaws:
             case ev.DeploymentApproved():
                 return _approved(account, event, item.actor)
             case ev.RolloutPhase() | ev.RolloutAdvanced():
-                return _went_on(env, account, item)
+                return _went_on(env, account, item, now)
             case ev.ActionIntended() if event.action.verb is Verb.LAUNCH:
                 return _launched(env, account, event.action.release)
             case ev.RolloutEnded():
@@ -208,7 +209,7 @@ def _launched(env: EnvironmentState, account: _Account, release: ReleaseId) -> s
     return ""
 
 
-def _went_on(env: EnvironmentState, account: _Account, item: Recorded) -> str:
+def _went_on(env: EnvironmentState, account: _Account, item: Recorded, now: Instant) -> str:
     asked, rollout = account.asked, env.rollout
     if asked is None or rollout is None:
         return ""
@@ -216,7 +217,8 @@ def _went_on(env: EnvironmentState, account: _Account, item: Recorded) -> str:
         return f"law 4: {asked.event.deployment} goes on, and its approvals are not there"
     leaves = isinstance(item.event, ev.RolloutPhase) and rollout.phase is Phase.WAITING
     urgent = asked.event.emergency or asked.event.deployment_kind is DeploymentKind.ROLLBACK
-    if leaves and not urgent and _frozen(env.config, item.at) and _frozen(env.config, item.at - _SLACK):
+    times = (item.at, item.at - _SLACK, now, now - _SLACK)
+    if leaves and not urgent and all(_frozen(env.config, at) for at in times):
         return f"law 4: {asked.event.deployment} begins in a freeze"
     return ""
 
