@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from stelae.core import jobs, resume, runs
+from stelae.core import backoff, jobs, resume, runs, timers
 from stelae.core.evolve import evolve
 from stelae.core.folds import jobs as folds
+from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
-from stelae.domain.job import Job, When
+from stelae.domain.job import GRACE, Job, When
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.run import Run, RunOutcome
-from stelae.domain.state import DeploymentKind, Outcome
+from stelae.domain.state import Backoff, DeploymentKind, Outcome
 from stelae.domain.state import Phase as RolloutPhase
 from stelae.domain.strategy import Gate
 from stelae.domain.units import MINUTE, SECOND
@@ -314,8 +315,10 @@ def test_after_a_power_off_nobody_knows_and_nothing_runs_twice() -> None:
     assert (run.outcome, run.reason) == (RunOutcome.UNKNOWN, "it is not there any more")
     assert told(made, name) == (
         Outcome.REVERTED,
-        f"job migrate ({run.id}) may have run, and nobody knows how it ended: it is not there any more; "
-        f"what {run.id} did stays",
+        (
+            f"job migrate ({run.id}) may have run, and nobody knows how it ended: it is not there any more; "
+            f"what {run.id} did stays"
+        ),
     )
     assert made.launched.count(run.id) == 1
 
@@ -425,3 +428,77 @@ def test_a_deployment_that_only_prepares_is_in_that_phase() -> None:
     begin(made, V2, job_after=None)
     assert made.env.rollout is not None
     assert made.env.rollout.phase is RolloutPhase.PREPARING
+
+
+def going(**more: object) -> tuple[World, Run]:
+    """A world with a run of a command that goes on, changed."""
+    made = deployed()
+    made.behave(V1, job_after=None)
+    name = asked(made, ("x",))
+    made.run(5)
+    run = replace(made.env.runs[name], **more)  # type: ignore[arg-type]
+    made.env = replace(made.env, runs={name: run})
+    return made, run
+
+
+def test_the_loop_wakes_when_something_of_a_run_is_due() -> None:
+    made, run = going()
+    assert run.launched_at is not None
+    assert timers.next_wake(made.env, made.now) == run.launched_at + MINUTE
+    made, _ = going(ending=RunOutcome.CANCELLED, stopped_at=made.now + SECOND)
+    assert timers.next_wake(made.env, made.now) == made.now + SECOND + GRACE
+    made, _ = going(ending=RunOutcome.CANCELLED, stopped_at=made.now - GRACE, killed_at=made.now)
+    assert timers.next_wake(made.env, made.now) == made.now + GRACE
+    made, run = going(outcome=RunOutcome.SUCCEEDED)
+    assert timers.next_wake(made.env, made.now) != run.requested_at + MINUTE
+    waiting = replace(run, outcome=None, launched_at=None)
+    env = replace(made.env, runs={run.id: waiting})
+    assert timers.next_wake(env, made.now) == run.requested_at + MINUTE
+
+
+def acts(made: World) -> list[Verb]:
+    seen = made.observe()
+    assert seen is not None
+    return [action.verb for action in runs.actions(made.env, seen)]
+
+
+def test_what_is_done_to_a_run_at_each_moment() -> None:
+    made, run = going()
+    assert acts(made) == []
+    made, run = going(ending=RunOutcome.TIMED_OUT)
+    assert acts(made) == [Verb.STOP]
+    made, run = going(ending=RunOutcome.TIMED_OUT, stopped_at=made.now - GRACE + 1)
+    assert acts(made) == []
+    made, run = going(ending=RunOutcome.TIMED_OUT, stopped_at=made.now - GRACE)
+    assert acts(made) == [Verb.KILL]
+    made, run = going(ending=RunOutcome.TIMED_OUT, stopped_at=made.now - GRACE, killed_at=made.now - 1)
+    assert acts(made) == []
+    made, run = going(outcome=RunOutcome.UNKNOWN)
+    assert acts(made) == [Verb.KILL], "it runs though nobody knew"
+    made.things.clear()
+    assert acts(made) == [Verb.REMOVE]
+    made, run = going(outcome=RunOutcome.UNKNOWN, removed=True)
+    made.things.clear()
+    assert acts(made) == []
+    busy = Action(verb=Verb.REMOVE, number=9, instance=run.id)
+    made, run = going(outcome=RunOutcome.UNKNOWN)
+    made.env = replace(made.env, pending={"9": busy})
+    assert acts(made) == []
+
+
+def test_one_whose_end_could_not_be_asked_for_is_asked_again_and_then_killed() -> None:
+    made, run = going(ending=RunOutcome.TIMED_OUT)
+    key = backoff.act_key(Action(verb=Verb.STOP, instance=run.id))
+    for failures, verb in ((1, Verb.STOP), (runs.STOP_TRIES, Verb.STOP), (runs.STOP_TRIES + 1, Verb.KILL)):
+        stopped = replace(run, stopped_at=made.now - GRACE)
+        made.env = replace(made.env, runs={run.id: stopped}, backoff={key: Backoff(failures=failures, until=0)})
+        assert acts(made) == [verb], failures
+
+
+def test_the_image_of_a_run_is_kept_until_nothing_is_left_of_it() -> None:
+    other = with_jobs("other")
+    run = Run(id=InstanceId("x-1"), release=other.id, job="x", command=(), actor="a", requested_at=0)
+    env = replace(deployed().env, runs={run.id: run})
+    env = replace(env, releases={**env.releases, other.id: other})
+    assert other.image in lasting_roots(env)
+    assert other.image not in lasting_roots(replace(env, runs={run.id: replace(run, removed=True)}))
