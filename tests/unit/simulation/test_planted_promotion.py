@@ -9,7 +9,12 @@ import pytest
 
 from stelae.controller import freezes
 from stelae.core import promotion, verification
+from stelae.domain import event as ev
+from stelae.domain.units import SECOND
+from stelae.testing.life import Life, Step
 from stelae.testing.replay import live_all
+from stelae.testing.simulation import live
+from stelae.testing.things import Behaviour
 from tests.unit.simulation.test_planted import SEEDS
 
 
@@ -38,7 +43,6 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "nobody looks at the freezes": (freezes, "current", lambda *_: None),
     "who waits, waits for ever": (promotion, "gives_up_at", lambda _: 2**62),
     "what goes wrong is not seen": (verification, "upset", lambda env, *_: env),
-    "a failure later does not matter": (verification, "_doubt", lambda *_: ""),
     "the time of verification is not kept": (verification, "_long", lambda _: 0),
 }  # fmt: skip
 
@@ -50,3 +54,35 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
     tally, failed = live_all(map(str, range(max(SEEDS, 400))))
     assert failed, f"not found by {tally.seeds} seeds"
     print(f"found by seed {failed}: {bug}")
+
+
+def _settings(env: str, level: str) -> Step:
+    strategy = {"kind": "rolling", "min_healthy": "1s", "progress": "60s", "platform": "20s", "batch": "100%"}
+    args = {"env": env, "web": 2, "worker": 0, "strategy": strategy, "bake": "0s", "level": level}
+    return Step(what="apply", args={**args, "promote": env == "production"}, wait=0.1)
+
+
+def _deploy(env: str, wait: float) -> Step:
+    return Step(what="deploy", args={"env": env, "image": 0, "strategy": "", "supersede": True}, wait=wait)
+
+
+AGAIN = Life(
+    seed="again", behaviours=(Behaviour(ready_after=2 * SECOND),), environments=("testing", "production"),
+    steps=(
+        _settings("testing", "info"), _settings("production", "info"), _deploy("testing", 30),
+        _settings("testing", "debug"), _deploy("testing", 1),
+        Step(what="death", args={"env": "testing", "which": 0, "most": 10}, wait=30), _deploy("production", 10),
+    ),
+)  # fmt: skip
+"""An image that was verified, and that is reverted when it is deployed there again with other settings."""
+
+
+def test_an_image_that_was_reverted_after_it_was_verified_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = live(AGAIN)
+    assert result.broken == ""
+    ends = [item.event.outcome for item in result.events if isinstance(item.event, ev.RolloutEnded)]
+    assert ends == ["succeeded", "reverted"]
+    (refused,) = [item.event.reason for item in result.events if isinstance(item.event, ev.RequestRefused)]
+    assert "is not verified any more: d-2 of it was reverted" in refused
+    monkeypatch.setattr(verification, "_doubt", lambda *_: "")
+    assert "does not count as verified in testing" in live(AGAIN).broken
