@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stelae.domain.units import Duration, Instant
 
@@ -61,6 +61,12 @@ def size(count: int) -> str:
 def percent(basis_points: int) -> str:
     """Return ``95 %`` or ``0.5 %``."""
     return f"{basis_points / 100:g} %"
+
+
+def secret_change(change: Mapping[str, object]) -> str:
+    """Return ``NAME v2 -> v3``, with ``none`` for no version."""
+    old, new = (f"v{change[end]}" if change[end] else "none" for end in ("old", "new"))
+    return f"{change['name']} {old} -> {new}"
 
 
 def local_time(at: Instant | None) -> str:

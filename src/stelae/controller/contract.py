@@ -91,8 +91,8 @@ class Service(Protocol):
     async def plan(self, request: Json) -> Json:
         """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
-        {name: {"now", "then"}}, "settings": [{"name", "change"}], "hosts", "promote_from", "policy", "strategy",
-        "steps": [step], "after": step, "gates": [{"soak", "manual", "job",
+        {name: {"now", "then"}}, "settings": [{"name", "change"}], "secrets": [{"name", "old", "new"}], "hosts",
+        "promote_from", "policy", "strategy", "steps": [step], "after": step, "gates": [{"soak", "manual", "job",
         "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
         "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
@@ -170,7 +170,7 @@ class Service(Protocol):
 
     async def diff(self, old: str, new: str) -> Json:
         """What differs between two images: ``{"old", "new", "packages", "files", "layers", "processes",
-        "settings"}``; settings by name, where both are releases or environments."""
+        "settings", "secrets"}``; settings by name and secrets by version, where both are releases or environments."""
 
     async def keys(self) -> Json:
         """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "counts", "verifies", "revoked"}]}``: whose

@@ -16,7 +16,7 @@ from stelae.controller import references
 from stelae.controller.admission import Admission
 from stelae.controller.proofs import revocation_view
 from stelae.controller.record import Record
-from stelae.core import trust
+from stelae.core import secrets, trust
 from stelae.domain.digest import short
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput
@@ -94,6 +94,7 @@ class Inside:
             ],
             "processes": [{"name": name, "change": change} for name, change in found.processes],
             "settings": _settings(one_settings, other_settings),
+            "secrets": _secrets(one_settings, other_settings),
         }
 
     def image(self, ref: str) -> Image:
@@ -162,6 +163,13 @@ def _file(said: tuple[str, int, str, int] | None) -> Json | None:
         return None
     kind, mode, owner, size = said
     return {"kind": kind, "mode": f"{mode:04o}", "owner": owner, "size": size}
+
+
+def _secrets(old: Release | None, new: Release | None) -> list[Json]:
+    """Return the secrets that differ, by version."""
+    if old is None or new is None:
+        return []
+    return [{"name": name, "old": one, "new": two} for name, (one, two) in secrets.differences(old, new).items()]
 
 
 def _settings(old: Release | None, new: Release | None) -> list[Json]:

@@ -316,6 +316,7 @@ ANSWERS: dict[str, Any] = {
         "layers": [{"digest": IMAGE, "size": 41_000_000, "old": True, "new": True}],
         "processes": [{"name": "web", "change": "changed"}],
         "settings": [{"name": "LOG_LEVEL", "change": "added"}],
+        "secrets": [{"name": "DATABASE_URL", "old": 0, "new": 3}],
     },
     "keys": {
         "keys": [

@@ -99,11 +99,12 @@ def test_diff(stelae: Stelae, service: FakeService) -> None:
         "  files      ~ app/main.py  mode 0644 -> 0755, 120 B -> 130 B",
         "  files      + f0  2.0 kB",
     ])  # fmt: skip
-    assert shown.splitlines()[-4:] == snapshot([
+    assert shown.splitlines()[-5:] == snapshot([
         "  files      and 11 more: --all",
         "  layers     9b1d02c4aa37    41 MB  in both",
         "  processes  web changed",
         "  settings   LOG_LEVEL added",
+        "  secrets    DATABASE_URL none -> v3",
     ])  # fmt: skip
     assert plain(stelae("diff", "9b1d", "51e8", "--all")).count("files") == 31
     assert asked(service, "diff") == ("9b1d", "51e8")

@@ -6,7 +6,7 @@ import click
 
 from stelae.cli.common import client, reference, screen, verb
 from stelae.cli.screen import Screen
-from stelae.cli.words import short_digest, size
+from stelae.cli.words import secret_change, short_digest, size
 from stelae.controller.client import Json
 
 FIRST = 20
@@ -19,7 +19,7 @@ FIRST = 20
 @click.option("--all", "everything", is_flag=True, help=f"Print every file that differs, not the first {FIRST}.")
 @verb
 def command(old: str, new: str, everything: bool) -> None:
-    """Show what differs from A to B: packages, files, layers, processes, and settings by name.
+    """Show what differs from A to B: packages, files, layers, processes, settings by name, secrets by version.
 
     Each is an image, a release, an environment (what it runs now) or a commit that was built.
     """
@@ -35,6 +35,8 @@ def command(old: str, new: str, everything: bool) -> None:
     for name in ("processes", "settings"):
         for item in answer[name]:
             out.line(f"  {name.ljust(9)}  {item['name']} {item['change']}")
+    for item in answer["secrets"]:
+        out.line(f"  secrets    {secret_change(item)}")
 
 
 def _packages(out: Screen, changes: list[Json]) -> None:

@@ -13,7 +13,7 @@ from stelae.cli.common import SPEC, app_option, client, environment_name, screen
 from stelae.cli.screen import Screen
 from stelae.cli.serving import image_named
 from stelae.cli.verbs.deploy import STRATEGIES
-from stelae.cli.words import age, percent, short_digest, short_release, span
+from stelae.cli.words import age, percent, secret_change, short_digest, short_release, span
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
 from stelae.system.clock import now
@@ -124,7 +124,7 @@ def lines(plan: Json) -> Iterator[str]:
     rows = [
         *change_rows.rows(plan),
         ("settings", ", ".join(f"{item['name']} {item['change']}" for item in plan["settings"])),
-        ("secrets", ", ".join(map(_secret, plan["secrets"]))),
+        ("secrets", ", ".join(map(secret_change, plan["secrets"]))),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
         ("hosts", ", ".join(plan["hosts"])),
         ("policy", _policy(plan)),
@@ -137,11 +137,6 @@ def lines(plan: Json) -> Iterator[str]:
     for label, text in rows:
         if text:
             yield f"  {label:<10} {text}"
-
-
-def _secret(change: Json) -> str:
-    old, new = (f"v{change[end]}" if change[end] else "none" for end in ("old", "new"))
-    return f"{change['name']} {old} -> {new}"
 
 
 def _count(name: str, count: Json) -> str:

@@ -48,6 +48,14 @@ class Text(TypedDict):
     text: str
 
 
+class SecretChange(TypedDict):
+    """A secret whose version differs; 0 is none."""
+
+    name: str
+    old: Count
+    new: Count
+
+
 class Head(TypedDict):
     """The record's head: how many events it has, and the root of their Merkle tree."""
 

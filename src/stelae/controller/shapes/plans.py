@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from stelae.controller.shapes.common import Count, Digest, Time
+from stelae.controller.shapes.common import Count, Digest, SecretChange, Time
 from stelae.controller.shapes.environments import Rollout
 from stelae.controller.shapes.runs import Crossed, PlannedJob
 
@@ -33,14 +33,6 @@ class Setting(TypedDict):
 
     name: str
     change: Literal["added", "changed", "removed"]
-
-
-class SecretChange(TypedDict):
-    """A secret whose version differs; 0 is none."""
-
-    name: str
-    old: Count
-    new: Count
 
 
 class Held(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from stelae.controller.shapes.common import Count, Digest, Size, Time
+from stelae.controller.shapes.common import Count, Digest, SecretChange, Size, Time
 
 
 class Shown(TypedDict):
@@ -127,6 +127,7 @@ class Diff(TypedDict):
     layers: list[LayerOf]
     processes: list[NamedChange]
     settings: list[NamedChange]
+    secrets: list[SecretChange]
 
 
 class Key(TypedDict):
