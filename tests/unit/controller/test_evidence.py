@@ -54,13 +54,14 @@ async def held(site: Site) -> None:
     done = await site.deploy(await site.image("v2"))
     rollout = site.env().rollout
     assert rollout is not None
+    assert rollout.stable is not None
     step = Step(weight=2_000, gate=Gate(soak=60 * SECOND))
     strategy = Strategy(kind=StrategyKind.CANARY, analysis=Analysis(), steps=(step,))
     asked = ev.DeploymentRequested(
         deployment=done["deployment"], deployment_kind=DeploymentKind.DEPLOY, strategy=strategy,
         release=site.env().releases[rollout.candidate],
     )  # fmt: skip
-    traffic = {rollout.candidate: Traffic(), site.env().stable: Traffic()}
+    traffic = {rollout.candidate: Traffic(), rollout.stable: Traffic()}
     await site.record.append([asked], actor="ana", environment=TEST)
     await site.record.append(
         [ev.StepHeld(deployment=done["deployment"], step=0, traffic=traffic)], environment=TEST
@@ -78,6 +79,7 @@ def test_a_status_says_what_the_requests_say_now(tmp_path: Path, monkeypatch: py
         await held(site)
         rollout = site.env().rollout
         assert rollout is not None
+        assert rollout.stable is not None
         counts = {rollout.candidate: Traffic(requests=1_000, errors=2), rollout.stable: Traffic(requests=9_000)}
         for answer in (None, Unreachable("no"), {}, {rollout.candidate: Traffic()}):
             site.queries._platform = Platform(answer)  # type: ignore[assignment]
