@@ -134,6 +134,10 @@ def test_what_the_old_release_did_before_makes_it_certain_sooner() -> None:
     new, old = counted(700, 10), counted(2_100, 3)
     assert judged(environment(), new, old).answer is Answer.PERSON
     assert judged(environment(past=counted(200_000, 200)), new, added(old, 200_000, 200)).answer is Answer.FAIL
+    # Nor is the past enough where the same time does not speak plainly.
+    new, old = counted(600, 9), counted(1_800, 8)
+    assert judged(environment(past=counted(200_000, 200)), new, added(old, 200_000, 200)).answer is not Answer.FAIL
+    new, old = counted(700, 10), counted(2_100, 3)
     # The past says nothing where the old release is not as it was, or was never good.
     assert (
         judged(environment(past=counted(200_000, 20)), new, added(counted(2_100, 12), 200_000, 20)).answer
