@@ -73,6 +73,7 @@ def many(*names: str, content: bytes = b"x") -> bytes:
         (tarball({"a": b"1"})[:-20], "not a gzip file"),
         (gzip.compress(b"not a tar" * 100), "not a tar"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "tarball",
 )
 def test_the_entry_is_named(data: bytes, words: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
