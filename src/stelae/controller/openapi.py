@@ -124,7 +124,7 @@ def _portable(schema: Any) -> Any:
             key: value.replace(r"\A", "^").replace(r"\Z", "$") if key == "pattern" else _portable(value)
             for key, value in schema.items()
         }
-    return [_portable(item) for item in schema] if isinstance(schema, list) else schema
+    return [_portable(item) for item in schema] if isinstance(schema, list | tuple) else schema
 
 
 async def _answer(service: Service, actor: str, asked: messages.Nothing) -> Json:
