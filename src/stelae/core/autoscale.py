@@ -31,7 +31,8 @@ Advices = tuple[tuple[Instant, int], ...]
 class Course:
     """What is remembered of one process. ``since`` is when the memory begins. ``highs`` are the advices that no later
     one exceeds and ``lows`` those that none falls below, oldest first; ``changes`` what was added, and when (below 0:
-    taken). ``advice`` is the last one, ``before`` the one before it, and ``reason`` says in words what it goes by.
+    taken). ``advice`` is the last one, ``before`` the one before it, and ``reason`` says in words what it goes by;
+    ``enough`` is how many do for the last moment.
     """
 
     wanted: int
@@ -40,6 +41,7 @@ class Course:
     lows: Advices = ()
     changes: Advices = ()
     advice: int = 0
+    enough: int = 0
     before: int = 0
     reason: str = ""
 
@@ -137,6 +139,7 @@ def _course(before: Course | None, env: EnvironmentState, name: str, scaling: Sc
         lows=(*_kept(before.lows, last.at - scaling.up.window, lambda old: old < advice), (last.at, advice)),
         changes=tuple(item for item in before.changes if item[0] > last.at - longest),
         advice=advice,
+        enough=found.enough,
         before=before.advice,
         reason=found.reason,
     )
@@ -154,7 +157,7 @@ def _next(course: Course, scaling: Scaling, at: Instant) -> int:
     if up > wanted and course.before > wanted and at - course.since >= scaling.up.window:
         count = _no_faster(course, scaling.up, at, up)
     elif down < wanted and at - course.since >= scaling.down.window:
-        count = _no_faster(course, scaling.down, at, down)
+        count = max(_no_faster(course, scaling.down, at, down), min(course.enough, wanted))
     else:
         return wanted
     count = _within(scaling, count)

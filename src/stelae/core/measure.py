@@ -12,7 +12,7 @@ count might go down, and as if they did nothing when it might go up: nothing is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 
 from stelae.core.samples import GAP, LONG, Interval, Sample, Samples
@@ -33,10 +33,12 @@ _CORE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """How many instances the load asks for, and what it is, in words."""
+    """How many instances the load asks for, and what it is, in words; and how many are enough for the last moment:
+    a load that has just begun to rise shows there first."""
 
     count: int
     reason: str = ""
+    enough: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,10 @@ class _Load:
         """How many instances this is for."""
         return -(-self.amount // (self.each * self.span))
 
+    def enough(self, percent: int) -> int:
+        """The fewest instances for which it is at most *percent* of what they are for."""
+        return -(-self.amount * 100 // (self.each * self.span * percent))
+
     def exceeds(self, wanted: int, percent: int) -> bool:
         """True when it is certainly more than *percent* of what *wanted* instances are for."""
         return self.sure * 100 > wanted * self.each * self.span * percent
@@ -71,10 +77,13 @@ def advice(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling)
     wanted = env.wanted[name]
     calm = [Advice(count=0)]
     found = [Advice(count=0)]
+    enough = 0
     for lately, slow in _loads(samples, env, name, scaling):
         for load in lately:
             if load is not None and load.exceeds(wanted, 100 + scaling.tolerance):
                 found.append(Advice(count=load.count, reason=load.reason))
+        moment = lately[-2]
+        enough = max(enough, moment.enough(100 + scaling.tolerance) if moment is not None else 0)
         if slow is None:
             calm.append(Advice(count=wanted))
         elif slow.is_below(wanted, 100 - scaling.tolerance):
@@ -82,7 +91,8 @@ def advice(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling)
         else:
             calm.append(Advice(count=wanted, reason=slow.reason))
     most = max(found, key=lambda item: item.count)
-    return most if most.count > wanted else max(calm, key=lambda item: item.count)
+    told = most if most.count > wanted else max(calm, key=lambda item: item.count)
+    return replace(told, enough=enough)
 
 
 def pressing(samples: Samples, env: EnvironmentState, name: str, scaling: Scaling) -> bool:

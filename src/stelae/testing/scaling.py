@@ -33,6 +33,9 @@ _PACES = (
     'up = { count = 1, period = "1s" }, down = { window = "3s", count = 2, period = "2s" }',
     'up = { window = "2s" }, down = { window = "6s", share = "50%", period = "3s" }',
 )
+STEADY = 25.0
+"""Seconds after which no look of a changing load counts any more: then a life may come to rest."""
+
 _LOADS = (0, 0, 5, 35, 86, 190, 1_000)
 """None is just what so many instances are for: then one more or less would be right as well."""
 
@@ -48,7 +51,8 @@ def with_scaling(
     for _ in range(chance.randrange(3, 8)):
         made = _load(chance, environments, step)
         lived.insert(chance.randrange(len(environments), len(lived) + 1), made)
-    return tuple(lived)
+    rate = {"env": chance.choice(environments), "rate": chance.choice(_LOADS)}
+    return (*lived, step(what="load", args=rate, wait=STEADY))
 
 
 def _web(chance: random.Random) -> str:

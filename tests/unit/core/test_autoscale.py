@@ -95,6 +95,15 @@ def test_the_most_that_was_asked_for_in_the_window_counts() -> None:
     assert site.counts[-1] == min(site.counts) == 4
 
 
+def test_nothing_is_lowered_below_what_has_just_come() -> None:
+    """The mean of the window is low still, and the load rises."""
+    site = Loaded(scaling=replace(TO_TWELVE, down=Pace(window=4 * SECOND)), wanted=5, rps=100)
+    site.run(7)
+    site.rps = 950
+    site.run(20)
+    assert site.changes == []
+
+
 def test_up_no_faster_than_the_pace() -> None:
     site = Loaded(scaling=replace(TO_TWELVE, up=Pace(share=100, count=2, period=10 * SECOND)), rps=0)
     site.run(12)
