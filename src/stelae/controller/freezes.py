@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
-from stelae.core import freezes, verification
+from stelae.controller import windows
+from stelae.core import verification
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment
 from stelae.domain.event import Event
@@ -28,7 +29,7 @@ def current(config: Environment | None, now: Instant) -> Window | None:
         zones = [(freeze, ZoneInfo(freeze.zone)) for freeze in config.freeze]
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
         return _UNKNOWN
-    return freezes.around(zones, now)
+    return windows.around(zones, now)
 
 
 def brought(env: EnvironmentState, seen: Observation | None, now: Instant) -> tuple[Event, ...]:

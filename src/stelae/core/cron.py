@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time
 
 from stelae.domain.errors import InvalidInput
 
@@ -43,16 +42,16 @@ class Cron:
         """How often it comes on a day on which it does."""
         return len(self.minutes) * len(self.hours)
 
-    def on(self, day: date) -> Iterator[datetime]:
-        """Yield the minutes of *day*, as its clocks show them, in their order."""
-        if day.month not in self.months or not self._fits(day):
+    def on(self, month: int, day: int, weekday: int) -> Iterator[tuple[int, int]]:
+        """Yield the hours and minutes of a day (*weekday* is 0 or 7 for Sunday) that clocks show, in their order."""
+        if month not in self.months or not self._fits(day, weekday % 7):
             return
         for hour in sorted(self.hours):
             for minute in sorted(self.minutes):
-                yield datetime.combine(day, time(hour, minute))
+                yield hour, minute
 
-    def _fits(self, day: date) -> bool:
-        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+    def _fits(self, day: int, weekday: int) -> bool:
+        in_month, in_week = day in self.days, weekday in self.weekdays
         return in_month or in_week if self.either else in_month and in_week
 
 

@@ -53,8 +53,8 @@ def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Stand
 def _doubt(env: EnvironmentState, image: Digest) -> str:
     """Why an image that was verified does not count as that any more: its last rollout that ended by itself."""
     known = env.verifications.get(image)
-    for deployment in reversed(env.deployments.values() if known is not None else ()):
-        if known is not None and deployment.id == known.deployment:
+    for deployment in reversed(tuple(env.deployments.values())):
+        if known is None or deployment.id == known.deployment:
             return ""
         if env.releases[deployment.release].image == image and deployment.outcome in _AGAINST:
             return f"not verified any more: {deployment.id} of it was {_said(deployment.outcome)}"

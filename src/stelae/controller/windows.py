@@ -1,10 +1,10 @@
-"""Freezes as intervals of time. Pure: the rules of time zones are given by who calls."""
+"""Freezes as intervals of time, by the rules of time zones that who calls gives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from heapq import merge
 from operator import attrgetter
 
@@ -42,7 +42,8 @@ def _windows(freeze: Freeze, zone: tzinfo, now: Instant) -> Iterator[Window]:
     local = (_EPOCH + now * _MICRO).astimezone(zone)
     day, last = (local - length - timedelta(days=2)).date(), (local + AHEAD).date()
     while day <= last:
-        for begin in cron.on(day):
+        for hour, minute in cron.on(day.month, day.day, day.isoweekday()):
+            begin = datetime.combine(day, time(hour, minute))
             end = begin + length  # by the clocks on the wall, also when they are changed in between
             ends = _instant(end, zone)
             yield Window(begins=_instant(begin, zone), ends=ends, reason=freeze.reason, until=_said(end, zone))
