@@ -200,9 +200,7 @@ def _overdue(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[
         yield _back(env, rollout, deadline.reason)
 
 
-def _back(
-    env: EnvironmentState, rollout: Rollout, reason: str, details: tuple[str, ...] = ()
-) -> ev.RolloutReverting:
+def _back(env: EnvironmentState, rollout: Rollout, reason: str, details: tuple[str, ...] = ()) -> ev.RolloutReverting:
     reason = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
     return ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.REVERTED, reason=reason, details=details)
 

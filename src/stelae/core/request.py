@@ -62,9 +62,7 @@ def admit(
             f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
             hint="commit, deploy the commit, and promote that image",
         )
-    found = verification.standing(
-        state.environments.get(environment_id(of.app, of.promote_from)), release.image, now
-    )
+    found = verification.standing(state.environments.get(environment_id(of.app, of.promote_from)), release.image, now)
     if found.verification is not None or vouched:
         return
     raise unverified(of.promote_from, release.image, found)
@@ -165,7 +163,8 @@ def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release
         secret = next(filter(None, (secrets.revocation(env, env.releases[name]) for name in names)), "")
         if secret:
             raise Refused(
-                f"no earlier release of {env.id} may come back: {secret}", hint=secrets.instead(env, env.releases[names[0]].image)
+                f"no earlier release of {env.id} may come back: {secret}",
+                hint=secrets.instead(env, env.releases[names[0]].image),
             )
         raise Refused(
             f"every earlier release of {env.id} is of an image that was revoked", hint="deploy another image"
