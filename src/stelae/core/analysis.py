@@ -60,7 +60,7 @@ def _in_favour(
     soak, waited, decides = _soak(env, rollout), now - rollout.held_at, _decides(env, rollout)
     if waited < soak:
         return Verdict(answer=Answer.WAIT, reason=told)
-    if missing and (soak or decides) and not _is_first(rollout):
+    if missing and (soak or decides):
         answer = Answer.WAIT if waited < LEAST_WAIT else Answer.PERSON
         return Verdict(answer=answer, reason=f"{missing}: {told}")
     if doubt and decides:
@@ -125,14 +125,10 @@ def _is_judged(env: EnvironmentState, rollout: Rollout) -> bool:
 
 
 def _decides(env: EnvironmentState, rollout: Rollout) -> bool:
-    """True when the rest of the traffic moves after this step."""
+    """True when the rest of the traffic moves after this step; never in a first deployment, which has nothing to stay
+    at: waiting for requests would help nobody."""
     way = move(env, rollout)
     return not way.direct and rollout.step < strategies.moved(way)
-
-
-def _is_first(rollout: Rollout) -> bool:
-    """True for a first deployment: there is nothing to stay at, so that waiting for requests would help nobody."""
-    return rollout.stable is None
 
 
 def _soak(env: EnvironmentState, rollout: Rollout) -> Duration:

@@ -92,6 +92,11 @@ def test_a_difference_that_does_not_matter_is_no_reason(errors: int, answer: Ans
     assert judged(env, counted(100_000, errors), counted(300_000, 150)).answer is answer
 
 
+@pytest.mark.parametrize(("errors", "answer"), [(800, Answer.PASS), (900, Answer.FAIL)])
+def test_half_as_many_again_is_no_reason(errors: int, answer: Answer) -> None:
+    assert judged(environment(Analysis()), counted(100_000, errors), counted(300_000, 1_500)).answer is answer
+
+
 def test_little_traffic_never_passes_and_a_person_is_asked_after_the_soak() -> None:
     env = environment()
     needs = "of the 50 requests that a verdict needs have come"
@@ -138,12 +143,16 @@ def test_what_the_old_release_did_before_makes_it_certain_sooner() -> None:
     new, old = counted(600, 9), counted(1_800, 8)
     assert judged(environment(past=counted(200_000, 200)), new, added(old, 200_000, 200)).answer is not Answer.FAIL
     new, old = counted(700, 10), counted(2_100, 3)
+    # Nor a past in which the old release failed nearly as often.
+    assert judged(environment(past=counted(20_000, 60)), new, added(old, 20_000, 60)).answer is Answer.PERSON
     # The past says nothing where the old release is not as it was, or was never good.
     assert (
         judged(environment(past=counted(200_000, 20)), new, added(counted(2_100, 12), 200_000, 20)).answer
         is Answer.PASS
     )
     assert judged(environment(past=counted(200_000, 2_000)), new, added(old, 200_000, 2_000)).answer is Answer.PERSON
+    now = added(counted(3_000, 5), 200_000, 20)
+    assert judged(environment(past=counted(200_000, 20)), counted(1_000, 12), now).answer is Answer.PERSON
 
 
 def added(traffic: Traffic, requests: int, errors: int) -> Traffic:
@@ -197,7 +206,10 @@ def test_a_metric_that_was_bad_already_does_not_hold_a_fix_up_and_this_is_said()
     )
     worse = judged(environment(replace(LIMIT, compare=False)), counted(1_000, 120), counted(3_000, 150))
     assert worse.reason.startswith("errors are worse than the old release's")
-    # Not certain that the old release was bad too, so that the limit holds.
+    # What is good by now is no excuse, nor what is not certain to be bad.
+    past = counted(3_000, 150)
+    verdict = judged(environment(past=past), counted(1_000, 60), added(counted(3_000, 15), 3_000, 150))
+    assert verdict.reason.startswith("errors are over the limit")
     assert judged(env, counted(1_000, 60), counted(50, 1)).answer is Answer.FAIL
 
 
