@@ -14,6 +14,7 @@ from stelae.core.plan import Count, plan
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.check import CheckVerdict
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.promotion import Window
@@ -225,6 +226,7 @@ ROUTINE = [
     ev.RunRequested(run=InstanceId("run-x-9"), release=V1.id),
     ev.RunEnding(run=InstanceId("run-x-9"), outcome=RunOutcome.CANCELLED, reason="x"),
     ev.RunEnded(run=InstanceId("run-x-9"), outcome=RunOutcome.CANCELLED),
+    ev.CheckMeasured(deployment="d-1", step=0, check="x", verdict=CheckVerdict.PASS),
     ev.SecretWiped(name="KEY", version=1),
     ev.RolloutAdvanced(deployment="d-1", step=1),
     ev.RolloutPhase(deployment="d-1", phase=Phase.FORWARD),
