@@ -122,6 +122,7 @@ def test_what_answers_come_to(answers: tuple[CheckVerdict, ...], answer: Answer,
 
 
 def test_one_failure_is_enough_where_one_is_allowed_and_it_beats_everything() -> None:
+    assert verdict(said(held(QUERY, HOOK), HOOK, FAIL)).answer is Answer.FAIL  # the query is still waited for
     env = said(said(held(QUERY, HOOK), HOOK, FAIL), QUERY, SILENT, SILENT)
     assert verdict(env) == Verdict(answer=Answer.FAIL, reason="check w failed: fail!")
     assert verdict(said(env, HOOK, WAIT)).answer is Answer.WAIT
