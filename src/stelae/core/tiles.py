@@ -42,6 +42,12 @@ class Tile:
         """The index of the first leaf that it is about."""
         return self.number * WIDTH << _BITS * max(self.level, 0)
 
+    @property
+    def stored(self) -> list[int]:
+        """The stored indexes (see ``merkle.node_index``) of its hashes."""
+        first = self.number * WIDTH
+        return [node_index(_BITS * self.level, first + place) for place in range(self.width)]
+
 
 def tiles_of(size: int) -> Iterator[Tile]:
     """Yield the tiles of a tree of *size* leaves: bundles first, then level by level."""

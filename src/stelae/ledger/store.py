@@ -145,6 +145,11 @@ class Ledger:
         for low in range(max(start, 0), stop, _READ_AT_ONCE):
             yield from self._events(low, min(low + _READ_AT_ONCE, stop))
 
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """Return the leaves (see ``codec``) from index *start* to before *end*, at most 500 of them, as they were
+        recorded; raises Failed, which names the index, for one that was changed or is missing."""
+        return [leaf for _, _, leaf in self._checked(start, end)]
+
     def index_at(self, instant: Instant) -> int:
         """Return how many events were recorded up to and including *instant*."""
         self._usable()
@@ -280,6 +285,14 @@ class Ledger:
         self._commits = self._bytes = 0
 
     def _events(self, low: int, high: int) -> Iterator[Recorded]:
+        for index, at, leaf in self._checked(low, high):
+            recorded = decode(index, leaf)
+            if recorded.at != at:
+                raise damaged(self._path, f"the time beside event {index} is not the one in it")
+            yield recorded
+
+    def _checked(self, low: int, high: int) -> Iterator[tuple[int, Instant, bytes]]:
+        """Yield index, time and leaf, each leaf as its stored hash says."""
         self._usable()
         edges = merkle.node_index(0, low), merkle.node_index(0, high - 1)
         with self._readers.lease() as connection:
@@ -295,7 +308,4 @@ class Ledger:
             at, leaf = found[index]
             if type(leaf) is not bytes or merkle.leaf_hash(leaf) != hashes.get(merkle.node_index(0, index)):
                 raise damaged(self._path, f"event {index} is not what was recorded")
-            recorded = decode(index, leaf)
-            if recorded.at != at:
-                raise damaged(self._path, f"the time beside event {index} is not the one in it")
-            yield recorded
+            yield index, at, leaf

@@ -1,0 +1,177 @@
+"""Publishing the record as a log: files of its tree, and a checkpoint that the log's key has signed.
+
+Files of leaves come before the tiles above them, and the checkpoint last, each on the disk before the next. So what a
+checkpoint speaks of is always there, whenever the process ends. What is published is made of the leaves alone, and
+compared with the record's root before it is signed; a checkpoint is signed only if the record goes on from the one
+before. Not a part of an append: the record is the truth, these files are made of it and may be late.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stelae.core import merkle
+from stelae.core.tiles import ENTRIES, WIDTH, Edge, Tile, bundle, edge_indexes
+from stelae.domain.errors import Failed
+from stelae.ledger.checkpoint import Checkpoint, open_checkpoint
+from stelae.ledger.note import Signer
+from stelae.ledger.proof import Receipt
+from stelae.ledger.published import INQUIRY, Published
+from stelae.ledger.store import Ledger
+
+AT_ONCE = 16 * WIDTH
+"""How many leaves one step publishes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What is published: the tree's edge, its checkpoint, and the checkpoint as it was signed."""
+
+    edge: Edge
+    checkpoint: Checkpoint
+    signed: bytes
+
+
+class Publisher:
+    """Publishes *ledger* in *files*. Any thread may call any method; *key* gives the key when it is first needed, and
+    is told whether it may be made."""
+
+    def __init__(self, ledger: Ledger, files: Published, key: Callable[[bool], Signer]) -> None:
+        self._ledger = ledger
+        self._files = files
+        self._key = key
+        self._lock = threading.Lock()
+        self._signer: Signer | None = None
+        self._standing: _Standing | None = None
+        self.restored: tuple[Tile, ...] = ()
+        """What was missing of the published files when they were looked at first; it was published again."""
+
+    def signer(self) -> Signer:
+        """Return the log's key; raises Failed when it cannot be had."""
+        if self._signer is None:
+            self._signer = self._key(self._files.checkpoint() is None)
+        return self._signer
+
+    def step(self) -> bool:
+        """Publish some of what is not yet; say whether there is more.
+
+        Raises Failed when the published files or their checkpoint are not of this record, Replaced when another
+        controller writes it now, OSError when a file cannot be written.
+        """
+        with self._lock:
+            return self._step()
+
+    def publish(self) -> Checkpoint:
+        """Publish all that is recorded, and return the checkpoint; raises what ``step`` does."""
+        with self._lock:
+            return self._publish().checkpoint
+
+    def receipt(self, index: int) -> Receipt:
+        """Return the proof that event *index* is in the log, published up to now; raises what ``step`` does."""
+        with self._lock:
+            standing = self._publish()
+        size = standing.checkpoint.size
+        (leaf,) = self._ledger.leaves(index, index + 1)
+        hashes = merkle.inclusion_proof(index, size, self._ledger.hashes)
+        receipt = Receipt(index, leaf, hashes, standing.signed)
+        receipt.check(self.signer().verifier)
+        return receipt
+
+    def check(self) -> Checkpoint:
+        """Check the whole record, then compare everything that is published with it, and return the checkpoint.
+
+        Raises Failed, which names the first bad index.
+        """
+        with self._lock:
+            self._ledger.verify()
+            signed = self._files.checkpoint()
+            if self._standing is not None and signed != self._standing.signed:
+                where = str(self._files.folder / "checkpoint")
+                raise Failed(
+                    "the published checkpoint is not the one that was signed last", where=where, hint=INQUIRY
+                )
+            checkpoint = self._opened(signed) if signed is not None else self._publish().checkpoint
+            self._files.check(checkpoint, self._ledger)
+            return checkpoint
+
+    def _publish(self) -> _Standing:
+        while self._step():
+            pass
+        assert self._standing is not None
+        return self._standing
+
+    def _step(self) -> bool:
+        standing = self._standing or self._begin()
+        start, size = standing.checkpoint.size, self._ledger.size
+        end = min(size, start + AT_ONCE)
+        if end > start or not standing.signed:
+            self._ledger.check_mine()
+            self._extend(standing.edge.copy(), end)
+        return end < size
+
+    def _begin(self) -> _Standing:
+        """Take up what is published already; raises Failed when it is not of this record."""
+        signed = self._files.checkpoint()
+        if signed is None:
+            edge = Edge()
+            return _Standing(edge, Checkpoint(self.signer().name, 0, edge.root()), b"")
+        checkpoint = self._opened(signed)
+        if checkpoint.size > self._ledger.size:
+            raise Failed(
+                f"the record has {self._ledger.size} events, but a checkpoint of {checkpoint.size} was signed: it "
+                "was put back to an older one, and nothing is published any more",
+                where=str(self._files.folder), hint=INQUIRY,
+            )  # fmt: skip
+        edge = Edge([self._ledger.hashes(row) for row in edge_indexes(checkpoint.size)])
+        if edge.root() != checkpoint.root:
+            raise Failed(
+                f"the record does not go on from the checkpoint of {checkpoint.size} events that was signed: it was "
+                "rewritten, and nothing is published any more", where=str(self._files.folder), hint=INQUIRY,
+            )  # fmt: skip
+        self.restored = tuple(self._files.restore_missing(checkpoint.size, self._ledger))
+        self._standing = _Standing(edge, checkpoint, signed)
+        return self._standing
+
+    def _extend(self, edge: Edge, size: int) -> None:
+        """Publish the leaves up to *size* and a checkpoint of them."""
+        start = edge.size
+        filled = []
+        for number in range(start // WIDTH, -(-size // WIDTH)):
+            first, end = number * WIDTH, min(size, number * WIDTH + WIDTH)
+            leaves = self._ledger.leaves(first, end)
+            hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+            known = max(start - first, 0)
+            if tuple(hashes[:known]) != edge.leaves()[:known]:
+                raise Failed(f"one of the events {first} to {start - 1} is not what was published", hint=INQUIRY)
+            self._files.add(Tile(ENTRIES, number, end - first), bundle(leaves))
+            for leaf in hashes[known:]:
+                tiles = edge.append(leaf)
+                for tile, data in tiles:
+                    self._files.add(tile, data)
+                filled += [tile for tile, _ in tiles]
+        for tile, data in edge.partial():
+            self._files.add(tile, data)
+        self._sign(edge)
+        for tile in filled:
+            self._files.remove_partials(tile)
+            if tile.level == 0:
+                self._files.remove_partials(Tile(ENTRIES, tile.number))
+
+    def _sign(self, edge: Edge) -> None:
+        if edge.root().hex() != self._ledger.root_at(edge.size):
+            raise Failed(f"the root of the record's first {edge.size} events does not match them", hint=INQUIRY)
+        signer = self.signer()
+        checkpoint = Checkpoint(signer.name, edge.size, edge.root())
+        signed = signer.sign(checkpoint.text)
+        self._files.set_checkpoint(signed)
+        self._standing = _Standing(edge, checkpoint, signed)
+
+    def _opened(self, signed: bytes) -> Checkpoint:
+        try:
+            return open_checkpoint(signed, self.signer().verifier)
+        except Failed as error:
+            where = str(self._files.folder / "checkpoint")
+            raise Failed(f"the published checkpoint is not to be trusted: {error.message}", where=where,
+                         hint=INQUIRY) from error  # fmt: skip
