@@ -47,3 +47,14 @@ def test_links_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_each_test_that_the_comparison_names_exists() -> None:
+    text = (ROOT / "docs" / "compared.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("| ") and not row.startswith("| complaint")]
+    assert len(rows) > 40
+    for row in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert named, f"no test is named: {row}"
+        for file, name in named:
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
