@@ -30,6 +30,8 @@ from stelae.build.python_deps import make_python
 from stelae.build.source import IMAGE, Source, place
 from stelae.build.steps import make_copies, make_files, make_run, make_system
 from stelae.domain.inputs import Input, InputKind
+from stelae.domain.job import Job
+from stelae.domain.process import Process
 from stelae.domain.recipe import AppSpec, Steps
 
 
@@ -162,7 +164,8 @@ class Stages:
 
 def _mounts(spec: AppSpec) -> set[str]:
     """Where memory file systems of processes and jobs are mounted: the root is read-only, so it has these folders."""
-    return {item.path for program in (*spec.processes, *spec.jobs) for item in program.tmpfs}
+    programs: tuple[Process | Job, ...] = (*spec.processes, *spec.jobs)
+    return {item.path for program in programs for item in program.tmpfs}
 
 
 def _layers(made: dict[str, Made]) -> tuple[LayerFile, ...]:

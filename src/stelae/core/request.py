@@ -27,8 +27,8 @@ def config(env: EnvironmentState) -> Environment:
 
 
 def release_of(env: EnvironmentState, image: Image) -> Release:
-    """Return *image* joined with the settings of *env* and the newest versions of its secrets; raises InvalidInput for
-    an image that cannot run there, and for a secret without a value."""
+    """Return *image* joined with the settings of *env* and the newest versions of its secrets; raises InvalidInput
+    for an image that cannot run there, and for a secret without a value."""
     of = config(env)
     if image.app != of.app:
         raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {of.app!r}")

@@ -81,9 +81,7 @@ def held(env: EnvironmentState) -> frozenset[ReleaseId]:
 
 def wipeable(env: EnvironmentState) -> Iterator[tuple[str, SecretVersion]]:
     """Yield the names and the revoked versions whose values nothing needs any more, and that are still kept."""
-    revoked = [
-        (name, item) for name, all_ in env.secrets.items() for item in all_ if item.revoked and not item.wiped
-    ]
+    revoked = [(name, item) for name, all_ in env.secrets.items() for item in all_ if item.revoked and not item.wiped]
     if not revoked:
         return
     needed = {pair for name in held(env) if name in env.releases for pair in env.releases[name].secrets.items()}

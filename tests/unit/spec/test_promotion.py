@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a strange approver": ({"approvals": 1, "approvers": ["grp:ops x"]}, "expected the name of a Unix user, or"),
     "four fields": ({"freeze": [{"from": "0 0 * *", "for": "1h"}]}, "freeze[0].from: expected five fields of cron"),
     "no such hour": ({"freeze": [FREEZE, {"from": "0 24 * * *", "for": "1h"}]}, "freeze[1].from: hour: 24 is not"),
-    "each minute": ({"freeze": [{"from": "* * * * *", "for": "1h"}]}, "freeze[0].from: expected at most 24 times a day"),
+    "each minute": ({"freeze": [{"from": "* * * * *", "for": "1h"}]}, "freeze[0].from: expected at most 24"),
     "no such zone": ({"freeze": [{**FREEZE, "zone": "Europe/Vienne"}]}, "freeze[0].zone: expected a time zone that"),
     "a zone as a path": ({"freeze": [{**FREEZE, "zone": "../../etc/passwd"}]}, "freeze[0].zone: expected"),
     "a zone that is a folder": ({"freeze": [{**FREEZE, "zone": "Europe"}]}, "freeze[0].zone: expected"),

@@ -65,6 +65,6 @@ def test_what_is_refused(keys: dict[str, Any], says: str) -> None:
 def test_a_memory_file_system_must_not_hide_them(path: str) -> None:
     hiding = {"process.web.tmpfs": {path: "1MiB"}}
     parse(toml(document(hiding)))
-    with pytest.raises(InvalidInput, match="where the secrets of env.production are"):
+    with pytest.raises(InvalidInput, match=r"where the secrets of env\.production are"):
         parse(toml(document({**hiding, f"{PLACE}.secrets": ["A"]})))
     parse(toml(document({"process.web.tmpfs": {"/run": "1MiB"}, f"{PLACE}.secrets": ["A"]})))

@@ -33,7 +33,6 @@ def _wiped(env: EnvironmentState, event: ev.SecretWiped, at: Instant, actor: str
 
 def _changed(env: EnvironmentState, event: ev.SecretRevoked | ev.SecretWiped, **values: Any) -> EnvironmentState:
     versions = tuple(
-        replace(item, **values) if item.version == event.version else item
-        for item in env.secrets.get(event.name, ())
+        replace(item, **values) if item.version == event.version else item for item in env.secrets.get(event.name, ())
     )
     return replace(env, secrets=with_item(env.secrets, event.name, versions)) if versions else env
