@@ -12,7 +12,7 @@ from stelae import __version__
 VERBS = (
     "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "approve", "reject", "rollback",
     "abort", "pause", "resume", "run", "scale", "status", "history", "show", "diff", "reproduce", "push",
-    "pull", "key", "trust", "revoke", "secret", "state", "logs", "gc", "doctor", "controller", "version",
+    "pull", "key", "trust", "revoke", "secret", "state", "logs", "audit", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 
 

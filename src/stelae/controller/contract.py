@@ -225,4 +225,12 @@ class Service(Protocol):
         """``{"removed": [{"what", "name", "bytes", "reason"}], "bytes", "left": [path that is not the store's]}``."""
 
     async def verify_ledger(self) -> Json:
-        """``{"size", "root"}``; raises Failed that names the first bad index."""
+        """Check the whole record, and all that is published of it: ``{"size", "root", "origin", "published": size of
+        the checkpoint, "published_root"}``; raises Failed that names the first bad index."""
+
+    async def receipt(self, ref: str) -> Json:
+        """``{"index", "size", "origin", "text"}``: the proof that the event *ref* (a number, or a deployment: the
+        event that asked for it) is in the log, as a C2SP tlog-proof."""
+
+    async def log_key(self) -> Json:
+        """``{"origin", "key"}``: the log's name, and the line that its checkpoints are checked with."""

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stelae.controller import audit_messages as am
 from stelae.controller import messages as m
 from stelae.controller import promotion_messages as pm
 from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
-from stelae.controller.shapes import common, environments, images, machine, plans, proofs, runs, secrets
+from stelae.controller.shapes import audit, common, environments, images, machine, plans, proofs, runs, secrets
 
 _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
@@ -304,9 +305,14 @@ _RECORD = (
         lambda s, asked: s.state(asked.at, asked.environment),
     ),
     _post(
-        "verify_ledger", "/v1/verify-ledger", m.Nothing, common.Head, "Check the whole record.",
-        lambda s, _, asked: s.verify_ledger(),
+        "verify_ledger", "/v1/verify-ledger", m.Nothing, audit.Audited,
+        "Check the whole record, and all that is published of it.", lambda s, _, asked: s.verify_ledger(),
     ),
+    _get(
+        "receipt", "/v1/receipts", am.ReceiptQuery, audit.Receipt, "Prove that an event is in the log.",
+        lambda s, asked: s.receipt(asked.ref),
+    ),
+    _get("log_key", "/v1/log-key", m.Nothing, audit.LogKey, "Show the log's key.", lambda s, _: s.log_key()),
 )  # fmt: skip
 
 OPERATIONS = (

@@ -6,10 +6,9 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from anyio import to_thread
-
 from stelae import __version__
 from stelae.controller.approvals import Approvals
+from stelae.controller.audit import Audit
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
@@ -36,7 +35,7 @@ class ControllerService:
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
         reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, approvals: Approvals,
-        verifications: Verifications, notifier: Notifier, http_port: int,
+        verifications: Verifications, notifier: Notifier, audit: Audit, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -87,6 +86,10 @@ class ControllerService:
         self.proof = inside.proof
         self.document = inside.document
         self.diff = inside.diff
+        self.verify_ledger = audit.verify
+        self.receipt = audit.receipt
+        self.log_key = audit.log_key
+        self.keep_publishing = audit.keep_publishing
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""
@@ -107,9 +110,3 @@ class ControllerService:
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""
         return self._storage.lock(request)
-
-    async def verify_ledger(self) -> Json:
-        """See ``Service.verify_ledger``."""
-        ledger = self._record.ledger
-        await to_thread.run_sync(ledger.verify)
-        return {"size": ledger.size, "root": ledger.root}

@@ -12,6 +12,7 @@ from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
 from stelae.controller.admission import Admission
 from stelae.controller.approvals import Approvals
+from stelae.controller.audit import Audit
 from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.deployments import Deployments
@@ -79,5 +80,6 @@ def use_cases(
         approvals=Approvals(record, deployments, admission, clock),
         verifications=Verifications(record, layout, proofs, space),
         notifier=Notifier(record, installation.state / "notified"),
+        audit=Audit(record, installation),
         http_port=installation.http_port,
     )

@@ -39,6 +39,11 @@ class Installation:
         return self.state / "ledger.db"
 
     @property
+    def log(self) -> Path:
+        """The record as anybody may have it: files of its Merkle tree, and a signed checkpoint."""
+        return self.state / "log"
+
+    @property
     def sources(self) -> Path:
         """Bare git mirrors, one folder a repository."""
         return self.state / "sources"

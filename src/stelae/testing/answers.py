@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stelae.controller.contract import Json
+from stelae.testing.log import RECEIPT, SIGNER
 
 NOON = 1_796_040_000_000_000
 """2026-11-30 12:00 UTC, the time of the fixed answers, in microseconds."""
@@ -432,5 +433,13 @@ ANSWERS: dict[str, Any] = {
         "bytes": 41_000_000,
         "left": [],
     },
-    "verify_ledger": {"size": 204, "root": "ab" * 32},
+    "verify_ledger": {
+        "size": 204,
+        "root": "ab" * 32,
+        "origin": SIGNER.name,
+        "published": 203,
+        "published_root": "cd" * 32,
+    },
+    "receipt": {"index": 0, "size": 1, "origin": SIGNER.name, "text": RECEIPT},
+    "log_key": {"origin": SIGNER.name, "key": SIGNER.verifier.vkey},
 }

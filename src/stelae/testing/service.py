@@ -239,6 +239,14 @@ class FakeService:
         """Answer as set."""
         return await self._answer("verify_ledger")
 
+    async def receipt(self, ref: str) -> Json:
+        """Answer as set."""
+        return await self._answer("receipt", ref)
+
+    async def log_key(self) -> Json:
+        """Answer as set."""
+        return await self._answer("log_key")
+
 
 @contextmanager
 def served(service: Service, installation: Installation) -> Iterator[None]:

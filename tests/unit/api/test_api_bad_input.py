@@ -43,7 +43,7 @@ POSTS: dict[str, dict[str, Any]] = {
 }
 GETS = [
     "/v1/ping", "/v1/environments", "/v1/deployments/d-1", "/v1/deployments/d-1/watch", "/v1/status", "/v1/history",
-    "/v1/show", "/v1/state", "/v1/logs",
+    "/v1/show", "/v1/state", "/v1/logs", "/v1/receipts", "/v1/log-key",
 ]  # fmt: skip
 
 

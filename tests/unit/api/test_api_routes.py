@@ -42,6 +42,8 @@ def last_call(service: FakeService) -> tuple[str, tuple[Any, ...]]:
         ("/v1/history", {"environment": "", "limit": 7, "everything": True}, "history", ("", 7, True)),
         ("/v1/show", {"ref": "r-7k"}, "show", ("r-7k",)),
         ("/v1/state", {"at": 5, "environment": ""}, "state", (5, "")),
+        ("/v1/receipts", {"ref": "d-7"}, "receipt", ("d-7",)),
+        ("/v1/log-key", {}, "log_key", ()),
     ],
 )
 def test_get(

@@ -1,0 +1,129 @@
+"""Use cases of the audit: the record published as a log, receipts of its events, the full check.
+
+Publishing goes on beside the loops, some time after an event was recorded and with all that came meanwhile. When it
+cannot, the record goes on; the controller's log says why, and so does whoever asks for a receipt or a check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import structlog
+from anyio import to_thread
+
+from stelae.controller import references
+from stelae.controller.record import Record
+from stelae.domain.errors import Failed, InvalidInput, StelaeError
+from stelae.domain.event import DeploymentRequested
+from stelae.ledger.log_key import log_name, log_signer
+from stelae.ledger.note import Signer
+from stelae.ledger.published import Published
+from stelae.ledger.publisher import Publisher
+from stelae.system.installation import Installation
+
+Json = dict[str, Any]
+log = structlog.get_logger(__name__)
+
+GATHER = 1.0
+"""Seconds between two checkpoints, when nobody asks for one."""
+
+PAUSE = 30.0
+"""Seconds until it is tried again, when it failed."""
+
+_PAGE = 500
+
+_T = TypeVar("_T")
+
+
+class Audit:
+    """The log of *record*, published in the folder of *installation*."""
+
+    def __init__(self, record: Record, installation: Installation) -> None:
+        self._record = record
+        self._installation = installation
+        self._publisher = Publisher(record.ledger, Published(installation.log), self._key)
+
+    async def keep_publishing(self) -> None:
+        """Publish what is recorded, until cancelled. What goes wrong is logged, and disturbs nobody."""
+        told = ""
+        while True:
+            size = self._record.state.size
+            try:
+                more = True
+                while more:
+                    more = await to_thread.run_sync(self._publisher.step)
+                told = ""
+            except Exception as error:  # noqa: BLE001 - the outermost frame of what nobody waits for
+                if str(error) != told:
+                    log.warning("log.not_published", problem=str(error))
+                told = str(error)
+                await asyncio.sleep(PAUSE)
+                continue
+            if self._publisher.restored:
+                missing = [tile.path for tile in self._publisher.restored]
+                log.warning("log.files_were_missing", count=len(missing), first=missing[0])
+                self._publisher.restored = ()
+            await self._record.changed(size)
+            await asyncio.sleep(GATHER)
+
+    async def receipt(self, ref: str) -> Json:
+        """See ``Service.receipt``."""
+
+        def prove() -> Json:
+            index = self._index(ref)
+            receipt = self._publisher.receipt(index)
+            checkpoint = receipt.check(self._publisher.signer().verifier)
+            return {
+                "index": index, "size": checkpoint.size, "origin": checkpoint.origin, "text": receipt.text.decode(),
+            }  # fmt: skip
+
+        return await to_thread.run_sync(_on_disk, prove)
+
+    async def log_key(self) -> Json:
+        """See ``Service.log_key``."""
+        verifier = (await to_thread.run_sync(_on_disk, self._publisher.signer)).verifier
+        return {"origin": verifier.name, "key": verifier.vkey}
+
+    async def verify(self) -> Json:
+        """See ``Service.verify_ledger``."""
+        ledger = self._record.ledger
+        checkpoint = await to_thread.run_sync(_on_disk, self._publisher.check)
+        return {
+            "size": ledger.size, "root": ledger.root, "origin": checkpoint.origin, "published": checkpoint.size,
+            "published_root": checkpoint.root.hex(),
+        }  # fmt: skip
+
+    def _key(self, may_make: bool) -> Signer:
+        name = log_name(socket.gethostname(), self._installation.name)
+        return log_signer(self._installation.keys / "log", name, may_make=may_make)
+
+    def _index(self, ref: str) -> int:
+        """Return the index of the event that *ref* names: of a deployment, the one by which it was asked for."""
+        ledger = self._record.ledger
+        if ref.isdecimal():
+            if int(ref) >= ledger.size:
+                raise InvalidInput(f"there is no event {ref}: the record has {ledger.size}")
+            return int(ref)
+        _, deployment = references.deployment(self._record.state, ref)
+        end = ledger.index_at(deployment.requested_at)
+        while end > 0:
+            start = max(0, end - _PAGE)
+            for item in ledger.read(start, end):
+                if isinstance(item.event, DeploymentRequested) and item.event.deployment == ref:
+                    return item.index
+            end = start
+        raise Failed(f"the event that asked for {ref} is not in the record")
+
+
+def _on_disk(work: Callable[[], _T]) -> _T:
+    try:
+        return work()
+    except StelaeError:
+        raise
+    except OSError as error:
+        raise Failed(
+            f"the log cannot be published: {error.strerror}", where=str(error.filename), hint="check the disk"
+        ) from error

@@ -1,0 +1,33 @@
+"""The shapes of answers about the record as a log that others can check."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from stelae.controller.shapes.common import Count
+
+
+class Receipt(TypedDict):
+    """The proof that event ``index`` is in the log ``origin`` of ``size`` events, as a C2SP tlog-proof."""
+
+    index: Count
+    size: Count
+    origin: str
+    text: str
+
+
+class LogKey(TypedDict):
+    """The log's name, and the key that its checkpoints are checked with, as one line."""
+
+    origin: str
+    key: str
+
+
+class Audited(TypedDict):
+    """The record's head, and the checkpoint that all published files were compared with."""
+
+    size: Count
+    root: str
+    origin: str
+    published: Count
+    published_root: str
