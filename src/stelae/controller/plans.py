@@ -279,8 +279,13 @@ def _built(state: InstallationState, env: EnvironmentState, request: Json) -> Bu
 
 
 def way_back(state: InstallationState, env: EnvironmentState, to: str) -> Release:
-    """Return the release that a rollback of *env* goes to: *to*, or else the last good one that was not revoked."""
-    return references.release(env, to) if to else asking.last_good(env, trust.banned(state))
+    """Return the release that a rollback of *env* goes to: *to*, which must have served there, or else the last good
+    one that was not revoked."""
+    if not to:
+        return asking.last_good(env, trust.banned(state))
+    release = references.release(env, to)
+    asking.served(env, release)
+    return release
 
 
 def passed_over(state: InstallationState, env: EnvironmentState, release: Release) -> str:

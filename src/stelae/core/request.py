@@ -15,7 +15,7 @@ from stelae.domain.environment import Environment, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image
 from stelae.domain.release import Release, ReleaseId, short_release
-from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.domain.state import EnvironmentState, InstallationState, Outcome
 from stelae.domain.strategy import Gate, Strategy, StrategyKind
 from stelae.domain.units import Instant
 
@@ -150,6 +150,19 @@ def ways_back(env: EnvironmentState) -> list[ReleaseId]:
     if env.rollout is not None and env.stable is not None:
         names.insert(0, env.stable)
     return names
+
+
+def served(env: EnvironmentState, release: Release) -> None:
+    """Raise Refused when *release* was never stable in *env*: a way back skips approvals, freezes and gates, so it
+    leads only to what came in by them before."""
+    ended_well = (done.release for done in env.deployments.values() if done.outcome is Outcome.SUCCEEDED)
+    if release.id == env.stable or release.id in ended_well:
+        return
+    _, _, name = env.id.partition("/")
+    raise Refused(
+        f"{short_release(release.id)} never served in {env.id}, so nothing leads back to it",
+        hint=f"deploy it: stelae deploy {name} --release {short_release(release.id)}",
+    )
 
 
 def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:

@@ -240,6 +240,24 @@ def test_an_approval_replaces_no_verification(tmp_path: Path) -> None:
     run(tmp_path, STRICT, body)
 
 
+def test_a_rollback_is_no_way_round_an_approval(tmp_path: Path) -> None:
+    async def body(made: Controller) -> None:
+        await made.verified()
+        done = await made.promote()
+        for _ in ("while it waits", "when it was rejected"):
+            with pytest.raises(Refused, match="never served in shop/production"):
+                await made.site.rollback(PRODUCTION, to=done["release"])
+            if made.site.env(PRODUCTION).rollout is not None:
+                await made.reject("ben")
+        again = await made.promote()
+        await made.approve("ben")
+        assert await made.settled(PRODUCTION, again["deployment"]) is Outcome.SUCCEEDED
+        back = await made.site.rollback(PRODUCTION, to=done["release"])
+        assert await made.settled(PRODUCTION, back["deployment"]) is Outcome.SUCCEEDED
+
+    run(tmp_path, STRICT, body)
+
+
 def test_what_is_revoked_while_it_waits_never_begins(tmp_path: Path) -> None:
     async def body(made: Controller) -> None:
         image = await made.verified()
