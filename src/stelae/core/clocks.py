@@ -29,14 +29,15 @@ def back(rollout: Rollout, at: Instant) -> Rollout:
     if lost is None:
         return rollout
     # Where a person is waited for, the clocks go on standing: the time since then is put off when they start again.
-    return replace(_put_off(rollout, (at if person is None else max(lost, person)) - lost), unreachable_since=None)
+    stood = (at if person is None else max(lost, person)) - lost
+    return replace(_put_off(rollout, stood, at), unreachable_since=None)
 
 
 def answered(rollout: Rollout, at: Instant) -> Rollout:
     """Return *rollout* when what it asked is answered at *at*, or nobody need answer any more."""
     if rollout.asks_since is None:
         return rollout
-    return replace(_put_off(rollout, _stood(rollout, rollout.asks_since, at)), **NOBODY)
+    return replace(_put_off(rollout, _stood(rollout, rollout.asks_since, at), at), **NOBODY)
 
 
 def resumed(rollout: Rollout, at: Instant) -> Rollout:
@@ -44,7 +45,7 @@ def resumed(rollout: Rollout, at: Instant) -> Rollout:
     rollout = answered(rollout, at)
     if rollout.paused_at is None:
         return rollout
-    return replace(_put_off(rollout, _stood(rollout, rollout.paused_at, at)), paused_at=None, paused_by="")
+    return replace(_put_off(rollout, _stood(rollout, rollout.paused_at, at), at), paused_at=None, paused_by="")
 
 
 def _stood(rollout: Rollout, since: Instant, at: Instant) -> Duration:
@@ -54,6 +55,7 @@ def _stood(rollout: Rollout, since: Instant, at: Instant) -> Duration:
     return (at if lost is None else max(since, lost)) - since
 
 
-def _put_off(rollout: Rollout, by: Duration) -> Rollout:
+def _put_off(rollout: Rollout, by: Duration, at: Instant) -> Rollout:
+    """Put the clocks off by the time that they stood; not beyond *at*, where the step was held anew meanwhile."""
     held = rollout.held_at
-    return replace(rollout, step_at=rollout.step_at + by, held_at=None if held is None else held + by)
+    return replace(rollout, step_at=rollout.step_at + by, held_at=None if held is None else min(held + by, at))

@@ -293,6 +293,8 @@ def _clocked(*events: tuple[str, int]) -> Rollout:
                 rollout = replace(rollout, asks="x", asks_since=at)
             case "answer":
                 rollout = clocks.answered(rollout, at)
+            case "held anew":
+                rollout = replace(rollout, held_at=at)
     return rollout
 
 
@@ -314,6 +316,14 @@ def _clocked(*events: tuple[str, int]) -> Rollout:
 def test_a_clock_that_stands_still_for_two_reasons_is_put_off_once(events: list[tuple[str, int]], stood: int) -> None:
     rollout = _clocked(*events)
     assert (rollout.step_at, rollout.held_at) == (stood, 10 + stood)
+
+
+@pytest.mark.parametrize(("stands", "goes_on"), [("pause", "resume"), ("ask", "answer")])
+def test_a_step_that_is_held_anew_while_its_clock_stands_has_its_own_soak_and_no_more(
+    stands: str, goes_on: str
+) -> None:
+    rollout = _clocked((stands, 20), ("held anew", 1000), (goes_on, 1010))
+    assert rollout.held_at == 1010
 
 
 def test_there_is_always_a_deadline() -> None:
