@@ -82,11 +82,24 @@ def test_every_kind_comes_back_the_same(kind: str) -> None:
 def test_the_bytes_are_fixed() -> None:
     event = recorded(Scaled(process="web", count=3), environment=EnvironmentId("guestbook/production"), key="k1")
     assert encode(event) == (
-        b'{"actor":"ana","at":1700000000000000,"body":{"count":3,"process":"web"},"env":"guestbook/production",'
-        b'"key":"k1","kind":"environment.scaled","v":1}'
+        b'{"actor":"ana","at":1700000000000000,"body":{"count":3,"process":"web","reason":""},'
+        b'"env":"guestbook/production","key":"k1","kind":"environment.scaled","v":1}'
     )
     sets = AllocationSet(allocation=Allocation(condemned=frozenset(InstanceId(f"web-{n}") for n in range(9))))
     assert json.loads(encode(recorded(sets)))["body"]["allocation"]["condemned"] == [f"web-{n}" for n in range(9)]
+
+
+OLDER = (
+    b'{"actor":"ana","at":1700000000000000,"body":{"count":3,"process":"web"},"env":"guestbook/production",'
+    b'"key":"k1","kind":"environment.scaled","v":1}'
+)
+"""As it was recorded before ``reason`` was there. A new leaf says each field of its event, also an empty one."""
+
+
+def test_an_older_leaf_is_read() -> None:
+    assert decode(7, OLDER) == recorded(
+        Scaled(process="web", count=3, reason=""), environment=EnvironmentId("guestbook/production"), key="k1"
+    )
 
 
 def test_a_field_with_a_default_may_be_missing() -> None:

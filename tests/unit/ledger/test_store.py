@@ -16,10 +16,12 @@ from stelae.core import merkle
 from stelae.domain.errors import Conflict, Failed, InvalidInput
 from stelae.domain.event import BuildFailed, Scaled
 from stelae.domain.image import Source
+from stelae.ledger import store
 from stelae.ledger.codec import MAX_LEAF, encode
 from stelae.ledger.store import Draft, Ledger
 
 from .conftest import START, Clock, drafts
+from .test_codec import OLDER
 
 Open = Callable[..., Ledger]
 
@@ -51,6 +53,25 @@ def test_what_was_appended_is_there_after_opening_again(open_ledger: Open, clock
     assert (again.size, again.root) == (8, root)
     assert tuple(again.read()) == (*first, *rest)
     assert again.append(drafts([9]))[0].index == 8
+    again.verify()
+
+
+def test_what_an_older_version_recorded_keeps_its_bytes_and_its_hash(
+    open_ledger: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(store, "encode", lambda _: OLDER)
+        clock.now = 1_700_000_000_000_000
+        ledger = open_ledger()
+        ledger.append(drafts([1]))
+        ledger.close()
+    again = open_ledger()
+    again.append(drafts([2]))
+    assert again.leaves(0, 1) == [OLDER]
+    assert again.root_at(1) == merkle.root([merkle.leaf_hash(OLDER)]).hex()
+    (event,) = again.read(0, 1)
+    assert event.event == Scaled(process="web", count=3, reason="")
+    assert encode(event) != OLDER  # only what is new is written in the new way
     again.verify()
 
 
