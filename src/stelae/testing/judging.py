@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from stelae.controller.checks import Answer
 from stelae.core.checks import BASELINE, Due, judged
+from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.check import CheckVerdict
 from stelae.domain.release import ReleaseId
@@ -97,7 +98,7 @@ class JudgingLaws:
         if not canary or rollout.step >= len(rollout.strategy.steps):
             return ""
         what = f"analysis: step {rollout.step} of {rollout.deployment} goes on"
-        found = (*self._unchecked(env, rollout), *_uncounted(rollout, counted))
+        found = (*self._unchecked(env, rollout), *(_uncounted(rollout, counted) if _serves(env, rollout) else ()))
         return f"{what}, and {found[0]}" if found else ""
 
     def _unchecked(self, env: EnvironmentState, rollout: Rollout) -> Iterator[str]:
@@ -109,6 +110,12 @@ class JudgingLaws:
             asked = said is CheckVerdict.SILENT and rollout.opened == rollout.step
             if said is not CheckVerdict.PASS and not excused and not asked:
                 yield f"{name} was not in favour"
+
+
+def _serves(env: EnvironmentState, rollout: Rollout) -> bool:
+    """True when somebody wants the candidate to answer requests: a person may have scaled it to nothing."""
+    process = entry(env.releases[rollout.candidate])
+    return process is not None and env.wanted.get(process.name, 0) > 0
 
 
 def _uncounted(rollout: Rollout, counted: Mapping[ReleaseId, Traffic]) -> Iterator[str]:

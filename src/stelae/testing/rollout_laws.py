@@ -75,7 +75,7 @@ class RolloutLaws:
             return
         succeeded = isinstance(event, ev.RolloutEnded) and event.outcome is Outcome.SUCCEEDED
         if isinstance(event, ev.RolloutAdvanced | ev.StepHeld | ev.RolloutPhase) or succeeded:
-            if self._steered[env.id].paused:
+            if self._steered[env.id].paused and not self._is_held_anew(env.id, event):
                 yield f"law 8: {rollout.deployment} is paused, and there is {event.kind}"
             if rollout.phase is Phase.REVERTING:
                 yield f"law 8: {rollout.deployment} goes back, and there is {event.kind}"
@@ -83,6 +83,12 @@ class RolloutLaws:
             yield from self._gate(env, rollout, at)
         if isinstance(event, ev.RolloutAdvanced | ev.StepHeld) or succeeded:
             yield from _readiness(env, rollout, seen)
+
+    def _is_held_anew(self, name: EnvironmentId, event: ev.Event) -> bool:
+        """True when a step that was held before is held anew: that moves nothing, and judges also while it is
+        paused what the router counts anew."""
+        held = self._steered[name].held
+        return isinstance(event, ev.StepHeld) and held is not None and held[0] == event.step
 
     def _gate(self, env: EnvironmentState, rollout: Rollout, at: Instant) -> Iterator[str]:
         mine, gate = self._steered[env.id], _gate(env, rollout)
@@ -183,4 +189,3 @@ def _limit(env: EnvironmentState, rollout: Rollout | None) -> int | None:
     if strategy.kind is StrategyKind.CANARY and rollout.step < len(strategy.steps):
         return strategy.steps[rollout.step].weight
     return None
-
