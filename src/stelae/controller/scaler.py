@@ -53,10 +53,12 @@ class Scaler:
         """Remember *seen*, and record the counts that must change; true when there was one."""
         self._memory = autoscale.remembered(self._memory, self._env, seen, counted=self._counted)
         now = self._clock()
-        if not self._events() or 0 <= self._not_before - now <= AGAIN:
+        if not self._events(seen) or 0 <= self._not_before - now <= AGAIN:
             return False
         try:
-            recorded = await self._record.append(self._events, actor=ACTOR, environment=self._name, urgent=False)
+            recorded = await self._record.append(
+                lambda: self._events(seen), actor=ACTOR, environment=self._name, urgent=False
+            )
         except Failed as error:
             log.warning("scaling.not_recorded", environment=self._name, problem=str(error))
             self._not_before = now + AGAIN
@@ -71,8 +73,10 @@ class Scaler:
             return None
         return BUSY if autoscale.busy(self._memory, self._env) else CALM
 
-    def _events(self) -> tuple[Scaled, ...]:
+    def _events(self, seen: Observation) -> tuple[Scaled, ...]:
         env = self._env
+        if not seen.complete or seen.applied < env.applied:
+            return ()  # an act that went on beside the loop has ended since
         serving = (env.stable, env.rollout.candidate if env.rollout else None)
         releases = [env.releases[name] for name in serving if name is not None]
         state = self._record.state
