@@ -2,8 +2,8 @@
 
 An image is verified when the rollout of a release of it succeeded and then, for as long as the environment asks
 (``verify_for``), none of that release's instances ended, failed or became unready unasked; each time one does, the
-time begins anew. A later rollout of the same image there that is reverted or fails takes that back, until the image
-is verified again.
+time begins anew. Where none of its instances is wanted nothing is verified, and no time goes by. A later rollout of
+the same image there that is reverted or fails takes that back, until the image is verified again.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Stand
         return Standing(verification=found)
     it = env.verifying
     if it is not None and env.releases[it.release].image == image:
+        if not _runs(env, it.release):
+            return Standing(why="not verified yet: no instance of it is wanted there")
         left = max(0, it.since + _long(env) - now)
         return Standing(why=f"not verified yet: {spell(left)} to go", left=left)
     rollout = env.rollout
@@ -66,10 +68,10 @@ def _said(outcome: Outcome | None) -> str:
 
 
 def begun(env: EnvironmentState, release: ReleaseId, deployment: str, at: Instant) -> EnvironmentState:
-    """Return *env* when the rollout of *release* has succeeded at *at*; where no time is asked for, its image is
-    verified."""
+    """Return *env* when the rollout of *release* has succeeded at *at*; where no time is asked for, and
+    instances of it run, its image is verified."""
     env = replace(env, verifying=Verifying(release=release, deployment=deployment, since=at))
-    if _long(env):
+    if _long(env) or not _runs(env, release):
         return env
     done = Verification(release=release, deployment=deployment, since=at, at=at)
     image = env.releases[release].image
@@ -82,6 +84,12 @@ def upset(env: EnvironmentState, release: ReleaseId | None, at: Instant) -> Envi
     if it is None or it.release != release:
         return env
     return replace(env, verifying=replace(it, since=at))
+
+
+def rescaled(env: EnvironmentState, at: Instant) -> EnvironmentState:
+    """Return *env* when other counts are wanted from *at* on: time in which no instance was does not count."""
+    it = env.verifying
+    return env if it is None or _runs(env, it.release) else upset(env, it.release, at)
 
 
 def due(env: EnvironmentState, seen: Observation | None, now: Instant) -> ev.ImageVerified | None:
@@ -108,11 +116,20 @@ def _long(env: EnvironmentState) -> Duration:
     return env.config.verify_for if env.config is not None else 0
 
 
+def _runs(env: EnvironmentState, release: ReleaseId) -> bool:
+    """True when at least one instance of *release* is wanted."""
+    return any(count and env.releases[release].process(process) for process, count in env.wanted.items())
+
+
 def _whole(env: EnvironmentState, release: ReleaseId) -> bool:
-    return env.stable == release and all(
-        _ready(env, release, process) >= count
-        for process, count in env.wanted.items()
-        if env.releases[release].process(process) is not None
+    return (
+        env.stable == release
+        and _runs(env, release)
+        and all(
+            _ready(env, release, process) >= count
+            for process, count in env.wanted.items()
+            if env.releases[release].process(process) is not None
+        )
     )
 
 

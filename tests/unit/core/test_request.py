@@ -102,7 +102,7 @@ def test_policy() -> None:
 def test_what_is_being_verified_is_told_with_the_time_that_is_left() -> None:
     staging = EnvironmentState(
         id=EnvironmentId("shop/staging"), releases={V1.id: V1}, config=replace(environment(), verify_for=10 * MINUTE),
-        verifying=Verifying(release=V1.id, deployment="d-1", since=MINUTE),
+        verifying=Verifying(release=V1.id, deployment="d-1", since=MINUTE), wanted={"web": 1},
     )  # fmt: skip
     known = replace(state(), environments={staging.id: staging})
     with pytest.raises(Refused, match=r"in staging, image .* is not verified yet: 7 min to go") as caught:

@@ -136,6 +136,23 @@ def test_that_somebody_cancelled_or_replaced_it_says_nothing_against_it() -> Non
         assert verification.standing(made.env, V1.image, made.now).verification is not None
 
 
+def test_what_nothing_runs_of_is_not_verified() -> None:
+    for long in (0, LONG):
+        empty = running(wanted={"web": 0}, config=replace(CONFIG, verify_for=long), verifying=None, rollout=None)
+        moving = replace(empty, rollout=replace(ROLLOUT, candidate=V1.id))
+        env = evolve(moving, ev.RolloutEnded(deployment=ROLLOUT.deployment, outcome=Outcome.SUCCEEDED), 0)
+        assert verification.due(env, FRESH, HOUR) is None
+        found = verification.standing(env, V1.image, HOUR)
+        assert (found.verification, found.why) == (None, "not verified yet: no instance of it is wanted there")
+        env = evolve(env, ev.Scaled(process="web", count=2), HOUR)
+        assert env.verifying is not None
+        assert env.verifying.since == HOUR, "the time in which nothing ran does not count"
+        assert verification.due(env, FRESH, HOUR + long) is not None
+        env = evolve(env, ev.Scaled(process="web", count=1), 2 * HOUR)
+        assert env.verifying is not None
+        assert env.verifying.since == HOUR
+
+
 def test_what_was_never_there_is_not_verified() -> None:
     assert verification.standing(None, V1.image, 0).why == "never verified"
     assert verification.standing(running(), V2.image, 0).why == "never verified"

@@ -16,7 +16,7 @@ from stelae.domain.units import Instant
 @folds(ev.EnvironmentApplied)
 def _applied(env: EnvironmentState, event: ev.EnvironmentApplied, at: Instant, actor: str) -> EnvironmentState:
     wanted = {name: _wanted(env, event.environment, name) for name in event.environment.processes}
-    return replace(env, config=event.environment, wanted=wanted)
+    return replace(verification.rescaled(env, at), config=event.environment, wanted=wanted)
 
 
 def _wanted(env: EnvironmentState, after: Environment, name: str) -> int:
@@ -43,4 +43,4 @@ def _started(env: EnvironmentState, event: ev.EnvironmentStarted, at: Instant, a
 
 @folds(ev.Scaled)
 def _scaled(env: EnvironmentState, event: ev.Scaled, at: Instant, actor: str) -> EnvironmentState:
-    return replace(env, wanted=with_item(env.wanted, event.process, event.count))
+    return replace(verification.rescaled(env, at), wanted=with_item(env.wanted, event.process, event.count))
