@@ -405,9 +405,22 @@ def test_old_runs_go_from_the_state_but_those_that_cannot_be_undone() -> None:
         name = InstanceId(f"run-x-{number}")
         env = evolve(env, ev.RunRequested(run=name, release=V2.id, command=("x",)), number)
         env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
-    assert len(env.runs) == folds.MOST
+    assert len(env.runs) == folds.MOST + 1
     assert kept in env.runs
     assert InstanceId(f"run-x-{folds.MOST + 19}") in env.runs
+
+
+def test_runs_that_have_to_stay_take_no_room_from_others() -> None:
+    env = deployed().env
+    for number in range(folds.MOST + 20):
+        name = InstanceId(f"migrate-x-{number}")
+        env = evolve(env, ev.RunRequested(run=name, release=V2.id, job="migrate", irreversible=True), number)
+        env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
+    for number in range(2):
+        name = InstanceId(f"run-x-{number}")
+        env = evolve(env, ev.RunRequested(run=name, release=V2.id, command=("x",), key=f"k{number}"), number)
+        env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
+    assert env.runs[InstanceId("run-x-0")].key == "k0", "who asks again with this key starts nothing"
 
 
 def test_no_run_has_the_id_of_an_instance_or_of_another_run() -> None:

@@ -17,7 +17,8 @@ from stelae.domain.state import EnvironmentState
 from stelae.domain.units import Instant
 
 MOST = 100
-"""So many runs stay in the state; the oldest ones that are over go. The record has them all."""
+"""So many runs that are over stay in the state beside those that have to; the oldest ones go. The record has them
+all."""
 
 
 @folds(ev.RunRequested)
@@ -44,7 +45,7 @@ def _kept(env: EnvironmentState) -> Mapping[InstanceId, Run]:
         for run in env.runs.values()
         if run.removed and not run.irreversible and (not run.deployment or run.deployment != rollout)
     ]
-    gone = set(over[: max(0, len(env.runs) - MOST + 1)])
+    gone = set(over[: max(0, len(over) - MOST + 1)])  # with the one that is asked for now
     return {name: run for name, run in env.runs.items() if name not in gone}
 
 
