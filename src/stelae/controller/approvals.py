@@ -13,14 +13,14 @@ from stelae.controller.admission import Admission
 from stelae.controller.deployments import Deployments
 from stelae.controller.people import Person
 from stelae.controller.record import Record
-from stelae.core import promotion, verification
+from stelae.core import phases, promotion, verification
 from stelae.core import request as asking
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, InvalidInput, Refused, StelaeError
 from stelae.domain.release import short_release
-from stelae.domain.state import EnvironmentState, Outcome, Phase, Rollout
+from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.units import Instant
 
 Json = dict[str, Any]
@@ -48,7 +48,8 @@ class Approvals:
         """See ``Service.reject``."""
         if not request["reason"].strip():
             raise InvalidInput("why is it rejected?", hint="give --reason; it is kept in the record")
-        return await self._said(actor, request, "reject", lambda env, it: _rejection(env, it, actor, request))
+        reason = f"rejected by {actor}: {request['reason']}"
+        return await self._said(actor, request, "reject", lambda env, it: phases.called_off(env, it, reason))
 
     async def _said(
         self, actor: str, request: Json, verb: str, decide: Callable[[EnvironmentState, Rollout], ev.Event]
@@ -162,10 +163,3 @@ def _waiting(env: EnvironmentState, deployment: str) -> Rollout:
             hint=f"stop it: stelae abort {name} · hold it: stelae pause {name}",
         )
     return rollout
-
-
-def _rejection(env: EnvironmentState, rollout: Rollout, actor: str, request: Json) -> ev.Event:
-    reason = f"rejected by {actor}: {request['reason']}"
-    if rollout.phase is Phase.WAITING:  # there is nothing yet to go back from
-        return ev.RolloutEnded(deployment=rollout.deployment, outcome=Outcome.CANCELLED, reason=reason)
-    return ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=reason)

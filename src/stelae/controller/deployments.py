@@ -15,7 +15,7 @@ from stelae.controller.admission import Admission
 from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.space import Space
-from stelae.core import jobs, secrets, trust
+from stelae.core import jobs, phases, secrets, trust
 from stelae.core import request as asking
 from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
@@ -135,10 +135,7 @@ class Deployments:
             deployment = rollout.deployment
             if rollout.phase is Phase.REVERTING:
                 return []
-            if rollout.phase is Phase.WAITING:  # there is nothing yet to go back from
-                return [ev.RolloutEnded(deployment=deployment, outcome=Outcome.CANCELLED, reason=reason)]
-            why = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
-            return [ev.RolloutReverting(deployment=deployment, ending=Outcome.CANCELLED, reason=why)]
+            return [phases.called_off(env, rollout, reason)]
 
         try:
             await self._record.append(events, actor=actor, environment=found.id)

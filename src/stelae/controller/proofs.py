@@ -13,12 +13,12 @@ from stelae.attest.keys import Keys, PrivateKey, PublicKey, parse_private, parse
 from stelae.attest.provenance import Build
 from stelae.controller import references
 from stelae.controller.record import CONTROLLER, Record
-from stelae.core import trust
+from stelae.core import phases, trust
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.image import Source
-from stelae.domain.state import EnvironmentState, InstallationState, Outcome, Phase
+from stelae.domain.state import EnvironmentState, InstallationState, Phase
 from stelae.domain.trust import TrustedKey
 from stelae.images.layout import Layout
 
@@ -119,14 +119,14 @@ class Proofs:
     async def _end(self, env: EnvironmentState, actor: str, reason: str) -> None:
         def events() -> list[ev.Event]:
             state = self._record.state
-            rollout = state.environments[env.id].rollout
+            now = state.environments[env.id]
+            rollout = now.rollout
             if rollout is None or rollout.phase is Phase.REVERTING or rollout.candidate == rollout.stable:
                 return []
-            image = state.environments[env.id].releases[rollout.candidate].image
+            image = now.releases[rollout.candidate].image
             if not trust.revocation(state, image):
                 return []
-            why = f"image {short(image)} was revoked by {actor}: {reason}"
-            return [ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=why)]
+            return [phases.called_off(now, rollout, f"image {short(image)} was revoked by {actor}: {reason}")]
 
         await self._record.append(events, actor=actor, environment=env.id)
 

@@ -18,13 +18,13 @@ import structlog
 from stelae.controller import references
 from stelae.controller.record import Record
 from stelae.controller.secret_store import LARGEST, Label
-from stelae.core import secrets
+from stelae.core import phases, secrets
 from stelae.domain import event as ev
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.release import Release
 from stelae.domain.secret import SecretVersion
-from stelae.domain.state import EnvironmentState, Outcome, Phase
+from stelae.domain.state import EnvironmentState, Phase
 from stelae.platforms.port import SecretSource
 
 Json = dict[str, Any]
@@ -197,7 +197,7 @@ def _going_back(env: EnvironmentState, name: str, version: int, why: str) -> lis
         return []
     if stable is not None and stable.secrets.get(name) == version:
         return []
-    return [ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=why)]
+    return [phases.called_off(env, rollout, why)]
 
 
 def _value(text: str) -> bytes:

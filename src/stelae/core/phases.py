@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from stelae.core import jobs, promotion
 from stelae.core.verdict import Verdict
+from stelae.domain import event as ev
+from stelae.domain.event import Event
 from stelae.domain.release import Release
-from stelae.domain.state import EnvironmentState, Phase, Rollout
+from stelae.domain.state import EnvironmentState, Outcome, Phase, Rollout
 from stelae.domain.units import Instant
 
 
@@ -41,6 +43,15 @@ def verdict(env: EnvironmentState, rollout: Rollout, now: Instant) -> Verdict:
     if rollout.phase is Phase.WAITING:
         return promotion.admitted(env, rollout, now)
     return jobs.prepared(env, rollout, now)
+
+
+def called_off(env: EnvironmentState, rollout: Rollout, reason: str) -> Event:
+    """Return what ends *rollout*, which does not go back yet, because somebody wants that. While it waits there is
+    nothing to go back from: what is there, healthy or not, does not matter."""
+    if rollout.phase is Phase.WAITING:
+        return ev.RolloutEnded(deployment=rollout.deployment, outcome=Outcome.CANCELLED, reason=reason)
+    why = "; ".join(filter(None, (reason, jobs.remains(env, rollout))))
+    return ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=why)
 
 
 def _prepared_or_forward(release: Release, rollout: Rollout) -> Phase:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stelae.core import backoff, jobs, resume, runs, timers
+from stelae.core import backoff, jobs, phases, resume, runs, timers
 from stelae.core.evolve import evolve
 from stelae.core.folds import jobs as folds
 from stelae.core.retention import lasting_roots
@@ -117,6 +117,19 @@ def test_an_abort_ends_the_job_and_the_deployment() -> None:
     assert run.outcome is RunOutcome.CANCELLED
     assert run.removed
     assert not [thing for thing in made.things.values() if thing.run]
+
+
+def test_who_calls_it_off_is_told_what_a_job_left_whoever_that_is() -> None:
+    made = deployed()
+    begin(made, V2, job_after=None)
+    (run,) = made.env.runs.values()
+    rollout = made.env.rollout
+    assert rollout is not None
+    event = phases.called_off(made.env, rollout, "rejected by ben: no")
+    why = f"rejected by ben: no; what {run.id} did stays"
+    assert event == ev.RolloutReverting(deployment=rollout.deployment, ending=Outcome.CANCELLED, reason=why)
+    waits = replace(rollout, phase=RolloutPhase.WAITING)
+    assert isinstance(phases.called_off(made.env, waits, "no"), ev.RolloutEnded)
 
 
 def test_a_job_longer_than_a_step_may_take_is_waited_for() -> None:
