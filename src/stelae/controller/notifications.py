@@ -8,9 +8,7 @@ then that is recorded. Nothing waits for it.
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
-import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,7 +21,7 @@ from urllib.parse import urlsplit
 import structlog
 from anyio import to_thread
 
-from stelae import __version__
+from stelae.controller.ask import NoAnswer, ask
 from stelae.controller.record import CONTROLLER, Record
 from stelae.controller.sentences import sentence
 from stelae.domain import event as ev
@@ -43,7 +41,7 @@ LONGEST_PAUSE = 60.0
 """Seconds between two tries: twice as long each time, about two minutes in all."""
 
 SECONDS = 10
-"""How long a hook may take to answer."""
+"""How long a hook may take to answer, all in all."""
 
 AT_ONCE = 8
 """How many are told at once."""
@@ -59,22 +57,11 @@ log = structlog.get_logger(__name__)
 
 def post(url: str, body: bytes) -> str:
     """POST JSON to *url*; redirects are not followed. Returns what went wrong, "" when it answered 2xx."""
-    parts = urlsplit(url)
-    kind: Any = http.client.HTTPConnection
-    more: Json = {}
-    if parts.scheme == "https":
-        kind, more = http.client.HTTPSConnection, {"context": ssl.create_default_context()}
-    connection = kind(parts.hostname, parts.port, timeout=SECONDS, **more)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    headers = {"content-type": "application/json", "user-agent": f"stelae/{__version__}"}
     try:
-        connection.request("POST", path, body, headers)
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return str(error) or type(error).__name__
-    finally:
-        connection.close()
-    return "" if 200 <= status < 300 else f"it answered {status}"
+        reply = ask(url, body, kind="application/json", seconds=SECONDS)
+    except NoAnswer as silence:
+        return str(silence)
+    return "" if reply.fine else f"it answered {reply.status}"
 
 
 class Notifier:

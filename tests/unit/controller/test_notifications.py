@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -247,8 +249,30 @@ def test_a_post() -> None:
     with server(500) as (url, _):
         assert post(url, b"{}") == "it answered 500"
     with server(302, {"location": "http://169.254.169.254/"}) as (url, got):
-        assert post(url, b"{}") == "it answered 302"
+        assert post(url, b"{}") == "it answered 302: a redirect is not followed"
         assert len(got) == 1, "redirects are not followed"
+
+
+def test_a_hook_that_answers_byte_by_byte_has_its_time_all_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "SECONDS", 0.3)
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        began = time.monotonic()
+        try:
+            assert post(f"http://127.0.0.1:{listening.getsockname()[1]}/", b"{}") == "no answer within 0.3 s"
+            assert time.monotonic() - began < 5
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_nobody_there() -> None:
