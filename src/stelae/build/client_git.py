@@ -118,15 +118,18 @@ def _no_commit(root: str, ref: str) -> InvalidInput:
     return InvalidInput(f"no commit is called {ref!r}", where=root, hint="git log --all shows the commits")
 
 
-def refuse_dirty(checkout: Checkout) -> None:
-    """Raise InvalidInput when the working tree of *checkout* differs from its commit."""
+def refuse_dirty(
+    checkout: Checkout, hint: str = "commit them, or build the working tree as it is with --dirty"
+) -> None:
+    """Raise InvalidInput, with *hint*, when the working tree of *checkout* differs from its commit."""
     if not checkout.dirty:
         return
     rest = len(checkout.dirty) - _SHOWN
+    count = len(checkout.dirty)
     raise InvalidInput(
-        f"{len(checkout.dirty)} file(s) differ from commit {checkout.commit[:7]}",
+        f"{count} file{' differs' if count == 1 else 's differ'} from commit {checkout.commit[:7]}",
         where=f"{checkout.root}/{checkout.path}".removesuffix("/"),
-        hint="commit them, or build the working tree as it is with --dirty",
+        hint=hint,
         details=checkout.dirty[:_SHOWN] + ((f"and {rest} more",) if rest > 0 else ()),
     )
 

@@ -69,7 +69,17 @@ def environment_name(given: str, app: str) -> str:
         return f"{of}/{name}"
     if "/" in given or not given:
         raise InvalidInput(f"not an environment: {given!r}", hint="give ENV, or APP/ENV")
-    return f"{app or spec_here()[0]}/{given}"
+    return f"{app or _app_here(given)}/{given}"
+
+
+def _app_here(env: str) -> str:
+    """Return the app of stelae.toml here. Where it cannot be read, the error says how to do without: whoever has to
+    abort a deployment has no time to correct a file."""
+    try:
+        return spec_here()[0]
+    except InvalidInput as error:
+        hint = error.hint or f"it is not needed with --app NAME, or APP/{env} in place of {env}"
+        raise InvalidInput(error.message, where=error.where, hint=hint) from error
 
 
 def reference(text: str) -> str:
@@ -92,6 +102,11 @@ def spec_here() -> tuple[str, list[str], str]:
         raise InvalidInput(
             f"which app? there is no {SPEC} in this folder", hint="give --app NAME, or APP/ENV; make one: stelae init"
         ) from error
+    except tomllib.TOMLDecodeError as error:
+        from stelae.spec import reading
+
+        reading.read(text, SPEC)  # raises with the place in front
+        raise InvalidInput(str(error), where=SPEC) from error
     except (OSError, ValueError) as error:
         raise InvalidInput(str(error), where=SPEC) from error
     app, environments = document.get("app"), document.get("env", {})

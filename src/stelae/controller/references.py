@@ -18,7 +18,7 @@ def environment(state: InstallationState, name: str) -> EnvironmentState:
         known = sorted(env.id for env in state.environments.values() if env.config)
         raise InvalidInput(
             f"no environment {name!r}",
-            hint=f"known: {', '.join(known)}" if known else "make it with: stelae env apply",
+            hint=(f"known: {', '.join(known)}\n" if known else "") + "make it with: stelae env apply",
         )
     return found
 

@@ -92,7 +92,11 @@ def test_a_dirty_tree_is_refused_with_its_files(repository: Repository) -> None:
     with pytest.raises(InvalidInput) as caught:
         client_git.refuse_dirty(checkout)
     assert "--dirty" in caught.value.hint
+    assert "3 files differ from commit" in caught.value.message
     assert caught.value.details == checkout.dirty
+    with pytest.raises(InvalidInput) as caught:
+        client_git.refuse_dirty(checkout, "say it otherwise")
+    assert caught.value.hint == "say it otherwise"
 
 
 def test_another_ref_is_not_dirty(repository: Repository) -> None:

@@ -86,7 +86,8 @@ def test_what_the_controller_refuses_is_said_as_it_is(stelae: Stelae, service: F
         (b"", "[app] needs a name"),
         (b"app = 1", "[app] needs a name"),
         (b"[app]\nname = 3", "[app] needs a name"),
-        (b"[app", "stelae.toml: "),
+        (b"[app", "stelae.toml:1:5: not TOML: "),
+        (b"[app]\nname = 'a'\nx y\n", "stelae.toml:3:3: not TOML: "),
         (b"\xff\xfe", "stelae.toml: "),
     ],
 )
@@ -97,6 +98,14 @@ def test_which_app(stelae: Stelae, service: FakeService, folder: Path, text: byt
     assert says in ran.err
     assert service.calls == []
     assert stelae("deploy", "production", "--image", "9b1d02c4aa37", "--app", "guestbook").code == 0
+
+
+def test_a_broken_file_does_not_stand_in_the_way_of_who_has_to_abort(stelae: Stelae, folder: Path) -> None:
+    (folder / "stelae.toml").write_text("[app")
+    ran = stelae("abort", "production")
+    assert (ran.code, ran.out) == (2, "")
+    assert "it is not needed with --app NAME, or APP/production in place of production" in ran.err
+    assert stelae("abort", "guestbook/production").code == 0
 
 
 def test_no_repository(stelae: Stelae, service: FakeService, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

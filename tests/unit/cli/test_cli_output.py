@@ -93,7 +93,9 @@ def test_deploy_sends_the_commit_and_builds_it(stelae: Stelae, service: FakeServ
     (folder / "new").write_text("x")
     ran = stelae("deploy", "production")
     assert (ran.code, ran.out) == (2, "")
-    assert "differ from commit" in ran.err
+    assert "1 file differs from commit" in ran.err
+    planned = stelae("plan", "production").err
+    assert "plan what it prints with --image" in planned, "plan has no --dirty of its own"
     assert stelae("deploy", "production", "--dirty").code == 0
     assert asked(service, "build")[1]["versioned"] is False
     assert asked(service, "build")[1]["commit"] != head

@@ -138,10 +138,10 @@ def test_the_output_of_a_job_and_of_a_run(stelae: Stelae, service: FakeService) 
 
 
 def test_show_and_status(stelae: Stelae, service: FakeService) -> None:
-    service.answers["show"] = {"kind": "run", **run()}
+    service.answers["show"] = {"kind": "run", **run(lines=["3 tables changed", "  2 rows left"])}
     shown = stelae("show", "migrate-c04xvt-1").out
     assert shown.startswith("  run migrate-c04xvt-1\n")
-    assert "3 tables changed" in shown
+    assert "\n    lines\n      | 3 tables changed\n      |   2 rows left\n" in shown, "each line is its own"
     going = run(outcome="", deployment="", job="", command=["sh", "-c", "x"])
     service.answers["status"]["environments"] = [row(runs=[going, run(outcome="")])]
     out = stelae("status", "production").out

@@ -170,7 +170,7 @@ def test_a_list_of_versions(stelae: Stelae, service: FakeService) -> None:
     assert plain(stelae("secret", "list", "production")) == snapshot("""\
   DATABASE_URL   file
     2   by ana 2026-11-30 12:00:00   of r-7k2m9q   revoked by ben 2026-11-30 12:00:00: it was in a ticket (removed)
-    3   by ana 2026-11-30 12:00:00   in use: r-c04xvt
+    3   by ana 2026-11-30 12:00:00   of r-c04xvt, in use
   KEY   file and variable
     no value yet: stelae secret set production KEY
   OLD   not in stelae.toml

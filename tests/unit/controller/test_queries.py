@@ -41,8 +41,10 @@ def test_status_tells_what_is_ready_and_where_the_traffic_goes(tmp_path: Path) -
         assert (row["state"], row["instances"]) == ("steady", {"ready": 2, "wanted": 2})
         assert row["traffic"] == {done["release"]: 10_000}
         assert answer["record"] == {"size": site.ledger.size, "root": site.ledger.root}
-        with pytest.raises(InvalidInput, match="no environment 'shop/none'"):
+        with pytest.raises(InvalidInput, match="no environment 'shop/none'") as refusal:
             await site.queries.status("shop/none")
+        assert refusal.value.hint.startswith("known: ")
+        assert refusal.value.hint.endswith("\nmake it with: stelae env apply")
 
     on_site(tmp_path, body)
 

@@ -70,7 +70,9 @@ def _commit(ref: str) -> Json:
     from stelae.build import client_git
 
     found = client_git.describe(Path.cwd(), ref)
-    client_git.refuse_dirty(found)
+    client_git.refuse_dirty(
+        found, hint="commit them; or build them with stelae build --dirty, and plan what it prints with --image"
+    )
     return {"commit": found.commit, "path": found.path}
 
 

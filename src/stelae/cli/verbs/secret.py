@@ -129,7 +129,7 @@ def _line(version: Json) -> str:
     text = f"{version['version']}   by {version['by']} {local_time(version['at'])}"
     names = [short_release(name) for name in version["releases"]]
     if names:
-        text += "   " + ("in use: " if version["held"] else "of ") + ", ".join(names[-5:])
+        text += "   of " + ", ".join(names[-5:]) + (", in use" if version["held"] else "")
     back = version["revoked"]
     if back:
         text += f"   revoked by {back['by']} {local_time(back['at'])}: {back['reason']}"
