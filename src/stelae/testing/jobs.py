@@ -63,8 +63,8 @@ def with_jobs(
 
 def _job(chance: random.Random) -> dict[str, Any]:
     return {
-        "job_after": chance.choice((0, 100 * MILLISECOND, 100 * MILLISECOND, SECOND, 5 * SECOND, None)),
-        "job_code": chance.choice((0, 0, 0, 3)),
+        "job_after": chance.choice((0, 100 * MILLISECOND, SECOND, 5 * SECOND, None)),
+        "job_code": chance.choice((0, 0, 3)),
     }
 
 

@@ -17,6 +17,7 @@ from stelae.domain.state import EnvironmentState, Outcome, Rollout
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import MILLISECOND
+from stelae.testing.steering import PATIENCE
 from stelae.testing.things import Behaviour
 
 S = TypeVar("S", bound=Any)
@@ -63,7 +64,7 @@ def with_judging(
 
 def _judged(chance: random.Random, args: dict[str, Any]) -> dict[str, Any]:
     strategy = {**args["strategy"], "soak": chance.choice(("0s", "3s", "8s")), "abort_on": chance.choice(_LIMITS)}
-    strategy.setdefault("patience", "5m")
+    strategy.setdefault("patience", PATIENCE)
     if strategy["kind"] != "recreate" and chance.random() < 0.7:
         strategy.pop("batch", None)
         strategy |= {"kind": "canary", "steps": chance.choice(([25], [10, 50]))}

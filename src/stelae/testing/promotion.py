@@ -42,7 +42,7 @@ async def who(name: str) -> Person:
 
 _APPROVALS = ("approvals = 1", "approvals = 2", 'approvals = 1\napprovers = ["group:ops"]',
               "approvals = { ops = 1, security = 1 }", "", "")  # fmt: skip
-_FREEZES = (("30", "29m"), ("0", "30m"), ("0", "5m"), ("20", "1m"))
+_FREEZES = (("30", "29m"), ("0", "4m"), ("0", "2m"), ("20", "1m"))
 _SLACK = 2 * SECOND
 """So long may lie between a decision and its record, where the disk is slow."""
 
@@ -57,7 +57,7 @@ def with_promotion(
     lived: list[S] = []
     for one in steps:
         if one.what == "apply":
-            strategy = {**one.args["strategy"], "patience": chance.choice(("20s", "2m", "5m"))}
+            strategy = {**one.args["strategy"], "patience": chance.choice(("20s", "1m", "2m"))}
             one = replace(one, args={**one.args, "strategy": strategy, "policy": _policy(chance)})
         elif one.what == "deploy":
             emergency = "it burns" if chance.random() < 0.2 else ""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=Any)
 
-PATIENCE = "5m"
-"""How long a person is waited for in a life: it has to come to rest some time."""
+PATIENCE = "90s"
+"""How long a person is waited for in a life: it has to come to rest some time, and is looked at often until then."""
 
 _SOAKS = ("0s", "1s", "3s", "3s", "10s")
 _STEPS: tuple[list[Any], ...] = ([5], [25, 50], [50], [10, {"weight": 60, "soak": "5s"}], [1, 2, 33])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,6 +31,19 @@ def _deploy(image: int, wait: float = 0.0, strategy: str = "", env: str = "testi
 def _crash(point: Point, countdown: int, away: float) -> Step:
     return _step("crash", point=point, countdown=countdown, ghost=None, away=away)
 
+
+def _canary(**strategy: Any) -> Step:
+    apply = _apply()
+    return replace(
+        apply,
+        args={**apply.args, "strategy": {**apply.args["strategy"], "kind": "canary", "steps": [50], **strategy}},
+    )
+
+
+SCALED = (
+    '{ min = 1, max = 2, target_rps = 40, up = { window = "2s" }, '
+    'down = { window = "6s", share = "50%", period = "3s" } }'
+)
 
 GOOD, BREAKS = Behaviour(), Behaviour(ready_after=0, exits_after=10 * SECOND)
 BEGIN = (_apply(), _deploy(0, wait=10))
@@ -115,6 +129,22 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (GOOD,),
         (_apply(env="production", wait=1), _step("slow-disk", seconds=1.0),
          _apply(env="production", promote=True, level="debug", wait=0.1), _deploy(0, env="production", wait=5)),
+    ),
+    "nothing is scaled by what was seen before the last act": (
+        (GOOD,),
+        (_apply("rolling", web=SCALED, worker=2), _deploy(0, wait=10), _step("load", 11, rate=86),
+         _step("load", 3, rate=5), _step("slow-disk", 3, seconds=1.0), _step("rollback", 10, back=0),
+         _step("scale", process="web", count=0), _step("load", 25, rate=190)),
+    ),
+    "a step is held anew in a pause when the router counts anew": (
+        (GOOD, GOOD),
+        (_canary(abort_on={"error_rate": 0.05, "requests": 20}, soak="3s", patience="30s"), _deploy(0, wait=3),
+         _deploy(1, wait=1), _step("pause"), _step("lose-counts", wait=3), _step("resume", 30)),
+    ),
+    "a canary of what a person scaled to nothing has no requests to be judged by": (
+        (GOOD, GOOD),
+        (_canary(abort_on={"error_rate": 0.05, "requests": 20}, patience="30s"), _deploy(0, wait=3),
+         _step("scale", 3, process="web", count=0), _deploy(1, wait=10)),
     ),
 }  # fmt: skip
 
