@@ -81,6 +81,11 @@ class Published:
                 self.remove_partials(tile)
         return missing
 
+    def remove_unfinished(self) -> None:
+        """Remove the files that a process had not finished when it ended."""
+        for path in self.folder.rglob(".*"):
+            path.unlink(missing_ok=True)
+
     def remove_partials(self, tile: Tile) -> None:
         """Remove what was published of a tile before it was full."""
         shutil.rmtree(self.folder / tile.partials, ignore_errors=True)

@@ -113,6 +113,7 @@ class Publisher:
 
     def _begin(self) -> _Standing:
         """Take up what is published already; raises Failed when it is not of this record."""
+        self._files.remove_unfinished()
         signed = self._files.checkpoint()
         if signed is None:
             edge = Edge()

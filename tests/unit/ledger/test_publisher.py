@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -77,7 +78,8 @@ def test_every_size_is_published_as_it_should_be(open_ledger: Open, files: Publi
         assert publisher(ledger, files).check() == checkpoint
 
 
-def test_seventy_thousand_events(open_ledger: Open, files: Published) -> None:
+def test_seventy_thousand_events(open_ledger: Open, files: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     ledger = open_ledger()
     for start in range(0, 70_000, 5_000):
         ledger.append(drafts(range(start, start + 5_000)))
@@ -114,6 +116,18 @@ def test_what_is_published_already_is_not_written_again(open_ledger: Open, files
     again.publish()
     assert {path: path.stat().st_ino for path in before} == before
     assert again.restored == ()
+
+
+def test_what_a_process_had_not_finished_is_removed(open_ledger: Open, files: Published) -> None:
+    ledger = open_ledger()
+    ledger.append(drafts(range(5)))
+    (files.folder / "tile" / "0").mkdir(parents=True)
+    left = [files.folder / ".checkpoint.x7", files.folder / "tile" / "0" / ".000.a_b"]
+    for path in left:
+        path.write_bytes(b"x")
+    publisher(ledger, files).publish()
+    assert not any(path.exists() for path in left)
+    assert publisher(ledger, files).check().size == 5
 
 
 class Crash(BaseException):
