@@ -25,6 +25,7 @@ from stelae.controller.ask import NoAnswer, ask
 from stelae.controller.record import CONTROLLER, Record
 from stelae.controller.sentences import sentence
 from stelae.domain import event as ev
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import Event, Recorded
 from stelae.domain.promotion import Moment, Webhook
@@ -73,11 +74,14 @@ class Notifier:
         self._send = send
         self._room = asyncio.Semaphore(AT_ONCE)
         self._open: Counter[int] = Counter()
+        self._hooks: dict[EnvironmentId, tuple[Webhook, ...]] = {}
         self._seen = 0
         self._kept = 0
 
     async def keep_telling(self) -> None:
         """Tell what happens, and what happened since the last controller told something, until cancelled."""
+        environments = self._record.state.environments
+        self._hooks = {env.id: env.config.notify for env in environments.values() if env.config is not None}
         self._seen = await to_thread.run_sync(self._begin)
         await self._keep()
         async with asyncio.TaskGroup() as group:
@@ -123,13 +127,22 @@ class Notifier:
             log.warning("notifications.not_kept", problem=str(error))
 
     def _due(self, item: Recorded) -> Iterator[tuple[Webhook, bytes]]:
+        hooks = self._hooks_at(item)
         env = self._record.state.environments.get(item.environment)
-        hooks = env.config.notify if env is not None and env.config is not None else ()
         moment = moment_of(item.event) if hooks else None
         if env is None or moment is None:
             return
         body = json.dumps(message(item, moment, env)).encode()
         yield from ((hook, body) for hook in hooks if moment in hook.on)
+
+    def _hooks_at(self, item: Recorded) -> tuple[Webhook, ...]:
+        """Return the hooks that there were at *item*; of a change those before it too, so that who takes hooks away
+        does not do so unseen."""
+        before = self._hooks.get(item.environment, ())
+        if not isinstance(item.event, ev.EnvironmentApplied):
+            return before
+        after = self._hooks[item.environment] = item.event.environment.notify
+        return (*after, *(hook for hook in before if hook not in after))
 
     async def _tell(self, index: int, hook: Webhook, body: bytes) -> None:
         problem, pause = "", FIRST_PAUSE

@@ -17,7 +17,7 @@ from stelae.core import request as asking
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.environment import environment_id
-from stelae.domain.errors import Refused
+from stelae.domain.errors import InvalidInput, Refused
 from stelae.domain.event import Event
 from stelae.domain.promotion import Window
 from stelae.domain.release import Release
@@ -48,6 +48,8 @@ class Policy:
         now = self._clock()
         asking.admit(self._record.state, env, release, now, vouched=self._counts(word))
         frozen = self._frozen(env, now)
+        if request.get("emergency") and not request["emergency"].strip():
+            raise InvalidInput("why is it an emergency?", hint="give the reason; it is kept in the record")
         if frozen is not None and not request.get("wait") and not request.get("emergency"):
             raise Refused(
                 f"{env.id} is {promotion.said(frozen)}",

@@ -114,6 +114,21 @@ def test_an_emergency_is_told_with_its_reason(tmp_path: Path) -> None:
     told(tmp_path, hooks, body, SECRET)
 
 
+def test_who_takes_the_hooks_away_does_not_do_so_unseen(tmp_path: Path) -> None:
+    hooks = Hooks()
+    policy = SPEC.replace('x?y=1" }', 'x?y=1", on = ["policy", "emergency"] }')
+
+    async def body(site: Site) -> None:
+        await site.deploy(await site.image("v1"), emergency="it burns")
+        await site.apply(policy.replace(policy[policy.index("notify") :], ""))
+        await site.until(lambda: len(hooks.got) == 2)
+        assert sorted(hooks.moments) == ["emergency", "policy"]
+        await site.apply(policy.replace("web = 1", "web = 2"))
+        await site.until(lambda: len(hooks.got) == 3)
+
+    told(tmp_path, hooks, body, policy)
+
+
 def test_a_hook_that_fails_is_tried_again_and_then_that_is_recorded(tmp_path: Path) -> None:
     hooks = Hooks()
 

@@ -293,6 +293,8 @@ def test_in_a_freeze_a_deployment_is_refused_waits_or_is_an_emergency(tmp_path: 
             await made.promote()
         assert "--wait" in caught.value.hint
         assert "--emergency" in caught.value.hint
+        with pytest.raises(InvalidInput, match="why is it an emergency"):
+            await made.promote(emergency=" ")
         waiting = await made.promote(wait=True)
         assert waiting["note"].endswith("frozen until Fri 1970-01-02 02:00 UTC")
         await asyncio.sleep(0.05)
