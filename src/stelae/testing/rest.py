@@ -25,7 +25,7 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     site = machine.site(env.id)
     if env.rollout is not None:
         yield f"{env.rollout.deployment} has not ended"
-    if verification.wake(env, 0) is not None and not env.down and _healthy(env, machine):
+    if verification.wake(env, 0) is not None and not env.down and _healthy(env, machine) and _is_wanted(env):
         yield "its image is still being verified"
     if env.down and env.allocation.holdings:
         yield "it is down, and should still hold instances"
@@ -51,6 +51,12 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
     if dict(env.table) != site.table:
         yield f"the traffic goes to {site.table}, the record says {dict(env.table)}"
     yield from _holdings(env, machine, site)
+
+
+def _is_wanted(env: EnvironmentState) -> bool:
+    """True when instances of the stable release are wanted: a person may have scaled all of it to nothing."""
+    stable = env.releases[env.stable] if env.stable else None
+    return stable is not None and any(count and stable.process(name) for name, count in env.wanted.items())
 
 
 def _healthy(env: EnvironmentState, machine: Machine) -> bool:

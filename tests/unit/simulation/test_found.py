@@ -146,6 +146,10 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (_canary(abort_on={"error_rate": 0.05, "requests": 20}, patience="30s"), _deploy(0, wait=3),
          _step("scale", 3, process="web", count=0), _deploy(1, wait=10)),
     ),
+    "what a person scaled to nothing is not verified, and is at rest": (
+        (GOOD,),
+        (_apply(worker=0), _step("scale", process="web", count=0), _deploy(0, wait=10)),
+    ),
 }  # fmt: skip
 
 
