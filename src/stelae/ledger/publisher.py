@@ -136,9 +136,25 @@ class Publisher:
         return self._standing
 
     def _extend(self, edge: Edge, size: int) -> None:
-        """Publish the leaves up to *size* and a checkpoint of them."""
+        """Publish the leaves up to *size* and a checkpoint of them, all or nothing but files that wait for it."""
+        files = self._files_of(edge, size)
+        if edge.root().hex() != self._ledger.root_at(size):
+            raise Failed(f"the root of the record's first {size} events does not match them", hint=INQUIRY)
+        for tile, data in files:
+            self._files.add(tile, data)
+        signer = self.signer()
+        checkpoint = Checkpoint(signer.name, size, edge.root())
+        signed = signer.sign(checkpoint.text)
+        self._files.set_checkpoint(signed)
+        self._standing = _Standing(edge, checkpoint, signed)
+        for tile, _ in files:
+            if tile.width == WIDTH:
+                self._files.remove_partials(tile)
+
+    def _files_of(self, edge: Edge, size: int) -> list[tuple[Tile, bytes]]:
+        """Append the leaves up to *size* to *edge*; return the files to write, in their order."""
         start = edge.size
-        filled = []
+        files = []
         for number in range(start // WIDTH, -(-size // WIDTH)):
             first, end = number * WIDTH, min(size, number * WIDTH + WIDTH)
             leaves = self._ledger.leaves(first, end)
@@ -146,28 +162,10 @@ class Publisher:
             known = max(start - first, 0)
             if tuple(hashes[:known]) != edge.leaves()[:known]:
                 raise Failed(f"one of the events {first} to {start - 1} is not what was published", hint=INQUIRY)
-            self._files.add(Tile(ENTRIES, number, end - first), bundle(leaves))
+            files.append((Tile(ENTRIES, number, end - first), bundle(leaves)))
             for leaf in hashes[known:]:
-                tiles = edge.append(leaf)
-                for tile, data in tiles:
-                    self._files.add(tile, data)
-                filled += [tile for tile, _ in tiles]
-        for tile, data in edge.partial():
-            self._files.add(tile, data)
-        self._sign(edge)
-        for tile in filled:
-            self._files.remove_partials(tile)
-            if tile.level == 0:
-                self._files.remove_partials(Tile(ENTRIES, tile.number))
-
-    def _sign(self, edge: Edge) -> None:
-        if edge.root().hex() != self._ledger.root_at(edge.size):
-            raise Failed(f"the root of the record's first {edge.size} events does not match them", hint=INQUIRY)
-        signer = self.signer()
-        checkpoint = Checkpoint(signer.name, edge.size, edge.root())
-        signed = signer.sign(checkpoint.text)
-        self._files.set_checkpoint(signed)
-        self._standing = _Standing(edge, checkpoint, signed)
+                files += edge.append(leaf)
+        return files + edge.partial()
 
     def _opened(self, signed: bytes) -> Checkpoint:
         try:

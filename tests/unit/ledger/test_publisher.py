@@ -307,6 +307,47 @@ def test_a_record_that_was_rewritten_without_the_key_is_noticed(
     assert files.checkpoint() == before, "a checkpoint that contradicts another must never be signed"
 
 
+def test_leaves_that_are_not_there_are_named(open_ledger: Open, tmp_path: Path) -> None:
+    ledger = open_ledger()
+    ledger.append(drafts(range(10)))
+    assert len(ledger.leaves(3, 7)) == 4
+    with pytest.raises(Failed, match="event 10 is missing"):
+        ledger.leaves(8, 12)
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("DROP TRIGGER event_delete")
+    connection.execute("DELETE FROM event WHERE idx = 4")
+    connection.commit()
+    connection.close()
+    with pytest.raises(Failed, match="event 4 is missing"):
+        ledger.leaves(3, 7)
+
+
+def test_a_leaf_that_was_changed_is_neither_published_nor_proven(
+    open_ledger: Open, files: Published, tmp_path: Path
+) -> None:
+    ledger = open_ledger()
+    ledger.append(drafts(range(300)))
+    publishing = publisher(ledger, files)
+    publishing.publish()
+    before, there = files.checkpoint(), tree(files)
+    ledger.append(drafts(range(5)))
+    connection = sqlite3.connect(tmp_path / "ledger.db")
+    connection.execute("DROP TRIGGER event_update")
+    connection.execute(
+        "UPDATE event SET leaf = CAST(replace(CAST(leaf AS TEXT), 'ana', 'eve') AS BLOB) WHERE idx IN (7, 302)"
+    )
+    connection.commit()
+    connection.close()
+    with pytest.raises(Failed, match="root of the record's first 305 events does not match"):
+        publishing.publish()
+    assert (files.checkpoint(), tree(files)) == (before, there), "what is restored can still be published"
+    again = publisher(ledger, files)
+    with pytest.raises(Failed, match="event 7 is not what was recorded"):
+        again.check()
+    with pytest.raises(Failed, match="does not match"):
+        again.receipt(7)
+
+
 def test_an_event_that_is_changed_while_the_controller_runs_is_not_published(
     open_ledger: Open, files: Published, tmp_path: Path
 ) -> None:
