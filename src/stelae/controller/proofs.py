@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from anyio import to_thread
@@ -19,8 +21,9 @@ from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.image import Source
 from stelae.domain.state import EnvironmentState, InstallationState, Phase
-from stelae.domain.trust import TrustedKey
+from stelae.domain.trust import Revocation, TrustedKey
 from stelae.images.layout import Layout
+from stelae.ledger.store import Draft
 
 Json = dict[str, Any]
 
@@ -94,41 +97,41 @@ class Proofs:
             raise InvalidInput("why is it revoked?", hint="give --reason; it is kept in the record")
         name = key_id(self._record.state, ref) if ref.startswith("k-") else self._image(ref)
 
-        def events() -> list[ev.Event]:
-            if name in self._record.state.revoked:
-                raise Conflict(f"{ref} was revoked before {self._record.state.revoked[name]}")
-            return [ev.Revoked(name=name, reason=reason)]
+        def drafts() -> list[Draft]:
+            state = self._record.state
+            if name in state.revoked:
+                raise Conflict(f"{ref} was revoked before {state.revoked[name]}")
+            revocation = Revocation(actor=actor, at=0, reason=reason)
+            after = replace(state, revoked={**state.revoked, name: revocation})
+            ends = [
+                Draft(event=event, actor=actor, environment=env.id)
+                for env in after.environments.values()
+                for event in _going_back(after, env, revocation)
+            ]
+            return [Draft(event=ev.Revoked(name=name, reason=reason), actor=actor), *ends]
 
-        await self._record.append(events, actor=actor)
-        return {"revoked": name, "running": await self._affected(actor, reason)}
+        # Together: nothing of it goes on when the controller ends in between.
+        await self._record.append_drafts(drafts, urgent=True)
+        return {"revoked": name, "running": self._running()}
 
     def _image(self, ref: str) -> str:
         return references.image(self._record.state, ref).image.digest
 
-    async def _affected(self, actor: str, reason: str) -> list[str]:
-        """End the deployments of what may not be deployed any more; return the environments that run such a thing."""
+    def _running(self) -> list[str]:
+        """The environments that run what may not be deployed any more."""
         state = self._record.state
-        running: list[str] = []
-        for env in state.environments.values():
-            await self._end(env, actor, reason)
-            stable = env.releases.get(env.stable) if env.stable else None
-            if stable is not None and not env.down and trust.revocation(state, stable.image):
-                running.append(env.id)
-        return running
+        stables = ((env, env.releases[env.stable]) for env in state.environments.values() if env.stable)
+        return [env.id for env, stable in stables if not env.down and trust.revocation(state, stable.image)]
 
-    async def _end(self, env: EnvironmentState, actor: str, reason: str) -> None:
-        def events() -> list[ev.Event]:
-            state = self._record.state
-            now = state.environments[env.id]
-            rollout = now.rollout
-            if rollout is None or rollout.phase is Phase.REVERTING or rollout.candidate == rollout.stable:
-                return []
-            image = now.releases[rollout.candidate].image
-            if not trust.revocation(state, image):
-                return []
-            return [phases.called_off(now, rollout, f"image {short(image)} was revoked by {actor}: {reason}")]
 
-        await self._record.append(events, actor=actor, environment=env.id)
+def _going_back(state: InstallationState, env: EnvironmentState, revocation: Revocation) -> Iterator[ev.Event]:
+    """End the deployment under way in *env* when by *state* its image may not be deployed any more."""
+    rollout = env.rollout
+    if rollout is None or rollout.phase is Phase.REVERTING or rollout.candidate == rollout.stable:
+        return
+    image = env.releases[rollout.candidate].image
+    if trust.revocation(state, image):
+        yield phases.called_off(env, rollout, f"image {short(image)} was revoked {revocation}")
 
 
 def key_id(state: InstallationState, ref: str) -> str:

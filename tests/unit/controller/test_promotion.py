@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, InvalidInput, Refused
+from stelae.domain.event import Recorded
 from stelae.domain.state import Outcome, Phase
 from stelae.domain.units import HOUR, MINUTE, SECOND
 from stelae.images import exchange, referrers
+from stelae.ledger.store import Draft
 from tests.unit.controller.site import PRODUCTION, STAGING, Json, Site, on_site, spec
 from tests.unit.controller.test_trust import Trusting
 
@@ -258,12 +260,21 @@ def test_a_rollback_is_no_way_round_an_approval(tmp_path: Path) -> None:
     run(tmp_path, STRICT, body)
 
 
-def test_what_is_revoked_while_it_waits_never_begins(tmp_path: Path) -> None:
+def test_what_is_revoked_while_it_waits_never_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(made: Controller) -> None:
         image = await made.verified()
         done = await made.promote()
         made.site.loops.stop()
-        await made.revoke(image)
+        record, together = made.site.ledger.append, []
+
+        def append(drafts: Sequence[Draft], **how: bool) -> tuple[Recorded, ...]:
+            together.append([draft.event.kind for draft in drafts])
+            return record(drafts, **how)
+
+        with monkeypatch.context() as once:
+            once.setattr(made.site.ledger, "append", append)
+            await made.revoke(image)
+        assert ["trust.revoked", "rollout.ended"] in together, "or the controller could end in between"
         found = made.site.env(PRODUCTION).deployments[done["deployment"]]
         assert found.outcome is Outcome.CANCELLED, "at once: nothing of it is there to go back from"
         assert made.site.env(PRODUCTION).stable is None
