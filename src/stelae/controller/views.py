@@ -128,8 +128,18 @@ def _detail(env: EnvironmentState, now: Instant | None) -> str:
     lacking = _lacking(env)
     if lacking:
         return f"its release has no process {lacking[0]}: deploy an image that has it"
+    short = _starting(env)
+    if short and not env.down:
+        return short
     warm = f"{', '.join(short_release(name) for name in env.warm)} warm" if env.warm else ""
     return " · ".join(filter(None, (_verifying(env, now), warm)))
+
+
+def _starting(env: EnvironmentState) -> str:
+    """Say what lacks until all wanted instances are ready: when more are asked for, and when one is replaced."""
+    lacks = {name: count - _ready_of(env, name) for name, count in env.wanted.items()}
+    said = ", ".join(f"{count} of {name}" for name, count in lacks.items() if count > 0)
+    return f"{said} not ready yet" if said and env.stable is not None else ""
 
 
 def _verifying(env: EnvironmentState, now: Instant | None) -> str:

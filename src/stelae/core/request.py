@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Final
 
 from stelae.core import secrets, trust, verification
 from stelae.core.traffic import entry
@@ -15,7 +16,7 @@ from stelae.domain.environment import Environment, environment_id
 from stelae.domain.errors import Conflict, InvalidInput, Refused
 from stelae.domain.image import Image
 from stelae.domain.release import Release, ReleaseId, short_release
-from stelae.domain.state import EnvironmentState, InstallationState, Outcome
+from stelae.domain.state import EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import Gate, Strategy, StrategyKind
 from stelae.domain.units import Instant
 
@@ -79,15 +80,20 @@ def unverified(origin: str, image: Digest, found: verification.Standing) -> Refu
     return Refused(f"refused by policy: {what}", hint=hint)
 
 
+_BEFORE: Final = {Phase.WAITING: "waits to be let in", Phase.PREPARING: "preparing", Phase.REVERTING: "going back"}
+"""Where a rollout is that is at no step."""
+
+
 def free(env: EnvironmentState) -> None:
     """Raise Conflict when a rollout holds *env*."""
     rollout = env.rollout
     if rollout is None:
         return
     _, _, name = env.id.partition("/")
+    where = _BEFORE.get(rollout.phase) or f"{rollout.strategy.kind} step {rollout.step + 1}"
     raise Conflict(
         f"busy: deployment {rollout.deployment} ({short_release(rollout.candidate)}, by {rollout.actor}, "
-        f"{rollout.strategy.kind} step {rollout.step + 1}) holds {env.id}",
+        f"{where}) holds {env.id}",
         hint=f"watch it: stelae status {name} --watch · replace it: --supersede · stop it: stelae abort {name}",
     )
 

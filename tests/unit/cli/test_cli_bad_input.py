@@ -62,7 +62,9 @@ def test_usage(stelae: Stelae, service: FakeService, arguments: list[str], says:
     assert (ran.code, ran.out) == (2, "")
     assert says in ran.err
     assert "Traceback" not in ran.err
-    assert service.calls == []
+    builds = arguments[0] == "deploy" and "--ref" in arguments
+    looked = ("status", ("guestbook/production",))
+    assert service.calls in ([], [looked] if builds else []), "a build is preceded by this question and no other"
     ran = stelae(*arguments, "--json")
     assert (ran.code, ran.err) == (2, "")
     assert json.loads(ran.out)["error"]["exit"] == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from inline_snapshot import snapshot
 
-from stelae.domain.errors import Conflict
+from stelae.domain.errors import Conflict, InvalidInput
 from stelae.testing.answers import ANSWERS, IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, deployment, row
 from stelae.testing.service import FakeService
 
@@ -90,6 +90,11 @@ def test_deploy_sends_the_commit_and_builds_it(stelae: Stelae, service: FakeServ
     assert asked(service, "receive")[2].startswith(b"PACK")
     build = asked(service, "build")[1]
     assert (build["commit"], build["subject"], build["versioned"]) == (head, "Add export", True)
+    service.answers["status"] = InvalidInput("no environment 'guestbook/prod'")
+    service.calls.clear()
+    assert stelae("deploy", "prod").code == 2
+    assert [name for name, _ in service.calls if name != "ping"] == ["status"], "a wrong name is told before a build"
+    service.answers["status"] = ANSWERS["status"]
     (folder / "new").write_text("x")
     ran = stelae("deploy", "production")
     assert (ran.code, ran.out) == (2, "")

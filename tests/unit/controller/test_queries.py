@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,11 @@ def test_status_tells_what_is_ready_and_where_the_traffic_goes(tmp_path: Path) -
         assert (row["state"], row["instances"]) == ("steady", {"ready": 2, "wanted": 2})
         assert row["traffic"] == {done["release"]: 10_000}
         assert answer["record"] == {"size": site.ledger.size, "root": site.ledger.root}
+        more = replace(site.env(), wanted={"web": 5})
+        row = views.status_row(site.record.state, more)
+        assert (row["state"], row["detail"]) == ("degraded", "3 of web not ready yet")
+        row = views.status_row(site.record.state, replace(more, down=True))
+        assert (row["state"], row["detail"]) == ("down", "")
         with pytest.raises(InvalidInput, match="no environment 'shop/none'") as refusal:
             await site.queries.status("shop/none")
         assert refusal.value.hint.startswith("known: ")

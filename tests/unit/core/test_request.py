@@ -18,6 +18,7 @@ from stelae.domain.state import (
     DeploymentKind,
     EnvironmentState,
     InstallationState,
+    Phase,
     Rollout,
 )
 from stelae.domain.strategy import Analysis, Gate, Match, MatchKind, Step, Strategy, StrategyKind
@@ -131,6 +132,9 @@ def test_what_holds_an_environment() -> None:
     with pytest.raises(Conflict) as caught:
         request.free(env(rollout=rollout(step=1)))
     assert str(caught.value) == f"busy: deployment d-6 ({V2.id[:8]}, by ana, rolling step 2) holds shop/test"
+    for phase, says in ((Phase.WAITING, "waits to be let in"), (Phase.REVERTING, "going back")):
+        with pytest.raises(Conflict, match=rf"by ana, {says}\) holds shop/test$"):
+            request.free(env(rollout=rollout(phase=phase)))
     assert caught.value.hint == (
         "watch it: stelae status test --watch · replace it: --supersede · stop it: stelae abort test"
     )

@@ -57,6 +57,7 @@ def command(
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
+        controller.get("/v1/status", environment=environment)  # a name that is wrong is told before a long build
         image = build_to_deploy(controller, out, Path.cwd(), ref, dirty=dirty, secrets=read(secrets))
     image = image_named(controller, environment, image)
     request = {
