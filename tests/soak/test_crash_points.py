@@ -33,11 +33,16 @@ IN_A_DEPLOYMENT = [
     if (kind, thing) != ONCE or number == 1
 ]
 AT_THE_BEGINNING = [f"ledger.{write}.{side}" for write in ("create", "reserve") for side in SIDES]
+PUBLISHING = [(f"ledger.publish.{side}", number) for side in SIDES for number in range(1, 5)]
+"""The key, the entries, the tiles, the checkpoint."""
+
 AT_THE_END = [f"ledger.projection.{side}" for side in SIDES]
 
 
 def test_no_point_is_left_out() -> None:
-    assert {crash.point for crash in IN_A_DEPLOYMENT} | {*AT_THE_BEGINNING, *AT_THE_END} == set(points.EVERY)
+    assert {crash.point for crash in IN_A_DEPLOYMENT} | {
+        *AT_THE_BEGINNING, *(point for point, _ in PUBLISHING), *AT_THE_END
+    } == set(points.EVERY)  # fmt: skip
 
 
 @pytest.mark.usefixtures("_seed")
@@ -52,6 +57,15 @@ def test_a_record_that_was_not_begun_is_begun_again(point: str) -> None:
         assert machine.spawn(STELAE_CRASH_AT=point).wait(60) == -signal.SIGKILL
         machine.start()
         assert machine.client.post("/v1/verify-ledger")["size"] == 1
+        assert machine.differences() == []
+
+
+@pytest.mark.parametrize(("point", "number"), PUBLISHING)
+def test_a_log_that_was_not_published_is_published_by_the_next(point: str, number: int) -> None:
+    with Machine(seed=False) as machine:
+        assert machine.spawn(STELAE_CRASH_AT=f"{point}:{number}").wait(60) == -signal.SIGKILL
+        machine.start()
+        assert machine.client.post("/v1/verify-ledger")["size"] == 2
         assert machine.differences() == []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.ledger.note import Signer, parse_skey
+from stelae.system import points
 from stelae.system.files import write_atomic
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9.-]+")
@@ -25,6 +26,7 @@ def log_name(host: str, installation: str) -> str:
     return f"{place}/{installation}/{secrets.token_hex(4)}"
 
 
+@points.around("ledger.publish")
 def log_signer(path: Path, name: str, *, may_make: bool) -> Signer:
     """Return the key in *path*, or make one with *name* there.
 

@@ -14,6 +14,7 @@ from stelae.core.tiles import ENTRIES, WIDTH, Edge, Tile, bundle, tiles_of, unbu
 from stelae.domain.errors import Failed
 from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.store import Ledger
+from stelae.system import points
 from stelae.system.files import sync_folder, write_atomic
 
 INQUIRY = "keep the record and the published files as they are for an inquiry"
@@ -32,6 +33,7 @@ class Published:
         except FileNotFoundError:
             return None
 
+    @points.around("ledger.publish")
     def set_checkpoint(self, data: bytes) -> None:
         """Publish another checkpoint: all that it is about has to be there, on the disk."""
         _make(self.folder)
@@ -45,6 +47,7 @@ class Published:
         except OSError as error:
             raise changed(path, f"it cannot be read: {error.strerror}", tile.first) from error
 
+    @points.around("ledger.publish")
     def add(self, tile: Tile, data: bytes) -> None:
         """Publish a tile or a bundle, on the disk when this returns.
 
@@ -81,11 +84,13 @@ class Published:
                 self.remove_partials(tile)
         return missing
 
+    @points.around("ledger.publish")
     def remove_unfinished(self) -> None:
         """Remove the files that a process had not finished when it ended."""
         for path in self.folder.rglob(".*"):
             path.unlink(missing_ok=True)
 
+    @points.around("ledger.publish")
     def remove_partials(self, tile: Tile) -> None:
         """Remove what was published of a tile before it was full."""
         shutil.rmtree(self.folder / tile.partials, ignore_errors=True)

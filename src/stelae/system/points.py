@@ -30,9 +30,9 @@ from stelae.domain.errors import InvalidInput
 
 Handler = Callable[[str], None]
 
-WRITES: Final = ("open", "create", "append", "copy", "reserve", "projection")
+WRITES: Final = ("open", "create", "append", "copy", "reserve", "projection", "publish")
 """What writes to the record's files: opening (the lock), making it, an append's transaction, the copy of SQLite's log
-into the database, the space kept free, and a folded state."""
+into the database, the space kept free, a folded state, and a file of the published log."""
 
 THINGS: Final = (*(f"action.{verb}" for verb in Verb), *(f"ledger.{write}" for write in WRITES))
 EVERY: Final = tuple(f"{thing}.{side}" for thing in THINGS for side in ("before", "after"))
