@@ -41,7 +41,10 @@ ALREADY_BAD = least(1 / 20)
 """With so much evidence that the old release breaks a limit too, the limit does not hold a fix up."""
 
 LEAST_BAD = 4
-"""Fewer bad requests are never evidence, whatever the arithmetic says."""
+"""Fewer bad requests are never a cause, whatever the arithmetic says."""
+
+LEAST_DOUBTED = 2
+"""So many failed requests, where they are more of all than the limit allows, do not pass without a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,15 +121,21 @@ def _finding(metric: Metric, rollout: Rollout, analysis: Analysis, measured: Mea
     compared = (analysis.compare or was_bad) and not metric.tolerated(new, old)
     more = worse(new, old) if compared else 0.0
     cause = doubt = ""
-    if new.bad < LEAST_BAD:
-        pass
-    elif over >= least(part * OTHERS / _COUNT_OF_OTHERS):
+    few = new.bad < LEAST_BAD
+    if not few and over >= least(part * OTHERS / _COUNT_OF_OTHERS):
         cause = f"{_is(metric)} over the limit of {metric.limit()}{_slow(metric, new)}"
-    elif more >= _needed(metric, new, old, past, part):
+    elif not few and more >= _needed(metric, new, old, past, part):
         cause = f"{_is(metric)} worse than the old release's"
-    elif max(over, more) >= DOUBT:
+    elif max(over, more) >= DOUBT or (not was_bad and _over_by_a_few(metric, new)):
         doubt = f"{metric.name} may be worse, and the requests do not suffice to tell"
     return Finding(name=metric.name, cause=cause, doubt=doubt, excuse=excuse)
+
+
+def _over_by_a_few(metric: Metric, new: Sample) -> bool:
+    """True when more requests failed than the limit allows, however few they are. Of latencies some are always near
+    their limit, so these need evidence."""
+    over = bool(metric.allowed) and new.share > metric.allowed
+    return metric.name == ERRORS and over and new.bad >= LEAST_DOUBTED
 
 
 def _needed(metric: Metric, new: Sample, old: Sample, past: Sample, part: float) -> float:

@@ -124,6 +124,17 @@ def test_four_bad_requests_are_the_least_that_count_and_four_of_four_are_enough(
     assert judged(environment(), counted(4, 4), counted(300), EARLY).answer is Answer.FAIL
 
 
+def test_a_few_errors_that_are_more_than_the_limit_allows_do_not_pass() -> None:
+    """They are no cause yet: chance may have done it. But nobody says that the limit is kept."""
+    verdict = judged(environment(), counted(76, 3), counted(1_444))
+    assert verdict.answer is Answer.PERSON
+    assert verdict.reason.startswith("errors may be worse, and the requests do not suffice to tell: errors 3.95 %")
+    assert judged(environment(), counted(76, 3), counted(1_444), EARLY).answer is Answer.WAIT
+    assert judged(environment(), counted(76, 2), counted(1_444)).answer is Answer.PERSON
+    assert judged(environment(), counted(76, 1), counted(1_444)).answer is Answer.PASS
+    assert judged(environment(), counted(301, 3), counted(1_444, 8)).answer is Answer.PASS
+
+
 def test_doubt_does_not_pass() -> None:
     """Too little to be certain, too much to go on: a person has to say, until more requests have told."""
     verdict = judged(environment(), counted(600, 8), counted(1_800, 3))
@@ -148,7 +159,7 @@ def test_what_the_old_release_did_before_makes_it_certain_sooner() -> None:
     # The past says nothing where the old release is not as it was, or was never good.
     assert (
         judged(environment(past=counted(200_000, 20)), new, added(counted(2_100, 12), 200_000, 20)).answer
-        is Answer.PASS
+        is Answer.PERSON
     )
     assert judged(environment(past=counted(200_000, 2_000)), new, added(old, 200_000, 2_000)).answer is Answer.PERSON
     now = added(counted(3_000, 5), 200_000, 20)
