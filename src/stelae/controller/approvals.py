@@ -64,12 +64,7 @@ class Approvals:
             deployment = rollout.deployment
             return [decide(now, rollout)]
 
-        try:
-            await self._record.append(events, actor=actor, environment=env.id)
-        except StelaeError as refusal:
-            event = ev.RequestRefused(request=verb, reason=str(refusal))
-            await self._record.append([event], actor=actor, environment=env.id)
-            raise
+        await self._record.asked(verb, events, actor=actor, environment=env.id)
         return self._answer(env.id, deployment)
 
     def _approval(self, env: EnvironmentState, rollout: Rollout, person: Person, request: Json) -> ev.Event:

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from stelae.core import fold
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import Failed
-from stelae.domain.event import Event, Recorded
+from stelae.domain.errors import Failed, StelaeError
+from stelae.domain.event import Event, Recorded, RequestRefused
 from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.ledger import state_codec
 from stelae.ledger.faults import Replaced
@@ -80,6 +80,17 @@ class Record:
             return [Draft(event=event, actor=actor, environment=name, key=key) for event in chosen]
 
         return await self.append_drafts(drafts, urgent=urgent)
+
+    async def asked(
+        self, what: str, events: Events, *, actor: str, environment: str, urgent: bool = True
+    ) -> tuple[Recorded, ...]:  # fmt: skip
+        """As ``append``, for what *actor* asks for, which is called *what*: a refusal is recorded too, and raised."""
+        try:
+            return await self.append(events, actor=actor, environment=environment, urgent=urgent)
+        except StelaeError as refusal:
+            refused = RequestRefused(request=what, reason=str(refusal))
+            await self.append([refused], actor=actor, environment=environment)
+            raise
 
     async def append_drafts(self, drafts: Callable[[], Sequence[Draft]], *, urgent: bool) -> tuple[Recorded, ...]:
         """As ``append``, for events of several environments."""

@@ -16,7 +16,7 @@ from stelae.controller.run_views import run_view
 from stelae.core import runs, secrets, trust
 from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId
-from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
+from stelae.domain.errors import Conflict, Failed, InvalidInput
 from stelae.domain.job import DEFAULT_TIMEOUT
 from stelae.domain.release import Release
 from stelae.domain.run import Run, RunOutcome
@@ -52,12 +52,7 @@ class Runs:
             name = asked.run
             return [asked]
 
-        try:
-            await self._record.append(events, actor=actor, environment=found.id, urgent=False)
-        except StelaeError as refusal:
-            event = ev.RequestRefused(request="run", reason=str(refusal))
-            await self._record.append([event], actor=actor, environment=found.id)
-            raise
+        await self._record.asked("run", events, actor=actor, environment=found.id, urgent=False)
         return run_view(*self._find(name, found.id))
 
     def _asked(self, env: EnvironmentState, request: Json) -> ev.RunRequested:

@@ -12,7 +12,7 @@ from typing import Any
 from stelae.controller import references, views
 from stelae.controller.record import Record
 from stelae.domain import event as ev
-from stelae.domain.errors import Conflict, StelaeError
+from stelae.domain.errors import Conflict
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 
 Json = dict[str, Any]
@@ -62,12 +62,7 @@ class Steering:
             env = references.environment(self._record.state, found.id)
             return says(_under_way(env, what))
 
-        try:
-            await self._record.append(events, actor=actor, environment=found.id)
-        except StelaeError as refusal:
-            event = ev.RequestRefused(request=what, reason=str(refusal))
-            await self._record.append([event], actor=actor, environment=found.id)
-            raise
+        await self._record.asked(what, events, actor=actor, environment=found.id)
         env = references.environment(self._record.state, found.id)
         rollout = env.rollout
         view = views.rollout_view(env, rollout) if rollout is not None else {}

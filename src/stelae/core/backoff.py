@@ -26,6 +26,9 @@ FREE_FLAPS = 2
 LONGEST_HOLD: Duration = 30 * SECOND
 """The longest time for which an instance that flaps is not taken back though it is ready."""
 
+STOP_TRIES = 3
+"""So often an instance or a run is asked to end again when that failed; then it is killed."""
+
 ROUTES = "route/"
 """What the keys of traffic tables begin with."""
 

@@ -23,9 +23,6 @@ from stelae.domain.release import ReleaseId, short_release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
 
-STOP_TRIES = 3
-"""So often an instance is asked to end again when that failed; then it is killed."""
-
 Kept = dict[tuple[ReleaseId, str], list[Instance]]
 
 
@@ -200,7 +197,7 @@ def _ends(
         elif not over and _is_dispensable(instance, target, env, seen, ready):
             stop = Action(verb=Verb.STOP, instance=instance.id)
             failed = env.backoff.get(backoff.act_key(stop))
-            if failed is not None and failed.failures <= STOP_TRIES:
+            if failed is not None and failed.failures <= backoff.STOP_TRIES:
                 yield stop  # nobody knows whether it was asked to end
             elif _must_be_killed(env, instance, seen):
                 yield Action(verb=Verb.KILL, instance=instance.id)

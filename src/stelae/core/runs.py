@@ -23,9 +23,6 @@ from stelae.domain.run import COMMAND, Run, RunOutcome
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
 from stelae.domain.units import SECOND, Instant
 
-STOP_TRIES = 3
-"""So often a run is asked to end again when that failed; then it is killed."""
-
 
 def events(env: EnvironmentState, seen: Observation, now: Instant) -> Iterator[Event]:
     """Return what is to be recorded of the runs of *env* by a complete and fresh observation."""
@@ -168,7 +165,7 @@ def actions(env: EnvironmentState, seen: Observation) -> Iterator[Action]:
 def _end(env: EnvironmentState, run: Run, now: Instant) -> Iterator[Action]:
     stop = Action(verb=Verb.STOP, instance=run.id)
     failed = env.backoff.get(backoff.act_key(stop))
-    if run.stopped_at is None or (failed is not None and failed.failures <= STOP_TRIES):
+    if run.stopped_at is None or (failed is not None and failed.failures <= backoff.STOP_TRIES):
         yield stop
     elif now >= (run.stopped_at + GRACE if run.killed_at is None else kill_again_at(run.stopped_at, run.killed_at)):
         yield Action(verb=Verb.KILL, instance=run.id)

@@ -238,7 +238,7 @@ def test_what_failed_waits_for_its_time_and_the_rest_goes_on(case: Case, data: s
     found = converge.actions(target, env, seen)
     assume(found)
     one = data.draw(st.sampled_from(found))
-    pause = Backoff(failures=converge.STOP_TRIES + 1, until=NOW + data.draw(st.sampled_from([-1, 0, 1])))
+    pause = Backoff(failures=backoff.STOP_TRIES + 1, until=NOW + data.draw(st.sampled_from([-1, 0, 1])))
     if one.verb is Verb.STOP and env.instances[one.instance].stopped_at is not None:
         return
     later = converge.actions(target, replace(env, backoff={backoff.act_key(one): pause}), seen)

@@ -515,7 +515,7 @@ def test_what_is_done_to_a_run_at_each_moment() -> None:
 def test_one_whose_end_could_not_be_asked_for_is_asked_again_and_then_killed() -> None:
     made, run = going(ending=RunOutcome.TIMED_OUT)
     key = backoff.act_key(Action(verb=Verb.STOP, instance=run.id))
-    for failures, verb in ((1, Verb.STOP), (runs.STOP_TRIES, Verb.STOP), (runs.STOP_TRIES + 1, Verb.KILL)):
+    for failures, verb in ((1, Verb.STOP), (backoff.STOP_TRIES, Verb.STOP), (backoff.STOP_TRIES + 1, Verb.KILL)):
         stopped = replace(run, stopped_at=made.now - GRACE)
         made.env = replace(made.env, runs={run.id: stopped}, backoff={key: Backoff(failures=failures, until=0)})
         assert acts(made) == [verb], failures
