@@ -207,7 +207,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
 
 RARE = {
     "pending acts are done again unseen (law 6)": (
-        "164", "an end that was intended before a crash is not asked for when the instance is needed again",
+        "165", "an end that was intended before a crash is not asked for when the instance is needed again",
     ),
     "acts of a decision that was overtaken (law 6)": (
         "863", "what a superseded recreate wanted to take away stays"
