@@ -31,7 +31,7 @@ from stelae.testing.simulation import live
 from tests.unit.build import test_builder
 from tests.unit.simulation.test_found import life
 
-SEEDS = int(os.environ.get("STELAE_SEEDS", "150"))
+SEEDS = int(os.environ.get("STELAE_SEEDS", "200"))
 """So many seeds must be enough; most bugs are found by one of the first ten."""
 
 NEEDS = 2000

@@ -15,7 +15,7 @@ from stelae.testing.life import draw
 from stelae.testing.replay import COMMAND, live_many, main, told
 from stelae.testing.simulation import live
 
-SEEDS = int(os.environ.get("STELAE_SEEDS", "2000"))
+SEEDS = int(os.environ.get("STELAE_SEEDS", "1500"))
 
 FAULTS = {
     *ActFault, *LookFault, *Point, "instance death", "power-off", "clock jump", "slow disk", "fenced",
