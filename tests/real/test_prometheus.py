@@ -136,7 +136,7 @@ name = "queue"
 prometheus = "{url}"
 query = 'queue{{shop="x"}}'
 most = 5
-interval = "300ms"
+interval = "1s"
 """
 
 

@@ -33,6 +33,8 @@ class Traffic:
         """Return what was counted after *before*; None when the counts began anew in between."""
         if before.began not in (0, self.began):
             return None
+        if before.latency and self.latency and len(before.latency) != len(self.latency):
+            return None  # the buckets were others, before an upgrade
         older = before.latency or (0,) * len(self.latency)
         newer = self.latency or (0,) * len(older)
         latency = tuple(new - old for new, old in zip(newer, older, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stelae.domain.units import SECOND
 from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Path, Problem, missing
 from stelae.spec.units import parse_duration
@@ -116,6 +117,8 @@ def _evidence(here: Path, strategy: Table) -> Iterator[Problem]:
         if item["name"] in names:
             yield Problem(path=(*place, "name"), text=f'"{item["name"]}" is the name of another check already')
         names.add(item["name"])
+        if parse_duration(item.get("interval", "10s")) < SECOND:  # each answer is an entry of the record
+            yield Problem(path=(*place, "interval"), text="expected at least 1s")
         if ("prometheus" in item) == ("webhook" in item):
             yield Problem(path=place, text="expected either prometheus or webhook")
         elif "prometheus" in item:

@@ -99,6 +99,7 @@ def test_an_interval_of_two_countings_is_unknown() -> None:
     before, after = Traffic(requests=5, began=1), Traffic(requests=9, began=2)
     assert after.since(before) is None
     assert after.since(Traffic()) == after
+    assert Traffic(requests=2, latency=(1, 1)).since(Traffic(requests=1, latency=(1,))) is None
     assert Traffic().since(before) is None
     assert Traffic(requests=4, began=1).since(before) is None
     assert Traffic(requests=6, began=1).since(before) == Traffic(requests=1, began=1)

@@ -156,6 +156,7 @@ def test_a_rate_is_never_rounded_away(rate: float) -> None:
             "checks[0].least: expected a finite number",
         ),
         ({"checks": [{"name": "a", "webhook": "http://x", "most": 1}]}, "checks[0].most: only for prometheus"),
+        ({"checks": [{"name": "a", "webhook": "http://x", "interval": "999ms"}]}, "checks[0].interval: expected at"),
         ({"checks": [{"name": "a", "webhook": "ftp://x"}]}, "checks[0].webhook: expected an address"),
         (
             {"checks": [{"name": "a", "webhook": "http://x"}, {"name": "a", "webhook": "http://y"}]},
