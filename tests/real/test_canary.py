@@ -1,4 +1,5 @@
-"""Canary and rolling by number on real instances, under load: nothing is dropped, shares are what the steps say."""
+"""Canary, rolling by number and blue-green on real instances, under load: nothing is dropped, and the canary's shares
+are what its steps say."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 HOST = "guestbook.testing.localhost"
 PREVIEW = "next.guestbook.testing.localhost"
 CANARY = f'kind = "canary", steps = [10, 50], soak = "4s", min_healthy = "0s", preview = "{PREVIEW}"'
+BLUE_GREEN = 'kind = "blue-green", soak = "1s", min_healthy = "0s"'
 BY_NUMBER = 'kind = "rolling", batch = 1, surge = "50%", min_healthy = "0s"'
 
 
@@ -24,7 +26,7 @@ def configure(machine: Machine, strategy: str, collector: int) -> None:
     machine.cli("env", "apply")
 
 
-def test_a_canary_and_a_rolling_deployment_by_number_lose_nothing(machine: Machine) -> None:
+def test_a_canary_a_rolling_and_a_blue_green_deployment_lose_nothing(machine: Machine) -> None:
     port = machine.installation.http_port
     with Collector("0.0.0.0") as collector:
         configure(machine, CANARY, collector.port)
@@ -32,7 +34,7 @@ def test_a_canary_and_a_rolling_deployment_by_number_lose_nothing(machine: Machi
         machine.cli("deploy", "testing")
         with (
             Load("127.0.0.1", port, host=HOST, rate=60) as load,
-            Download("127.0.0.1", port, host=HOST, seconds=15) as download,
+            Download("127.0.0.1", port, host=HOST, seconds=20) as download,
             Echo("127.0.0.1", port, host=HOST) as echo,
         ):
             machine.version("2")
@@ -47,9 +49,10 @@ def test_a_canary_and_a_rolling_deployment_by_number_lose_nothing(machine: Machi
             assert "goes on from step 2 of 4" in machine.cli("promote", "testing", "--now").stdout
             machine.until("it is over", lambda: machine.status()["rollout"] is None)
             assert machine.client.get(f"/v1/deployments/{begun['deployment']}")["outcome"] == "succeeded"
-            configure(machine, BY_NUMBER, collector.port)
-            machine.version("3")
-            machine.cli("deploy", "testing")
+            for version, strategy in (("3", BY_NUMBER), ("4", BLUE_GREEN)):
+                configure(machine, strategy, collector.port)
+                machine.version(version)
+                machine.cli("deploy", "testing")
             done, talked = download.wait(60), echo.stop()
         result = load.stop()
         counts = collector.counts()
@@ -57,7 +60,7 @@ def test_a_canary_and_a_rolling_deployment_by_number_lose_nothing(machine: Machi
     assert not result.failures, result.failures[:5]
     assert result.lost(counts) == frozenset()
     assert result.doubled(counts) == frozenset()
-    assert len(result.versions) == 3
+    assert len(result.versions) == 4
     assert done.whole, done
     assert talked.problem == "", talked
     machine.at_rest()
