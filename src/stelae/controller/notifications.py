@@ -133,7 +133,8 @@ class Notifier:
         if env is None or moment is None:
             return
         body = json.dumps(message(item, moment, env)).encode()
-        yield from ((hook, body) for hook in hooks if moment in hook.on)
+        always = moment is Moment.EMERGENCY  # whoever goes round a freeze is told of, whatever a hook asks for
+        yield from ((hook, body) for hook in hooks if always or moment in hook.on)
 
     def _hooks_at(self, item: Recorded) -> tuple[Webhook, ...]:
         """Return the hooks that there were at *item*; of a change those before it too, so that who takes hooks away
