@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.api.plain import UnixConnection
 
 from stelae.controller.client import Client
-from stelae.testing.answers import COMMIT, IMAGE
+from stelae.testing.answer_parts import COMMIT, IMAGE
 from stelae.testing.service import FakeService
 
 ENV = "guestbook/production"

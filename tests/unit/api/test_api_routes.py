@@ -19,7 +19,8 @@ import pytest
 from stelae.controller.client import Client, ConnectionLost
 from stelae.domain.errors import BY_KIND, Conflict, Failed, InvalidInput, StelaeError, Unreachable
 from stelae.system.installation import Installation
-from stelae.testing.answers import ANSWERS, COMMIT, IMAGE, NEXT_IMAGE
+from stelae.testing.answer_parts import COMMIT, IMAGE, NEXT_IMAGE
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService, served
 
 ME = pwd.getpwuid(os.getuid()).pw_name

@@ -14,7 +14,7 @@ import pytest
 
 from stelae.cli.entry import main
 from stelae.system.installation import Installation
-from stelae.testing.answers import NOON
+from stelae.testing.answer_parts import NOON
 from stelae.testing.service import FakeService, served
 
 SPEC = """\

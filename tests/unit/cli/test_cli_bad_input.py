@@ -18,7 +18,7 @@ from stelae.cli.app import VERBS
 from stelae.cli.when import parse_time
 from stelae.domain.errors import InvalidInput
 from stelae.system.installation import Installation
-from stelae.testing.answers import NOON
+from stelae.testing.answer_parts import NOON
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

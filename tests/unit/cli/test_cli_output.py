@@ -12,7 +12,8 @@ import pytest
 from inline_snapshot import snapshot
 
 from stelae.domain.errors import Conflict, InvalidInput
-from stelae.testing.answers import ANSWERS, IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, deployment, row
+from stelae.testing.answer_parts import IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, deployment, row
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

@@ -14,7 +14,7 @@ from inline_snapshot import snapshot
 
 from stelae.build import client_log
 from stelae.domain.errors import Conflict
-from stelae.testing.answers import IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, plan
+from stelae.testing.answer_parts import IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, plan
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

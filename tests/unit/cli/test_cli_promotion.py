@@ -11,7 +11,8 @@ from inline_snapshot import snapshot
 from tests.unit.cli.test_cli_output import asked, document, plain
 
 from stelae.domain.errors import Conflict, Refused
-from stelae.testing.answers import ANSWERS, IMAGE, KEY, NEXT_RELEASE, row
+from stelae.testing.answer_parts import IMAGE, KEY, NEXT_RELEASE, row
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stelae.domain.errors import Failed
-from stelae.testing.answers import IMAGE
+from stelae.testing.answer_parts import IMAGE
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

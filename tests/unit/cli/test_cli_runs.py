@@ -16,7 +16,8 @@ from stelae.cli.interrupted import Interrupted
 from stelae.cli.screen import Screen
 from stelae.controller.client import Client, Json
 from stelae.domain.errors import Conflict, Refused, Unreachable
-from stelae.testing.answers import ANSWERS, NEXT_IMAGE, NOON, RELEASE, plan, row, run
+from stelae.testing.answer_parts import NEXT_IMAGE, NOON, RELEASE, plan, row, run
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Ran]

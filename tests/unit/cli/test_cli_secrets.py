@@ -16,7 +16,8 @@ from inline_snapshot import snapshot
 from tests.unit.cli.test_cli_output import asked, document, plain
 
 from stelae.domain.errors import Failed, InvalidInput
-from stelae.testing.answers import ANSWERS, IMAGE, plan
+from stelae.testing.answer_parts import IMAGE, plan
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

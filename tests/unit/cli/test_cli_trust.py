@@ -12,7 +12,8 @@ from inline_snapshot import snapshot
 from tests.unit.cli.test_cli_output import asked, document, plain
 
 from stelae.domain.errors import Failed
-from stelae.testing.answers import ANSWERS, IMAGE, KEY, NEXT_IMAGE, NOON
+from stelae.testing.answer_parts import IMAGE, KEY, NEXT_IMAGE, NOON
+from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]

@@ -1,0 +1,152 @@
+"""What fixed answers are made of: names that recur, and rows, runs, deployments and plans to be varied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stelae.controller.contract import Json
+
+NOON = 1_796_040_000_000_000
+"""2026-11-30 12:00 UTC, the time of the fixed answers, in microseconds."""
+
+IMAGE = "sha256:" + "9b1d02c4aa37" + "0" * 52
+NEXT_IMAGE = "sha256:" + "51e8c07d91f2" + "0" * 52
+RELEASE = "r-7k2m9q" + "0" * 46
+NEXT_RELEASE = "r-c04xvt" + "0" * 46
+KEY = "k-4b7ppd" + "0" * 46
+COMMIT = "3f9c1e2" + "0" * 33
+NEXT_COMMIT = "8d1f0aa" + "0" * 33
+
+
+def row(**changes: Any) -> Json:
+    """Return one environment of a status, with *changes*."""
+    return {
+        "app": "guestbook",
+        "environment": "production",
+        "image": IMAGE,
+        "release": RELEASE,
+        "commit": COMMIT,
+        "instances": {"ready": 3, "wanted": 3},
+        "processes": {"web": {"ready": 3, "wanted": 3, "min": None, "max": None}},
+        "traffic": {RELEASE: 10_000},
+        "since": NOON - 120_000_000,
+        "state": "steady",
+        "detail": "",
+        "hosts": ["guestbook.localhost"],
+        "warm": {},
+        "rollout": None,
+        "runs": [],
+        "crash_loops": [],
+    } | changes
+
+
+def run(**changes: Any) -> Json:
+    """Return the run of a job before the traffic, which succeeded, with *changes*."""
+    return {
+        "run": "migrate-c04xvt-1",
+        "environment": "guestbook/production",
+        "job": "migrate",
+        "command": ["python3", "-m", "app.migrate"],
+        "release": NEXT_RELEASE,
+        "image": NEXT_IMAGE,
+        "deployment": "d-7",
+        "step": 0,
+        "actor": "ana",
+        "requested_at": NOON - 4_900_000,
+        "launched_at": NOON - 4_900_000,
+        "ended_at": NOON - 4_700_000,
+        "outcome": "succeeded",
+        "reason": "",
+        "status": 0,
+        "lines": ["3 tables changed"],
+        "irreversible": True,
+    } | changes
+
+
+def deployment(**changes: Any) -> Json:
+    """Return one deployment that succeeded, with *changes*."""
+    return {
+        "deployment": "d-7",
+        "environment": "guestbook/production",
+        "kind": "deploy",
+        "release": NEXT_RELEASE,
+        "image": NEXT_IMAGE,
+        "previous": RELEASE,
+        "actor": "ana",
+        "requested_at": NOON - 5_000_000,
+        "reason": "",
+        "outcome": "succeeded",
+        "ended_at": NOON - 4_400_000,
+        "approved": [{"person": "ben", "at": NOON - 4_900_000, "groups": ["ops"], "reason": ""}],
+        "emergency": "",
+        "why": "",
+        "details": [],
+        "warm_until": NOON + 600_000_000,
+        "serving": {"release": NEXT_RELEASE, "ready": 3, "wanted": 3},
+        "hosts": ["guestbook.localhost"],
+        "runs": [],
+    } | changes
+
+
+def plan(**changes: Any) -> Json:
+    """Return a plan that nothing speaks against, with *changes*."""
+    return {
+        "environment": "guestbook/production",
+        "index": 118,
+        "kind": "deploy",
+        "from": {"release": RELEASE, "image": IMAGE, "commit": COMMIT, "subject": "Sort entries by date"},
+        "to": {"release": NEXT_RELEASE, "image": NEXT_IMAGE, "commit": NEXT_COMMIT, "subject": "Add export"},
+        "processes": {
+            "web": {"now": 2, "then": 2, "min": None, "max": None},
+            "worker": {"now": 0, "then": 1, "min": None, "max": None},
+        },
+        "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
+        "secrets": [],
+        "strategy": "rolling",
+        "steps": [
+            {"holds": [_held(RELEASE, "web", 2), _held(NEXT_RELEASE, "web", 1)], "traffic": {}},
+            {"holds": [_held(RELEASE, "web", 1, 1), _held(NEXT_RELEASE, "web", 2)], "traffic": {}},
+        ],
+        "after": {"holds": [_held(NEXT_RELEASE, "web", 2), _held(RELEASE, "web", 0, 2)], "traffic": {}},
+        "gates": [{"soak": 0, "manual": False, "job": "", "checks": []}] * 2,
+        "warm": {RELEASE: NOON + 600_000_000},
+        "nothing": False,
+        "promote_from": "staging",
+        "policy": {
+            "verified": {
+                "environment": "staging",
+                "ok": True,
+                "at": NOON,
+                "since": NOON - 600_000_000,
+                "evidence": "10 min without a failure",
+                "key": "",
+                "why": "",
+            },
+            "approvals": {"needed": 1, "by": "ops"},
+            "freeze": {
+                "frozen": False,
+                "begins": NOON + 600_000_000,
+                "ends": NOON + 1_200_000_000,
+                "until": "Mon 2026-11-23 08:00 Europe/Vienna",
+                "reason": "",
+            },
+        },
+        "hosts": ["guestbook.localhost"],
+        "rollout": None,
+        "proofs": [],
+        "refusal": None,
+        "spec": [],
+        "changes": {
+            "packages": [{"kind": "pypi", "name": "flask", "old": "3.1.1", "new": "3.1.2"}],
+            "files": {"added": 1, "changed": 2, "removed": 0},
+            "first": [{"path": "app/guestbook.py", "change": "changed"}],
+            "size": {"old": 41_000_000, "new": 41_002_000},
+        },
+        "memory": {"needed": 1 << 30, "others": 0, "machine": 8 << 30},
+        "jobs": [],
+        "irreversible": [],
+    } | changes
+
+
+def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
+    return {"release": release, "process": process, "serving": serving, "warm": warm}
