@@ -234,6 +234,11 @@ class Machine:
         rows: list[dict[str, Any]] = self.json("status")["environments"]
         return next(row for row in rows if row["environment"] == environment)
 
+    def ready(self, environment: str = "testing") -> tuple[int, int]:
+        """Return how many instances of ``web`` are ready in *environment*, and how many are wanted."""
+        web = self.status(environment)["processes"]["web"]
+        return web["ready"], web["wanted"]
+
     def until(self, what: str, condition: Any, seconds: float = 30) -> None:
         """Wait until *condition* holds."""
         deadline = time.monotonic() + seconds

@@ -184,10 +184,10 @@ SPECS = {
     "not supported yet": (
         (
             '[app]\nname = "tiny"\n[image]\nbase = "scratch"\n[process.web]\ncommand = ["a"]\n'
-            '[job.migrate]\ncommand = ["a"]\n[env.testing]\nprocesses = { web = 1 }\nsecrets = ["A"]\n'
+            'freeze = true\n[env.testing]\nprocesses = { web = 1 }\nplatform = { kind = "kubernetes" }\n'
         ),
         2,
-        ["not supported yet: job.migrate", "env.testing.secrets"],
+        ["process.web.freeze", "not supported yet", "env.testing.platform"],
     ),
     "volumes": (
         '[app]\nname = "tiny"\n[image]\nbase = "scratch"\n[process.web]\ncommand = ["a"]\nvolumes = ["/data"]\n',

@@ -236,7 +236,7 @@ def test_scaling_in_the_middle_of_a_rollout_is_part_of_it(shop: Machine) -> None
     outputs, loads = under_load(shop, lambda: each(act))
     for kind, (code, output) in outputs.items():
         assert code == 0, output
-        shop.until("four are ready", lambda: shop.status(kind)["processes"]["web"] == {"ready": 4, "wanted": 4})  # noqa: B023
+        shop.until("four are ready", lambda: shop.ready(kind) == (4, 4))  # noqa: B023
         assert shop.status(kind)["image"] == image
     each(lambda kind: shop.cli("scale", kind, "web=2"))
     assert not loads["rolling"].failures, loads["rolling"]
@@ -267,7 +267,7 @@ def test_an_instance_that_somebody_kills_is_replaced(shop: Machine) -> None:
             "it is replaced",
             lambda: (
                 victim not in instances(shop, kind)
-                and shop.status(kind)["processes"]["web"] == {"ready": 2, "wanted": 2}
+                and shop.ready(kind) == (2, 2)
                 and len(
                     shop.client.get("/v1/state", at=2**52, environment=f"fickle/{kind}")["environments"][0]["table"]
                 )

@@ -70,10 +70,10 @@ def test_scale_up_and_down_and_settings_alone_make_a_release(machine: Machine) -
     machine.cli("deploy", "testing")
     before = machine.status()
     machine.cli("scale", "testing", "web=4")
-    machine.until("four are ready", lambda: machine.status()["processes"]["web"] == {"ready": 4, "wanted": 4})
+    machine.until("four are ready", lambda: machine.ready() == (4, 4))
     machine.cli("scale", "testing", "web=1")
     machine.at_rest()
-    assert machine.status()["processes"]["web"] == {"ready": 1, "wanted": 1}
+    assert machine.ready() == (1, 1)
     configure(machine, "rolling", more='settings = { GREETING = "hello" }\n', web=1)
     machine.cli("deploy", "testing", "--image", before["image"])
     after = machine.status()

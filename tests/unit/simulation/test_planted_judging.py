@@ -33,7 +33,7 @@ def _always_in_favour(asked: Any) -> Any:
 
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "every candidate is good": (analysis, "judge", lambda *_: PASS),
-    "nothing is certain enough": (findings, "LEAST_BAD", 10**9),
+    "nothing is certain enough": (findings, "_finding", lambda metric, *_: findings.Finding(name=metric.name)),
     "little traffic passes": (analysis, "judge", _never_asks_a_person(analysis.judge)),
     "checks are left out": (checks, "gate", lambda *_: PASS),
     "what a check says does not matter": (folds, "_asked", _always_in_favour(folds._asked)),
