@@ -40,7 +40,7 @@ def _holds(index: mmap.mmap, key: bytes) -> bool:
     return at < last and ids[at] == key
 
 
-class _Ids(Sequence[bytes]):
+class _Ids:
     """The ids of an index, each of *width* bytes."""
 
     def __init__(self, index: mmap.mmap, width: int) -> None:
@@ -55,6 +55,6 @@ class _Ids(Sequence[bytes]):
     def __len__(self) -> int:
         return self.up_to(255)
 
-    def __getitem__(self, at: int) -> bytes:  # type: ignore[override]
+    def __getitem__(self, at: int) -> bytes:
         start = 8 + _FANOUT + at * self._width
         return self._index[start : start + self._width]

@@ -66,15 +66,8 @@ class Subject:
         return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
 
 
-Body = Callable[[Subject], Awaitable[None]]
-
-
 class PlatformContract(RunsContract, SecretsContract, TrafficContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
-
-    def run(self, body: Body) -> None:
-        """Run *body* on a new subject."""
-        raise NotImplementedError
 
     def test_what_is_launched_gets_ready_and_is_all_that_is_there(self) -> None:
         """Launch and observe; the number of the last act comes back."""

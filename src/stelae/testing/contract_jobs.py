@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from stelae.domain.action import Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Phase
 from stelae.domain.run import RunOutcome
+from stelae.testing.contract_run import Contract
 
 if TYPE_CHECKING:
     from stelae.testing.contract import Subject
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 RUN = InstanceId("run-first-1")
 
 
-class RunsContract:
+class RunsContract(Contract):
     """The tests of runs; the program of a run is that of the process ``web`` of a release."""
-
-    def run(self, body: Callable[[Subject], Awaitable[None]]) -> None:
-        """See ``PlatformContract.run``."""
-        raise NotImplementedError
 
     def test_a_run_is_started_once_and_its_end_and_output_are_told(self) -> None:
         """Repeated launches, before and after its end, start nothing; what it wrote outlives it."""

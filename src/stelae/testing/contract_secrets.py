@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.platforms.port import Capability
+from stelae.testing.contract_run import Contract
 
 if TYPE_CHECKING:
     from stelae.testing.contract import Subject
@@ -41,12 +42,8 @@ class Given:
         return VALUES[name]
 
 
-class SecretsContract:
+class SecretsContract(Contract):
     """The tests of secrets."""
-
-    def run(self, body: Callable[[Subject], Awaitable[None]]) -> None:
-        """See ``PlatformContract.run``."""
-        raise NotImplementedError
 
     def test_an_instance_reads_its_secrets_byte_for_byte(self) -> None:
         """As files, whatever is in them; and as environment variables where that was asked for."""

@@ -17,6 +17,7 @@ from stelae.domain.observation import Phase
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.traffic import BOUNDS, Traffic
 from stelae.platforms.port import Capability
+from stelae.testing.contract_run import Contract
 from stelae.testing.requests import Asked, Told
 
 if TYPE_CHECKING:
@@ -28,12 +29,8 @@ PREVIEW = "next.shop.test.localhost"
 FULL = 256
 
 
-class TrafficContract:
+class TrafficContract(Contract):
     """The tests of counts and routes."""
-
-    def run(self, body: Callable[[Subject], Awaitable[None]]) -> None:
-        """See ``PlatformContract.run``."""
-        raise NotImplementedError
 
     def test_the_requests_of_each_release_are_counted(self) -> None:
         """All that are over, by who answered; the next controller goes on from there."""

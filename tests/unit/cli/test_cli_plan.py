@@ -40,7 +40,7 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
                2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
                then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
   do it: stelae deploy production --image sha256:51e8c07d91f20000000000000000000000000000000000000000000000000000 --plan 118
-""")  # noqa: E501
+""")  # noqa: E501 - what is printed is one line
     assert {name for name, _ in service.calls} == {"plan"}
 
 
@@ -196,7 +196,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
                settings.DEBUG: nothing -> 1
   stelae.toml says more than is applied; first: stelae env apply, then plan again
   do it: stelae deploy production --image sha256:51e8c07d91f20000000000000000000000000000000000000000000000000000 --plan 118
-""")  # noqa: E501
+""")  # noqa: E501 - what is printed is one line
     service.answers["plan"]["steps"] = [
         first["steps"][0] | {"traffic": {RELEASE: 10_000, NEXT_RELEASE: 0}},
         first["steps"][0] | {"traffic": {RELEASE: 0, NEXT_RELEASE: 10_000}},
@@ -265,7 +265,7 @@ def test_commits_packages_files_and_memory_that_does_not_fit(
     assert rows == snapshot(
         [
             '    commits    3   "No. 1" … "No. 3"',
-            "    packages   left 1 removed, x 2 added, lib0 1 -> 2, lib1 1 -> 2, lib2 1 -> 2, lib3 1 -> 2, and 2 more (stelae diff)",  # noqa: E501
+            "    packages   left 1 removed, x 2 added, lib0 1 -> 2, lib1 1 -> 2, lib2 1 -> 2, lib3 1 -> 2, and 2 more (stelae diff)",  # noqa: E501 - what is printed is one line
             "    files      1 changed (app/guestbook.py); image 41 MB -> 41 MB",
             "    memory     does NOT fit: 9.7 GB on the way, 1.1 GB of other environments; this machine has 8.6 GB",
         ]
