@@ -66,6 +66,10 @@ class Subject:
         return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
 
 
+Body = Callable[[Subject], Awaitable[None]]
+"""What a test does with a subject."""
+
+
 class PlatformContract(RunsContract, SecretsContract, TrafficContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
