@@ -35,7 +35,7 @@ def later_keys(parent: Path) -> frozenset[str]:
     return frozenset()
 
 
-def refused_key(path: Path, value: object) -> list[Problem]:
+def refused_key(path: Path) -> list[Problem]:
     """Return why the unknown key at *path* is refused, or nothing when it is just unknown."""
     key = path[-1]
     if key in VOLUMES:
@@ -45,11 +45,6 @@ def refused_key(path: Path, value: object) -> list[Problem]:
     if key not in later_keys(path[:-1]):
         return []
     return [Problem(path=path, text="", unsupported=True)]
-
-
-def refused_value(path: Path, value: object) -> list[Problem]:
-    """Return why *value*, which does not fit its key, is refused, when a later Stelae will take it."""
-    return []
 
 
 def is_other_lock(path: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from stelae.spec.problem import Path, Problem, nearest, shown
-from stelae.spec.refused import later_keys, refused_key, refused_value
+from stelae.spec.refused import later_keys, refused_key
 from stelae.spec.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _translate(finding: _Finding) -> list[Problem]:
     if finding.rule == "required":
         missing = [name for name in finding.wanted if name not in finding.value]
         return [Problem(path=(*path, name), text=f"missing; expected {needed((*path, name))}") for name in missing]
-    return refused_value(path, finding.value) or [_bad_value(finding)]
+    return [_bad_value(finding)]
 
 
 def _bad_value(finding: _Finding) -> Problem:
@@ -78,10 +78,10 @@ def _unknown_keys(finding: _Finding) -> list[Problem]:
     known = list(finding.schema["properties"])
     later = later_keys(finding.path)
     problems: list[Problem] = []
-    for key, value in finding.value.items():
+    for key in finding.value:
         if key not in known:
             here = (*finding.path, key)
-            problems += refused_key(here, value) or [Problem(path=here, text=_unknown(key, known, later))]
+            problems += refused_key(here) or [Problem(path=here, text=_unknown(key, known, later))]
     return problems
 
 
