@@ -10,21 +10,21 @@ import pytest
 
 from stelae.build.config import FORMAT, architecture
 from stelae.images.tree import Tree, file, symlink
+from tests.real.keeping import CACHE, prune
 
 SOURCES = Path(__file__).parents[2] / "src/stelae/build"
 SHAPES = ("bootstrap", "debian", "debian_base", "debs", "sandbox", "upper")
 TOOLS = ("sh", "cat", "ls", "id", "hostname", "env", "ip", "sleep", "mkdir", "rm", "mv", "ln", "echo", "touch", "dd",
          "chmod", "chown", "wget", "mkfifo", "test", "true", "yes", "head", "pwd")  # fmt: skip
 
-CACHE = Path("/var/tmp/stelae-test-cache")
-"""What is kept from one run of the tests to the next."""
-
 
 def kept(name: str) -> Path:
     """Return the folder where tests keep what the archives give: another one for each *name*, format and
     architecture, and whenever something changes that shapes the layer of a Debian base."""
     key = hashlib.sha256(b"".join((SOURCES / f"{module}.py").read_bytes() for module in SHAPES))
-    return CACHE / f"{name}-{FORMAT}-{architecture()}-{key.hexdigest()[:12]}"
+    folder = CACHE / f"{name}-{FORMAT}-{architecture()}-{key.hexdigest()[:12]}"
+    prune(folder)
+    return folder
 
 
 def shell(*programs: str) -> Tree:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from stelae.system.mount import mounts_below
-from tests.real.machine import CACHE, SEED, Machine
+from tests.real.keeping import CACHE
+from tests.real.machine import SEED, Machine
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop
 

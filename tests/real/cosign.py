@@ -21,8 +21,9 @@ import pytest
 from stelae.domain.digest import Digest
 from stelae.images import referrers
 from stelae.images.layout import MANIFEST, Layout
+from tests.real import keeping
 
-CACHE = Path("/var/tmp/stelae-test-cache/cosign")
+CACHE = keeping.CACHE / "cosign"
 SUITES = {"2.5": "trixie", "3": "forky"}
 """Which release of Debian has which cosign."""
 

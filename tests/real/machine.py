@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,10 @@ from stelae.system.installation import Installation
 from stelae.system.mount import MNT_DETACH, mounts_below, unmount
 from tests.ports import free_port
 from tests.real import exact
+from tests.real.keeping import CACHE, keep, lend
 
 ROOT = Path(__file__).parent.parent.parent
 GUESTBOOK = ROOT / "examples" / "guestbook"
-DAY = 24 * 3600
-CACHE = Path("/var/tmp/stelae-test-cache")
 
 GIT_ENV = {
     "GIT_AUTHOR_NAME": "ana", "GIT_AUTHOR_EMAIL": "ana@example.org",
@@ -81,10 +79,8 @@ class Machine:
         self.problems = ""
         self.checked = checked
         if seed and SEED.is_dir():
-            os.utime(SEED)
             self.installation.state.mkdir()
-            for part in SEED.iterdir():
-                subprocess.run(["cp", "-al", part, self.installation.state / part.name], check=True)
+            lend(SEED, self.installation.state)
 
     def __enter__(self) -> Machine:
         return self
@@ -216,18 +212,9 @@ class Machine:
         return self.commit(f"version {number}")
 
     def keep_seed(self) -> None:
-        """Keep what was built for later test runs, and drop what no run has used for a day."""
+        """Keep what was built for later test runs."""
         own = self.installation
-        partial = CACHE / f".{SEED.name}.{os.getpid()}"
-        for part in (own.images, own.layers, own.cache, own.inputs):
-            if part.is_dir():
-                shutil.copytree(part, partial / part.name, ignore=shutil.ignore_patterns("projections"))
-        with suppress(OSError):  # another run was quicker
-            partial.rename(SEED)
-        shutil.rmtree(partial, ignore_errors=True)
-        for old in CACHE.glob("machine*"):
-            if old != SEED and time.time() - old.stat().st_mtime > DAY:
-                shutil.rmtree(old, ignore_errors=True)
+        keep((own.images, own.layers, own.cache, own.inputs), SEED)
 
     def status(self, environment: str = "testing") -> dict[str, Any]:
         """One row of the status."""

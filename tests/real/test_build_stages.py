@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from stelae.images import content
 from tests.real.building import kept
+from tests.real.keeping import keep, lend
 from tests.real.machine import ROOT, Machine
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop, spec
@@ -75,18 +75,15 @@ def machine() -> Iterator[Machine]:
     with Machine(seed=False) as made:
         made.installation.state.mkdir()
         if seed.is_dir():
-            for part in seed.iterdir():
-                subprocess.run(["cp", "-al", part, made.installation.state / part.name], check=True)
+            lend(seed, made.installation.state)
         made.app.mkdir()
         made.write("stelae.toml", SPEC).write("serve.c", SERVE)
         made.git("init", "-q", "-b", "main")
         made.commit("A tiny server").start()
         yield made
         if not seed.exists():
-            partial = seed.with_name(f".{seed.name}.{os.getpid()}")
-            for part in (made.installation.images, made.installation.cache, made.installation.inputs):
-                shutil.copytree(part, partial / part.name, ignore=shutil.ignore_patterns("projections", "work"))
-            partial.rename(seed)
+            own = made.installation
+            keep((own.images, own.cache, own.inputs), seed)
 
 
 def test_a_compiler_stays_out_of_the_image_and_its_program_serves(machine: Machine, tmp_path: Path) -> None:

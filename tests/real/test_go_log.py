@@ -24,7 +24,8 @@ from stelae.ledger.published import Published
 from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.clock import now
-from tests.real.machine import CACHE, ROOT
+from tests.real.keeping import CACHE
+from tests.real.machine import ROOT
 
 pytestmark = [pytest.mark.real, pytest.mark.network]
 

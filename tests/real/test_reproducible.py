@@ -21,7 +21,7 @@ import pytest
 
 from stelae.build.reproduce import Reproducer
 from stelae.build.request import BuildRequest, BuildResult
-from tests.real.building import CACHE
+from tests.real.keeping import CACHE
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop
 
