@@ -9,10 +9,17 @@ from typing import Any
 
 Schema = dict[str, Any]
 
+YES: Schema = {"title": "true or false", "type": "boolean"}
+
 
 def text(title: str, pattern: str, **more: Any) -> Schema:
     """Return the form of a string that *pattern* matches."""
     return {"title": title, "type": "string", "pattern": pattern, **more}
+
+
+def number(least: int, most: int, what: str = "a number") -> Schema:
+    """Return the form of a whole number from *least* to *most*; *what* it is."""
+    return {"title": f"{what} from {least} to {most}", "type": "integer", "minimum": least, "maximum": most}
 
 
 def listed(title: str, items: Schema, **more: Any) -> Schema:

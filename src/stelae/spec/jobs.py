@@ -7,7 +7,7 @@ from typing import Any
 
 from stelae.domain.job import Job, When
 from stelae.domain.process import Tmpfs
-from stelae.spec.forms import Schema, key, listed, mapped, ref, table
+from stelae.spec.forms import YES, Schema, key, listed, mapped, ref, table
 from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Path, Problem
 from stelae.spec.units import parse_cores, parse_duration, parse_size
@@ -26,8 +26,7 @@ JOB = table(
         "when": key("when", "Once in each deployment before its traffic, or when asked for.", default="on-demand"),
         "timeout": key("positive_duration", "How long it may take before it is ended.", default="10m"),
         "reversible": {
-            "title": "true or false",
-            "type": "boolean",
+            **YES,
             "description": "Whether an earlier release works after it; with false, going back across it asks. "
             "Without it, false for a job before traffic and true for others.",
         },

@@ -11,7 +11,7 @@ from stelae.core.cron import parse
 from stelae.domain.environment import Environment
 from stelae.domain.errors import InvalidInput
 from stelae.domain.promotion import GROUP, Approval, Freeze, Moment, Webhook
-from stelae.spec.forms import Schema, key, listed, ref, table, text
+from stelae.spec.forms import Schema, key, listed, number, ref, table, text
 from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Path, Problem
 from stelae.spec.units import format_duration, parse_duration
@@ -22,7 +22,6 @@ USUAL = (Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY)
 _USER = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"
 _MOST = 20
 _A_DAY = 24
-_PEOPLE = f"a number from 1 to {_MOST}"
 
 WORDS: Schema = {
     "group": text("the name of a Unix group", rf"^{_USER}$"),
@@ -52,7 +51,7 @@ KEYS: Schema = {
         "minProperties": 1,
         "maxProperties": 10,
         "propertyNames": ref("group"),
-        "additionalProperties": {"title": _PEOPLE, "type": "integer", "minimum": 1, "maximum": _MOST},
+        "additionalProperties": number(1, _MOST),
     },
     "approvers": listed(
         'a list of at most 50 users and "group:NAME"',

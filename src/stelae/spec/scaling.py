@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stelae.domain.environment import Environment
 from stelae.domain.scaling import DOWN, UP, Pace, Scaling
 from stelae.domain.units import HOUR
-from stelae.spec.forms import Schema, key, table, text
+from stelae.spec.forms import Schema, key, number, table, text
 from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Problem, dotted
 from stelae.spec.units import format_duration, format_percent, parse_duration, parse_percent
@@ -22,9 +21,9 @@ LONGEST = HOUR
 
 GROWTH = text('a share from "1%" to "9999%"', r"^[1-9][0-9]{0,3}%$")
 
-INSTANCES: Schema = {"title": f"a number from 1 to {MOST}", "type": "integer", "minimum": 1, "maximum": MOST}
+INSTANCES = number(1, MOST)
 
-RATE: Schema = {"title": "a number from 1 to 1000000", "type": "integer", "minimum": 1, "maximum": 1_000_000}
+RATE = number(1, 1_000_000)
 
 _PACE = {
     "share": key("growth", "By how much of what it was when the period began; of share and count the larger one."),
@@ -123,7 +122,7 @@ def _pace(given: Mapping[str, Any], usual: Pace) -> Pace:
 
 
 def _share(given: str) -> int:
-    return int(re.sub("%$", "", given))
+    return int(given.removesuffix("%"))
 
 
 def rendered(environment: Environment) -> dict[str, Any]:

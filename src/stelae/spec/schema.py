@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 
 from stelae.spec import jobs, promotion, scaling, secrets, strategy_form, units
-from stelae.spec.forms import Schema
+from stelae.spec.forms import YES, Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
 from stelae.spec.forms import mapped as _map
+from stelae.spec.forms import number as _number
 from stelae.spec.forms import ref as _ref
 from stelae.spec.forms import table as _table
 from stelae.spec.forms import text as _text
@@ -73,8 +74,8 @@ _WORDS: Schema = {
         "a host name in lower case, such as shop.example.com",
         rf"^(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*$",
     ),
-    "port": {"title": "a port from 1 to 65535", "type": "integer", "minimum": 1, "maximum": 65535},
-    "pids": {"title": "a number from 1 to 4194304", "type": "integer", "minimum": 1, "maximum": 4194304},
+    "port": _number(1, 65535, "a port"),
+    "pids": _number(1, 4_194_304),
     "when": jobs.WHEN,
     "moves": {"title": '"with-traffic" or "after-traffic"', "enum": ["with-traffic", "after-traffic"]},
     "requirement": {"title": '"signature", "provenance" or "sbom"', "enum": ["signature", "provenance", "sbom"]},
@@ -153,8 +154,7 @@ _IMAGE = _table(
             "relative_path", "A Dockerfile that makes the image, by buildah, instead of a base and the other keys."
         ),
         "dockerfile_network": {
-            "title": "true or false",
-            "type": "boolean",
+            **YES,
             "description": "Whether RUN lines of the Dockerfile have a network; then what they give is not certain.",
             "default": False,
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stelae.domain.strategy import StrategyKind
-from stelae.spec.forms import Schema, key, listed, ref, table, text
+from stelae.spec.forms import YES, Schema, key, listed, number, ref, table, text
 from stelae.spec.units import PERCENT_FORM, PERCENT_PATTERN
 
 LATENCIES = ("p50", "p95", "p99")
@@ -14,15 +14,11 @@ _TOKEN = r"^[A-Za-z0-9_-]{1,64}$"  # noqa: S105 - the form of a name
 _KINDS = [
     kind.value for kind in (StrategyKind.ROLLING, StrategyKind.CANARY, StrategyKind.BLUE_GREEN, StrategyKind.RECREATE)
 ]
-_YES: Schema = {"title": "true or false", "type": "boolean"}
 
 WORDS: Schema = {
     "kind": {
         "title": '"rolling", "canary", "blue-green" or "recreate"',
-        "enum": [
-            kind.value
-            for kind in (StrategyKind.ROLLING, StrategyKind.CANARY, StrategyKind.BLUE_GREEN, StrategyKind.RECREATE)
-        ],
+        "enum": _KINDS,
     },
     "batch": {
         "title": f"a number of instances from 1 to 1000, or {PERCENT_FORM}",
@@ -32,21 +28,12 @@ WORDS: Schema = {
         "pattern": PERCENT_PATTERN,
     },
     "part": text('a share from "0%" to "100%"', r"^(0|[1-9][0-9]?|100)%$"),
-    "share": {
-        "title": "a share of the requests from 0 to 99, in percent",
-        "type": "integer",
-        "minimum": 0,
-        "maximum": 99,
-    },
+    "share": {**number(0, 99), "title": "a share of the requests from 0 to 99, in percent"},
     "manual": {"title": '"manual" or "auto"', "enum": ["manual", "auto"]},
     "header_name": text("the name of a header or a cookie", _TOKEN),
     "header_value": text("a value without spaces, quotes, commas and semicolons", r"^[!#-+\--:<-~]{1,200}$"),
-    "milliseconds": {
-        "title": "a number of milliseconds from 1 to 60000",
-        "type": "integer",
-        "minimum": 1,
-        "maximum": 60_000,  # the last bound up to which the router counts
-    },
+    # The last bound up to which the router counts.
+    "milliseconds": number(1, 60_000, "a number of milliseconds"),
     "limit": {"title": 'a number, such as 0.5 or "0.5"', "type": ["number", "string"], "pattern": _NUMBER},
     "query": text("a query that is not empty, of at most 2000 characters", r"^(?=.*\S).{1,2000}$"),
 }
@@ -101,15 +88,12 @@ _ABORT_ON = table(
             for name in LATENCIES
         },
         "compare": {
-            **_YES,
+            **YES,
             "description": "Whether the candidate must not be worse than the old release either.",
             "default": True,
         },
         "requests": {
-            "title": "a number from 1 to 1000000",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 1_000_000,
+            **number(1, 1_000_000),
             "description": "How many requests of the candidate a verdict in its favour needs.",
             "default": 50,
         },
@@ -129,10 +113,7 @@ _CHECK = table(
         "interval": key("positive_duration", "Time between two questions.", default="10s"),
         "timeout": key("positive_duration", "How long an answer may take.", default="5s"),
         "failures": {
-            "title": "a number from 1 to 100",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 100,
+            **number(1, 100),
             "description": "So many in a row are against the candidate.",
             "default": 2,
         },
@@ -158,7 +139,7 @@ STRATEGY: Schema = {
                 "a list of at most 10 tables with header or cookie", _MATCH, maxItems=10,
                 description="Whose requests go to the candidate whatever its share is.",
             ),
-            "sticky": {**_YES, "description": "Whether who came to the candidate stays with it.", "default": False},
+            "sticky": {**YES, "description": "Whether who came to the candidate stays with it.", "default": False},
             "abort_on": _ABORT_ON,
             "checks": listed(
                 "a list of at most 10 tables with name", _CHECK, maxItems=10, description="Who is asked at each step."
