@@ -142,14 +142,16 @@ class Approvals:
 
 
 def _waiting(env: EnvironmentState, deployment: str) -> Rollout:
-    """Return the rollout of *env*, which waits for a person (and is *deployment*, if one is named)."""
+    """Return the rollout of *env*, which waits for a person and is *deployment*: who names none has seen none wait,
+    and one that came since is not what was meant."""
     rollout = env.rollout
     _, _, name = env.id.partition("/")
     if rollout is None:
         raise Conflict(f"nothing waits for anybody in {env.id}: no deployment is under way")
-    if deployment and rollout.deployment != deployment:
+    if rollout.deployment != deployment:
+        why = f"{deployment} does not wait any more" if deployment else "no deployment was named"
         raise Conflict(
-            f"{deployment} does not wait any more: {rollout.deployment} holds {env.id}",
+            f"{why}: {rollout.deployment} holds {env.id}",
             hint=f"look at that one first: stelae status {name}",
         )
     if rollout.phase is not Phase.WAITING and not rollout.asks:

@@ -107,9 +107,9 @@ class Service(Protocol):
         ``from`` may be an environment of another controller whose word counts."""
 
     async def approve(self, actor: str, request: Json) -> Json:
-        """``{"environment", "deployment": name or "", "reason"}``: approve a deployment that waits for it, or open
-        the gate of the step at which one waits for a person: ``{"deployment", "environment", "approvals",
-        "waits"}``."""
+        """``{"environment", "deployment", "reason"}``: approve a deployment that waits for it, or open the gate of
+        the step at which one waits for a person: ``{"deployment", "environment", "approvals", "waits"}``. Raises
+        Conflict when another one holds the environment, and so for ``""``, of who saw none."""
 
     async def reject(self, actor: str, request: Json) -> Json:
         """End a deployment that waits for a person; takes and answers what ``approve`` does, with a reason."""

@@ -89,7 +89,7 @@ class Policy:
     def verdict(self, env: EnvironmentState, image: Digest, word: Verified | None) -> Json:
         """Return what the policy of *env* asks for of a deployment of *image*, and how that stands, for a plan."""
         now = self._clock()
-        needs, frozen = asking.config(env).approval, freezes.current(asking.config(env), now)
+        needs, frozen = env.approval, freezes.current(asking.config(env), now)
         return {
             "verified": self._verified(env, image, word, now),
             "approvals": {"needed": needs.needed, "by": needs.words} if needs.needed else None,

@@ -21,7 +21,7 @@ Pem = Annotated[str, form("a key in PEM", r"[^\x00]*", longest=10_000)]
 
 
 class Approve(Message, frozen=True):
-    """POST /v1/approvals: of exactly ``deployment``, if it is named"""
+    """POST /v1/approvals: of exactly ``deployment``; of none where that is empty"""
 
     environment: EnvironmentRef
     deployment: OptionalDeployment = ""
@@ -29,7 +29,7 @@ class Approve(Message, frozen=True):
 
 
 class Reject(Message, frozen=True):
-    """POST /v1/rejections: of exactly ``deployment``, if it is named"""
+    """POST /v1/rejections: of exactly ``deployment``; of none where that is empty"""
 
     environment: EnvironmentRef
     reason: Text

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from stelae.core.verdict import Answer, Verdict
+from stelae.domain.environment import Environment
 from stelae.domain.errors import Refused
 from stelae.domain.promotion import GROUP, Approval, Approved, Window
 from stelae.domain.state import DeploymentKind, EnvironmentState, Rollout
@@ -18,17 +19,34 @@ from stelae.domain.units import Instant
 
 
 def asked(env: EnvironmentState, rollout: Rollout, emergency: str) -> Rollout:
-    """Return *rollout*, which was asked for just now, with who has to let it in: the environment as it is now says
-    that, whatever becomes of it meanwhile."""
+    """Return *rollout*, which was asked for just now, with who has to let it in: what is in force now says that,
+    whatever becomes of it meanwhile."""
     if rollout.kind is DeploymentKind.ROLLBACK:
         return rollout
     frozen = _frozen(env.freeze, rollout.started_at, emergency)
     return replace(
         rollout,
-        needs=env.config.approval if env.config is not None else Approval(),
+        needs=env.approval,
+        brings=_applied(env) if _applied(env) != env.approval else None,
         emergency=emergency,
         waits_from=frozen.ends if frozen else 0,
     )
+
+
+def applied(env: EnvironmentState, after: Environment) -> Approval:
+    """Return who has to approve a deployment of *env* once *after* is applied. A change that asks for less is judged
+    by what was asked for before: it counts when a deployment was let in by that (``let_in``)."""
+    return after.approval if after.approval.covers(env.approval) else env.approval
+
+
+def let_in(env: EnvironmentState, rollout: Rollout) -> EnvironmentState:
+    """Return *env* when *rollout* has been let in: what it was asked for with is in force now."""
+    brings = rollout.brings
+    return env if brings is None or brings != _applied(env) else replace(env, approval=brings)
+
+
+def _applied(env: EnvironmentState) -> Approval:
+    return env.config.approval if env.config is not None else Approval()
 
 
 def waits(env: EnvironmentState, rollout: Rollout) -> bool:

@@ -38,6 +38,15 @@ class Approval:
             return " + ".join(name if count == 1 else f"{count} {name}" for name, count in self.groups.items())
         return ", ".join(name.removeprefix(GROUP) for name in self.approvers)
 
+    def covers(self, other: Approval) -> bool:
+        """True when whoever satisfies this satisfies *other* too."""
+        if other.groups:
+            return all(self.groups.get(group, 0) >= count for group, count in other.groups.items())
+        if self.needed < other.count or not (other.count and other.approvers):
+            return self.needed >= other.count
+        mine = {f"{GROUP}{group}" for group in self.groups} or set(self.approvers)
+        return bool(mine) and mine <= set(other.approvers)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:

@@ -62,7 +62,8 @@ class Rollout:
     it is paused. ``hurried``: somebody skipped the soaks, gates and analysis that were left. ``opened`` is the step
     whose gate a person opened last. ``asks`` is what a person has to say, waited for since ``asks_since``.
 
-    ``needs`` is who has to approve it, as the environment said when it was asked for, and ``approved`` who did.
+    ``needs`` is who has to approve it, as the environment said when it was asked for, and ``approved`` who did;
+    ``brings`` is a weaker policy, applied before, that is in force once it was let in.
     ``waits_from`` is from when the patience for that counts: from the end of the freeze that it was asked for in,
     else 0.
     ``emergency`` is why it may begin in a freeze, "" where it may not.
@@ -95,6 +96,7 @@ class Rollout:
     asks: str = ""
     asks_since: Instant | None = None
     needs: Approval = field(default_factory=Approval)
+    brings: Approval | None = None
     approved: tuple[Approved, ...] = ()
     waits_from: Instant = 0
     emergency: str = ""
@@ -166,10 +168,12 @@ class EnvironmentState:
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
     the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
     keys are of ``stelae.core.backoff``). ``verified`` are images that were ever verified here, ``verifications`` says
-    of each when last, and how (whether that still counts says ``stelae.core.promotion``); ``verifying`` is what may
-    come to be. ``freeze`` is the one that is in force or comes next, as far as somebody had to know. ``revision`` is
-    the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest first.
-    ``runs`` are those of jobs and commands that are not over, and the last that are.
+    of each when last, and how (whether that still counts says ``stelae.core.verification``); ``verifying`` is what
+    may come to be. ``freeze`` is the one that is in force or comes next, as far as somebody had to know. ``revision``
+    is the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest
+    first. ``runs`` are those of jobs and commands that are not over, and the last that are. ``approval`` is who has
+    to approve a deployment: what is applied, or, where that asks for less than before, what was asked for before,
+    until a deployment was let in by that.
     """
 
     id: EnvironmentId
@@ -185,6 +189,7 @@ class EnvironmentState:
     verifications: Mapping[Digest, Verification] = field(default_factory=dict)
     verifying: Verifying | None = None
     freeze: Window | None = None
+    approval: Approval = field(default_factory=Approval)
     rollout: Rollout | None = None
     allocation: Allocation = field(default_factory=Allocation)
     instances: Mapping[InstanceId, Instance] = field(default_factory=dict)

@@ -92,10 +92,16 @@ def _people(chance: random.Random, env: str, step: Callable[..., S]) -> Iterator
 
 
 def _ask(world: World, what: str, args: Mapping[str, Any]) -> None:
-    request = {"environment": environment_id("shop", args["env"]), "deployment": "", "reason": "for a reason"}
-    world.request(
-        f"{what}-{len(world.story)}", lambda: getattr(world.controller.approvals, what)(args["who"], request)
-    )
+    name = environment_id("shop", args["env"])
+
+    def said() -> Any:
+        """Of the deployment that is under way then, as a person does who looks first."""
+        env = world.controller.record.environment(name)
+        seen = env.rollout.deployment if env is not None and env.rollout is not None else ""
+        request = {"environment": name, "deployment": seen, "reason": "for a reason"}
+        return getattr(world.controller.approvals, what)(args["who"], request)
+
+    world.request(f"{what}-{len(world.story)}", said)
 
 
 def _promote(world: World, args: Mapping[str, Any]) -> None:
@@ -125,6 +131,7 @@ class _Asked:
     event: ev.DeploymentRequested
     actor: str
     needs: Approval
+    applied: Approval
     approved: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -136,6 +143,8 @@ class _Account:
     verified: set[Digest] = field(default_factory=set)
     upset: dict[ReleaseId, Instant] = field(default_factory=dict)
     since: Instant = 0  # when the last rollout succeeded
+    applied: Approval = field(default_factory=Approval)
+    needs: Approval = field(default_factory=Approval)  # never less than before, until a deployment was approved
 
 
 class PromotionLaws:
@@ -147,11 +156,15 @@ class PromotionLaws:
     def broken(self, env: EnvironmentState, item: Recorded, now: Instant) -> str:
         """Say which law *item* breaks, "" for none; *env* is what was recorded before, and *now* what the clock says:
         the record's time does not go back when a clock is set back."""
-        account, event = self._accounts.setdefault(env.id, _Account()), item.event
+        account, event = self._account(env), item.event
         match event:
             case ev.DeploymentRequested():
-                account.asked = _Asked(event, item.actor, env.config.approval if env.config else Approval())
+                account.asked = _Asked(event, item.actor, account.needs, account.applied)
                 return self._came_in(env, event)
+            case ev.EnvironmentApplied():
+                account.applied = event.environment.approval
+                if account.applied.covers(account.needs):
+                    account.needs = account.applied
             case ev.DeploymentApproved():
                 return _approved(account, event, item.actor)
             case ev.RolloutPhase() | ev.RolloutAdvanced():
@@ -164,6 +177,13 @@ class PromotionLaws:
                 return _verified(env, account, event, item.at)
         _note(env, account, item)
         return ""
+
+    def _account(self, env: EnvironmentState) -> _Account:
+        """Return what is noted of *env*, whose first application is not judged, since nothing was there before."""
+        if env.id not in self._accounts:
+            first = env.config.approval if env.config is not None else Approval()
+            self._accounts[env.id] = _Account(applied=first, needs=first)
+        return self._accounts[env.id]
 
     def _came_in(self, env: EnvironmentState, event: ev.DeploymentRequested) -> str:
         of = env.config
@@ -216,6 +236,8 @@ def _went_on(env: EnvironmentState, account: _Account, item: Recorded, now: Inst
     if not _enough(asked):
         return f"law 4: {asked.event.deployment} goes on, and its approvals are not there"
     leaves = isinstance(item.event, ev.RolloutPhase) and rollout.phase is Phase.WAITING
+    if leaves and asked.applied == account.applied:
+        account.needs = account.applied
     urgent = asked.event.emergency or asked.event.deployment_kind is DeploymentKind.ROLLBACK
     times = (item.at, item.at - _SLACK, now, now - _SLACK)
     if leaves and not urgent and all(_frozen(env.config, at) for at in times):

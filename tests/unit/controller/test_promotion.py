@@ -59,10 +59,19 @@ class Controller(Trusting):
         self.verifications = Verifications(site.record, self.layout, self.proofs, site.space)
 
     async def approve(self, who: str, environment: str = PRODUCTION, **more: str) -> Json:
-        return await self.approvals.approve(who, {"environment": environment, "deployment": "", "reason": "", **more})
+        seen = self.seen(environment)
+        request = {"environment": environment, "deployment": seen, "reason": "", **more}
+        return await self.approvals.approve(who, request)
 
-    async def reject(self, who: str, reason: str = "no", environment: str = PRODUCTION) -> Json:
-        return await self.approvals.reject(who, {"environment": environment, "deployment": "", "reason": reason})
+    async def reject(self, who: str, reason: str = "no", environment: str = PRODUCTION, **more: str) -> Json:
+        seen = self.seen(environment)
+        request = {"environment": environment, "deployment": seen, "reason": reason, **more}
+        return await self.approvals.reject(who, request)
+
+    def seen(self, environment: str) -> str:
+        """The deployment that a person sees there before they say anything, "" for none."""
+        rollout = self.site.env(EnvironmentId(environment)).rollout
+        return rollout.deployment if rollout is not None else ""
 
     async def promote(self, origin: str = STAGING, to: str = PRODUCTION, **more: Any) -> Json:
         request = {
@@ -190,6 +199,26 @@ def test_an_approval_of_a_second_person_lets_it_begin(tmp_path: Path) -> None:
         with pytest.raises(Conflict, match="nothing waits for anybody"):
             await made.approve("ben")
         assert len(made.site.events(ev.RequestRefused)) == 3
+
+    run(tmp_path, STRICT, body)
+
+
+def test_nobody_lets_on_or_ends_what_they_did_not_see(tmp_path: Path) -> None:
+    async def body(made: Controller) -> None:
+        await made.verified()
+        seen = made.seen(PRODUCTION)
+        done = await made.promote()
+        assert seen == "", "what a person saw before it came"
+        for ask in (made.approve, made.reject):
+            with pytest.raises(Conflict, match=f"no deployment was named: {done['deployment']} holds") as caught:
+                await ask("ben", deployment=seen)
+            assert "look at that one first" in caught.value.hint
+        rollout = made.site.env(PRODUCTION).rollout
+        assert rollout is not None
+        assert (rollout.phase, rollout.approved) == (Phase.WAITING, ())
+        assert [event.request for event in made.site.events(ev.RequestRefused)] == ["approve", "reject"]
+        await made.approve("ben")
+        assert await made.settled(PRODUCTION, done["deployment"]) is Outcome.SUCCEEDED
 
     run(tmp_path, STRICT, body)
 

@@ -121,6 +121,91 @@ def test_what_is_asked_for_by_the_policy_then_counts_whatever_it_becomes() -> No
     assert made.env.stable == V2.id
 
 
+def apply(made: World, needs: Approval) -> None:
+    config = environment("rolling", web=2, worker=0, patience=PATIENCE)
+    made.record(ev.EnvironmentApplied(environment=replace(config, approval=needs)))
+
+
+def test_a_policy_that_asks_for_less_counts_once_somebody_was_let_in_by_the_one_before() -> None:
+    made = held(Approval(count=2))
+    apply(made, Approval())
+    made.request(V2)
+    approve(made, "ben")
+    made.run(seconds=60)
+    assert made.running(V2) == 0, "one person's word counted where two were asked for"
+    approve(made, "cyd")
+    made.run(seconds=60)
+    assert made.env.stable == V2.id
+    made.request(V3)
+    made.run(seconds=60)
+    assert made.env.stable == V3.id
+
+
+def test_a_policy_that_nobody_approved_is_not_in_force() -> None:
+    made = held()
+    apply(made, Approval())
+    name = made.request(V2)
+    made.run(seconds=PATIENCE // SECOND + 60)
+    assert outcome(made, name) is Outcome.CANCELLED
+    made.request(V3)
+    made.run(seconds=60)
+    assert made.running(V3) == 0
+
+
+def test_what_is_approved_is_the_policy_that_the_deployment_was_asked_for_with() -> None:
+    made = held(Approval(count=2))
+    apply(made, Approval(count=1))
+    made.request(V2)
+    apply(made, Approval())
+    approve(made, "ben")
+    approve(made, "cyd")
+    made.run(seconds=60)
+    assert made.env.stable == V2.id
+    assert made.env.approval == Approval(count=2)
+
+
+def test_a_policy_that_asks_for_more_counts_at_once() -> None:
+    made = held()
+    apply(made, Approval(count=2))
+    assert made.env.approval == Approval(count=2)
+
+
+ANA, BEN, OPS = "ana", "ben", "group:ops"
+
+
+@pytest.mark.parametrize(
+    ("after", "before"),
+    [
+        (Approval(), Approval()),
+        (Approval(count=2), Approval(count=1)),
+        (Approval(count=1, approvers=(ANA,)), Approval(count=1)),
+        (Approval(count=1, approvers=(ANA,)), Approval(count=1, approvers=(BEN, ANA))),
+        (Approval(groups={"ops": 1, "dev": 1}), Approval(count=2)),
+        (Approval(groups={"ops": 2, "dev": 1}), Approval(groups={"ops": 1})),
+        (Approval(groups={"ops": 1}), Approval(count=1, approvers=(OPS,))),
+        (Approval(count=0), Approval(count=0, approvers=(ANA,))),
+    ],
+)
+def test_who_satisfies_the_one_satisfies_the_other(after: Approval, before: Approval) -> None:
+    assert after.covers(before)
+
+
+@pytest.mark.parametrize(
+    ("after", "before"),
+    [
+        (Approval(), Approval(count=1)),
+        (Approval(count=2), Approval(count=1, approvers=(ANA,))),
+        (Approval(count=1, approvers=(ANA, BEN)), Approval(count=1, approvers=(ANA,))),
+        (Approval(groups={"ops": 1}), Approval(count=2)),
+        (Approval(groups={"ops": 1}), Approval(groups={"dev": 1})),
+        (Approval(groups={"ops": 1, "dev": 1}), Approval(count=1, approvers=(OPS,))),
+        (Approval(count=3), Approval(groups={"ops": 1})),
+    ],
+)
+def test_who_satisfies_the_one_need_not_satisfy_the_other(after: Approval, before: Approval) -> None:
+    assert not after.covers(before)
+
+
 def test_a_freeze_holds_it_and_the_patience_counts_from_its_end() -> None:
     made = held()
     window = Window(begins=made.now - 1, ends=made.now + HOUR, reason="weekend", until="Mon 08:00 UTC")
@@ -159,6 +244,7 @@ def test_a_freeze_that_begins_later_holds_what_still_waits_and_nothing_that_has_
     begins = made.now + SECOND // 2
     made.record(ev.FreezeKnown(window=Window(begins=begins, ends=begins + HOUR, until="x")))
     made.request(V3)
+    approve(made, "ben")
     made.run(seconds=60)
     assert made.env.stable == V3.id
 

@@ -39,6 +39,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "an approval goes over to the next deployment": (
         promotion, "asked", _carried(promotion.asked),
     ),
+    "a weaker policy counts at once": (promotion, "applied", lambda _, after: after.approval),
     "a freeze does not hold": (promotion, "_frozen", lambda *_: None),
     "nobody looks at the freezes": (freezes, "current", lambda *_: None),
     "who waits, waits for ever": (promotion, "gives_up_at", lambda _: 2**62),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stelae.core import verification
+from stelae.core import promotion, verification
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item
 from stelae.domain import event as ev
@@ -16,7 +16,8 @@ from stelae.domain.units import Instant
 @folds(ev.EnvironmentApplied)
 def _applied(env: EnvironmentState, event: ev.EnvironmentApplied, at: Instant, actor: str) -> EnvironmentState:
     wanted = {name: _wanted(env, event.environment, name) for name in event.environment.processes}
-    return replace(verification.rescaled(env, at), config=event.environment, wanted=wanted)
+    approval = promotion.applied(env, event.environment)
+    return replace(verification.rescaled(env, at), config=event.environment, wanted=wanted, approval=approval)
 
 
 def _wanted(env: EnvironmentState, after: Environment, name: str) -> int:

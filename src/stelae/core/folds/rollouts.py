@@ -51,6 +51,8 @@ def _of_stable(env: EnvironmentState, candidate: ReleaseId) -> dict[str, Backoff
 
 @folds(ev.RolloutPhase)
 def _phase(env: EnvironmentState, event: ev.RolloutPhase, at: Instant, actor: str) -> EnvironmentState:
+    if env.rollout is not None and env.rollout.phase is Phase.WAITING and _is_of(env, event.deployment):
+        env = promotion.let_in(env, env.rollout)
     env = _begun(env) if event.phase is Phase.FORWARD and _is_of(env, event.deployment) else env
     return _of_rollout(env, event.deployment, phase=event.phase, step_at=at, **clocks.NOBODY)
 
