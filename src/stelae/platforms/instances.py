@@ -14,6 +14,7 @@ from stelae.core.target import given_up_at
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.drift import Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, StelaeError
 from stelae.domain.observation import Observation, Phase, Seen
@@ -183,6 +184,21 @@ class InstancePlatform:
         """See ``Platform.began``."""
         return await self._engine.began(env.id, action.instance)
 
+    async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
+        """See ``Platform.inspect``."""
+        as_of = self._clock()
+        specs = [spec for record in env.instances.values() if (spec := _launched(env, record)) is not None]
+        known = {*env.instances, *env.runs, *(action.instance for action in env.pending.values())}
+        found = await self._engine.inspect(env.id, specs, known, thorough=thorough)
+        routing = await self._router.inspect(env.id)
+        return Inspection(
+            as_of=as_of, findings=(*found.findings, *routing), inspected=found.inspected, missed=found.missed
+        )
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.alarm``."""
+        self._engine.alarm(drifted)
+
     def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""
         return self._engine.logs(environment, instance.id, follow=follow)
@@ -195,3 +211,13 @@ class InstancePlatform:
     async def close(self) -> None:
         """See ``Platform.close``."""
         await self._prober.close()
+
+
+def _launched(env: EnvironmentState, record: Instance) -> LaunchSpec | None:
+    """Return how *record* was launched; None for one that is being launched, has ended or was asked to end."""
+    process = env.releases[record.release].process(record.process)
+    if not record.started or record.failed or record.exit is not None or record.stopped_at is not None:
+        return None
+    if process is None:
+        return None
+    return LaunchSpec(environment=env.id, instance=record.id, release=env.releases[record.release], process=process)

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId, Route
+from stelae.domain.drift import Finding, Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.observation import Exit, Observation
 from stelae.domain.process import Process
@@ -91,6 +92,15 @@ class RouterView:
     traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInspection:
+    """What an engine found of the instances that it was asked about: see ``Inspection``."""
+
+    findings: tuple[Finding, ...] = ()
+    inspected: frozenset[InstanceId] = frozenset()
+    missed: Mapping[InstanceId, str] = field(default_factory=dict)
+
+
 class SecretSource(Protocol):
     """Who has the values of secrets. An engine asks for them when it launches, and keeps none."""
 
@@ -126,6 +136,14 @@ class Engine(Protocol):
     async def observe(self, environment: EnvironmentId) -> Sequence[EngineInstance]:
         """Return every instance of *environment* that was launched and not removed."""
 
+    async def inspect(
+        self, environment: EnvironmentId, expected: Sequence[LaunchSpec], known: Collection[InstanceId], *,
+        thorough: bool,
+    ) -> EngineInspection:  # fmt: skip
+        """Compare the *expected* instances, which run, with how they were launched, and find instances of
+        *environment* that are not *known*. Reads only: no instance notices it. *thorough* also reads every byte of
+        the layers again."""
+
     def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output from its start; with *follow* wait for more until it ends."""
 
@@ -134,6 +152,10 @@ class Engine(Protocol):
 
     def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
         """Have *changed* called, from the event loop, when an instance of an environment has ended."""
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """Have *drifted* called, from the event loop, when something happened after which an environment should be
+        inspected at once."""
 
 
 class Router(Protocol):
@@ -154,6 +176,9 @@ class Router(Protocol):
 
     async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Drop an instance that has ended from the router's memory."""
+
+    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+        """Compare all that the router really has for *environment* with what it was told last."""
 
 
 class Platform(Protocol):
@@ -178,6 +203,13 @@ class Platform(Protocol):
     async def began(self, action: Action, env: EnvironmentState) -> bool:
         """Return whether the run that *action* launches may have begun; False only when it certainly has not, so that
         it may be launched. Raises Unreachable."""
+
+    async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
+        """Compare what runs for *env* with the record, *thorough* by each byte; raises Unreachable. It changes
+        nothing. What is being launched or has been asked to end is left out."""
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """Have *drifted* called when something happened after which an environment should be inspected at once."""
 
     def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield an instance's output."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from stelae.core import converge
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.drift import Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, Unreachable
 from stelae.domain.observation import Observation
@@ -56,6 +57,7 @@ class SimulatedPlatform:
         self._clock = clock
         self._witness = witness or Witness()
         self._changed: list[Callable[[EnvironmentId], None]] = []
+        self._alarmed: list[Callable[[EnvironmentId], None]] = []
         machine.controllers += 1
         self._controller = machine.controllers
         self.dead = False
@@ -158,6 +160,16 @@ class SimulatedPlatform:
     def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
         """See ``Platform.watch``."""
         self._changed.append(changed)
+
+    async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
+        """See ``Platform.inspect``."""
+        await self._reach()
+        running = frozenset(name for name in env.instances if self._runs(env.id, name))
+        return Inspection(as_of=self._clock(), inspected=running)
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.alarm``."""
+        self._alarmed.append(drifted)
 
     async def close(self) -> None:
         """See ``Platform.close``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +24,7 @@ from stelae.domain.release import Release
 from stelae.platforms.local import record
 from stelae.platforms.local.exits import ExitWatch
 from stelae.platforms.local.handle import Handle, look, open_handle
+from stelae.platforms.local.inspect.sweep import sweep
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.local.launcher import Launcher, Roots
 from stelae.platforms.local.logs import LogReader, last_texts
@@ -37,7 +38,7 @@ from stelae.platforms.local.place import (
 )
 from stelae.platforms.local.process import identify, send_signal
 from stelae.platforms.local.rotation import LogPolicy, prune, rotate
-from stelae.platforms.port import EngineInstance, LaunchSpec, LogLine, SecretSource
+from stelae.platforms.port import EngineInspection, EngineInstance, LaunchSpec, LogLine, SecretSource
 from stelae.system.installation import Installation
 
 _FOLLOW_SECONDS = 0.1
@@ -68,6 +69,7 @@ class LocalEngine:
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._pruning = anyio.Lock()
         self._changed: list[Callable[[EnvironmentId], None]] = []
+        self._alarmed: list[Callable[[EnvironmentId], None]] = []
         self._exits: ExitWatch | None = None
         self._rotating: asyncio.Task[None] | None = None
 
@@ -135,6 +137,13 @@ class LocalEngine:
         look(known.values(), self._launcher.cgroups)
         return [handle.seen() for handle in known.values()]
 
+    async def inspect(
+        self, environment: EnvironmentId, expected: Sequence[LaunchSpec], known: Collection[InstanceId], *,
+        thorough: bool,
+    ) -> EngineInspection:  # fmt: skip
+        """See ``Engine.inspect``."""
+        return await run_sync(sweep, self._installation, expected)
+
     async def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output over all files from its start; with *follow* until it has ended.
         Raises InvalidInput when there is none, not even of a removed instance."""
@@ -164,6 +173,10 @@ class LocalEngine:
             exits_folder(self._installation).mkdir(parents=True, exist_ok=True)
             self._exits = ExitWatch(exits_folder(self._installation), self._ended)
             self._rotating = asyncio.get_running_loop().create_task(self._keep_logs_small())
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """See ``Engine.alarm``."""
+        self._alarmed.append(drifted)
 
     async def rotate(self, environment: EnvironmentId, instance: InstanceId) -> bool:
         """Start a new log file if the present one is too large; true when that happened."""

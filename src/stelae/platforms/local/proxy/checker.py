@@ -8,6 +8,7 @@ import structlog
 from anyio.to_thread import run_sync
 
 from stelae.domain.allocation import InstanceId, Route
+from stelae.domain.drift import Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.port import RouteEntry, RouterView
@@ -53,6 +54,10 @@ class CheckedRouter:
         """See ``Router.forget``."""
         await self._router.forget(environment, instance)
         await self._check("forget")
+
+    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+        """See ``Router.inspect``."""
+        return await self._router.inspect(environment)
 
     async def _check(self, act: str) -> None:
         for sentence in await run_sync(check, self._router):

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import anyio
 
 from stelae.domain.allocation import InstanceId, Route
+from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Unreachable
 from stelae.platforms.local.proxy.counts import Kept, read_kept, show, token_of, total
@@ -82,6 +83,11 @@ class HaproxyRouter:
     async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """See ``Router.forget``; the slot is given away again when nothing is open to it any more."""
         await anyio.to_thread.run_sync(self._forget, environment, instance)
+
+    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+        """See ``Router.inspect``; raises Unreachable."""
+        found = await anyio.to_thread.run_sync(self.check)
+        return tuple(Finding(kind=Drift.ROUTING, what=sentence) for sentence in found)
 
     def check(self) -> list[str]:
         """Return what differs between the table, its files and every worker, a sentence each; raises Unreachable."""
