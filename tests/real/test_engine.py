@@ -542,7 +542,8 @@ async def test_rotation_under_a_fast_logger_loses_and_doubles_no_line(
 ) -> None:
     count = 200_000
     engine = new_engine(installation, erofs, logs=LogPolicy(size=100_000, files=1000))
-    script = f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); done"
+    pause = "[ $((i % 20000)) -ne 0 ] || sleep 0.1"  # so that a busy machine rotates in between too
+    script = f"i=0; while [ $i -lt {count} ]; do echo line $i; i=$((i+1)); {pause}; done"
     try:
         instance = await launch(engine, "web-1", process("sh", "-c", script))
         following = asyncio.create_task(output(engine, "web-1"))
