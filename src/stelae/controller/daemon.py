@@ -23,10 +23,12 @@ from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import refuse_second, serve
+from stelae.controller.service import ControllerService
 from stelae.controller.wiring import secrets_of, use_cases
 from stelae.core.runs import any_left
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
+from stelae.domain.units import Instant
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.ledger.lock import end_holder
@@ -38,9 +40,10 @@ from stelae.platforms.local.fence import Fence
 from stelae.platforms.local.proxy.checker import CheckedRouter
 from stelae.platforms.local.proxy.launch import stop_supervisor
 from stelae.platforms.local.proxy.router import HaproxyRouter
+from stelae.platforms.port import Platform
 from stelae.platforms.probe import Prober
 from stelae.system import points
-from stelae.system.clock import now
+from stelae.system.clock import OnwardClock
 from stelae.system.installation import Installation
 
 log = structlog.get_logger(__name__)
@@ -66,17 +69,21 @@ async def main(
         if ended is not None:
             log.warning("controller.ended_another", process=ended)
     # The first thing that happens: a record that was altered is not acted on.
-    ledger = await to_thread.run_sync(lambda: Ledger.open(installation.ledger, clock=now))
+    clock = OnwardClock()
+    ledger = await to_thread.run_sync(lambda: Ledger.open(installation.ledger, clock=clock))
     await to_thread.run_sync(ledger.verify)
-    record = Record(ledger, Projections(installation.cache / "projections", ledger))
+    clock.not_before(ledger.at)
+    record = Record(ledger, Projections(installation.cache / "projections", ledger), clock.ahead)
     try:
         refuse_second(installation.socket)
-        await _run(installation, record, ready)
+        await _run(installation, record, clock, ready)
     finally:
         record.close()
 
 
-async def _run(installation: Installation, record: Record, ready: Callable[[], None]) -> None:
+async def _run(
+    installation: Installation, record: Record, clock: Callable[[], Instant], ready: Callable[[], None]
+) -> None:
     layout = Layout.open(installation.images)
     roots = Roots(layout, installation.layers, installation.mounts)
     parent = await to_thread.run_sync(lambda: ensure_scope(installation)) or ""
@@ -89,40 +96,40 @@ async def _run(installation: Installation, record: Record, ready: Callable[[], N
     (started,) = await record.append([ControllerStarted(version=__version__, boot=_boot())])
     fence = Fence(installation.run / "fence", started.index)
     await to_thread.run_sync(fence.raise_)
-    platform = InstancePlatform(engine, checked, Prober(now), now, fence.held)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
-    async with asyncio.TaskGroup() as group:
-        loops = Loops(record, platform, now, group)
-        group_name = parent or installation.cgroup
-        service = use_cases(installation, record, platform, layout, roots, now, secrets, group=group_name)
-        loops.start()
-        serving = group.create_task(serve(service, installation, ready))
-        cleaning = group.create_task(service.keep_clean())
-        wiping = group.create_task(service.keep_secrets())
-        signing = group.create_task(service.keep_signing())
-        telling = group.create_task(service.keep_telling())
-        checking = group.create_task(Checker(record, now, loops.wake).keep_asking())
-        publishing = group.create_task(service.keep_publishing())
-        log.info("controller.started", version=__version__, events=record.state.size)
-        await _until_the_end(stop, record)
-        serving.cancel()
-        cleaning.cancel()
-        wiping.cancel()
-        signing.cancel()
-        telling.cancel()
-        checking.cancel()
-        publishing.cancel()
-        loops.stop()
+    platform = InstancePlatform(engine, checked, Prober(clock), clock, fence.held)
+    group = parent or installation.cgroup
+    service = use_cases(installation, record, platform, layout, roots, clock, secrets, group=group)
+    await _hold(installation, record, platform, clock, service, ready)
     await platform.close()
     await engine.close()
     record.check_mine()
     if not any(env.instances or env.table or any_left(env) for env in record.state.environments.values()):
         await _leave_nothing(installation, engine, roots)
     log.info("controller.stopped", events=record.state.size)
+
+
+async def _hold(
+    installation: Installation, record: Record, platform: Platform, clock: Callable[[], Instant],
+    service: ControllerService, ready: Callable[[], None],
+) -> None:  # fmt: skip
+    """Hold every environment, answer, and do what goes on beside that, until this controller has to end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        loops = Loops(record, platform, clock, group)
+        loops.start()
+        kept = (
+            serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),
+            service.keep_telling(), Checker(record, clock, loops.wake).keep_asking(), service.keep_publishing(),
+        )  # fmt: skip
+        beside = [group.create_task(each) for each in kept]
+        log.info("controller.started", version=__version__, events=record.state.size)
+        await _until_the_end(stop, record)
+        for task in beside:
+            task.cancel()
+        loops.stop()
 
 
 async def _until_the_end(stop: asyncio.Event, record: Record) -> None:

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from stelae.core import fold
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, StelaeError
-from stelae.domain.event import Event, Recorded, RequestRefused
+from stelae.domain.event import ClockDiffers, Event, Recorded, RequestRefused
 from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.domain.units import SECOND, Duration
 from stelae.ledger import state_codec
 from stelae.ledger.faults import Replaced
 from stelae.ledger.projection import Projections
@@ -34,8 +35,10 @@ Events = Sequence[Event] | Callable[[], Sequence[Event]]
 class Record:
     """The ledger of a running controller, with its folded state."""
 
-    def __init__(self, ledger: Ledger, projections: Projections) -> None:
+    def __init__(self, ledger: Ledger, projections: Projections, ahead: Callable[[], Duration] = lambda: 0) -> None:
+        """*ahead* tells how far the ledger's clock is ahead of the machine's."""
         self.ledger = ledger
+        self._ahead = ahead
         self._projections = projections
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._listeners: list[Callable[[Recorded], None]] = []
@@ -106,6 +109,8 @@ class Record:
             chosen = drafts()
             if not chosen:
                 return ()
+            of_clock = self._of_clock()
+            chosen = [*of_clock, *chosen]
             loop = asyncio.get_running_loop()
             try:
                 recorded = await loop.run_in_executor(self._writer, lambda: self.ledger.append(chosen, urgent=urgent))
@@ -118,7 +123,15 @@ class Record:
                     listener(item)
         async with self._news:
             self._news.notify_all()
-        return recorded
+        return recorded[len(of_clock) :]
+
+    def _of_clock(self) -> list[Draft]:
+        """What has to be said first, so that the times of what follows are read rightly: a record that is ahead of
+        the machine's clock says so, and says when it is not any more."""
+        ahead, told = self._ahead(), self.state.ahead
+        if ahead > told + SECOND or (told and not ahead):
+            return [Draft(event=ClockDiffers(ahead=ahead), actor=CONTROLLER)]
+        return []
 
     def check_mine(self) -> None:
         """Raise Replaced when another controller has taken over, also when nothing is to be recorded."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from stelae.controller import check_sentences
+from stelae.controller.installation_sentences import of_installation
 from stelae.controller.promotion_sentences import of_promotion
 from stelae.controller.run_views import run_sentence
 from stelae.controller.secret_sentences import of_secrets
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
-from stelae.domain.digest import Digest, short
+from stelae.domain.digest import short
 from stelae.domain.event import Event
 from stelae.domain.release import short_release
 from stelae.domain.state import Outcome, Phase
@@ -50,36 +49,13 @@ def matters(event: Event) -> bool:
 
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
-    found = _of_people(event) or _of_rollouts(event) or _of_instances(event) or of_secrets(event)
-    return found or run_sentence(event) or of_promotion(event) or check_sentences.of_checks(event) or event.kind
+    found = of_installation(event) or _of_people(event) or _of_rollouts(event) or _of_instances(event)
+    found = found or of_secrets(event) or run_sentence(event) or of_promotion(event)
+    return found or check_sentences.of_checks(event) or event.kind
 
 
 def _of_people(event: Event) -> str:
     match event:
-        case ev.ControllerStarted():
-            return f"controller {event.version} started"
-        case ev.ImageBuilt():
-            source = f"{event.source.commit[:7]} {event.source.subject}".rstrip()
-            return f"built image {short(event.image.digest)} from {source}"
-        case ev.BuildFailed():
-            return f"build of {event.source.commit[:7]} failed: {event.reason}"
-        case ev.ImageImported():
-            by = f" by its tag {event.tag}" if event.tag else ""
-            return f"took image {short(event.image.digest)} from {event.name}{by}"
-        case ev.ImagePushed():
-            return f"sent image {short(event.image)} to {event.name}{':' if event.tag else ''}{event.tag}"
-        case ev.ImageAttested():
-            return f"image {short(event.image)} signed by {event.key[:8]}"
-        case ev.KeyTrusted():
-            return f"key {event.key[:8]} trusted" + (" to sign here" if event.signs else "")
-        case ev.Revoked():
-            what = f"key {event.name[:8]}" if event.name.startswith("k-") else f"image {short(Digest(event.name))}"
-            return f"{what} revoked: {event.reason}"
-        case ev.StorageCleaning():
-            return f"removing {_counted(event.counts, event.bytes)} that nothing needs"
-        case ev.StorageCleaned():
-            done = f"removed {_counted(event.counts, event.bytes)}"
-            return f"{done}; then cleaning the disk failed: {event.problem}" if event.problem else done
         case ev.EnvironmentApplied():
             return "environment applied"
         case ev.EnvironmentStopped():
@@ -100,12 +76,6 @@ def _of_people(event: Event) -> str:
 
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
-
-
-def _counted(counts: Mapping[str, int], size: int) -> str:
-    """Return ``2 images, 14 blobs, 31.2 MB``."""
-    words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in sorted(counts.items())]
-    return ", ".join([*words, f"{size / 1e6:.1f} MB"])
 
 
 def _of_rollouts(event: Event) -> str:

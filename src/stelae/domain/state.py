@@ -20,7 +20,7 @@ from stelae.domain.secret import SecretVersion
 from stelae.domain.strategy import Strategy
 from stelae.domain.traffic import Traffic
 from stelae.domain.trust import Attested, Revocation, TrustedKey
-from stelae.domain.units import Instant
+from stelae.domain.units import Duration, Instant
 
 
 class DeploymentKind(StrEnum):
@@ -237,7 +237,8 @@ class InstallationState:
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
     ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
     when an image was taken by them last. ``verifiers`` are the keys (by id) of other controllers whose word on
-    what was verified in an environment counts here.
+    what was verified in an environment counts here. ``ahead`` is how far the record's times were ahead of the
+    machine's clock when that had been put back, 0 where they are not.
     """
 
     size: int = 0
@@ -251,3 +252,4 @@ class InstallationState:
     cleaned: Cleaning | None = None
     tags: Mapping[str, Digest] = field(default_factory=dict)
     verifiers: Mapping[EnvironmentId, Mapping[str, TrustedKey]] = field(default_factory=dict)
+    ahead: Duration = 0

@@ -100,6 +100,11 @@ class Ledger:
         """The root of the tree over all events, 64 hexadecimal digits."""
         return self._head.root.hex()
 
+    @property
+    def at(self) -> Instant:
+        """When the last event was recorded; 0 while there is none."""
+        return self._head.at
+
     def room(self) -> bool:
         """True while work that is not urgent should be admitted: the reserve is full and the disk has headroom."""
         return self._reserve.room()
@@ -107,7 +112,7 @@ class Ledger:
     def append(self, drafts: Sequence[Draft], *, urgent: bool = False) -> tuple[Recorded, ...]:
         """Record all *drafts* in one transaction, durably, or none; return them with their index and time.
 
-        The time is the clock's, or the last event's when the clock went back. On a full disk only *urgent*
+        The time is the clock's, or the last event's where that is later. On a full disk only *urgent*
         appends (outcomes, refusals, failures, rollback, abort) get through, with the reserve's space.
         Raises InvalidInput for what cannot be recorded, Failed for a full disk (nothing happened), Conflict when
         another program holds the file (nothing happened), Replaced when another controller has taken over (nothing

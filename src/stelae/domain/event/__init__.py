@@ -15,7 +15,14 @@ from stelae.domain.event.environments import (
     Scaled,
 )
 from stelae.domain.event.images import BuildFailed, ImageAttested, ImageBuilt, ImageImported, ImagePushed
-from stelae.domain.event.installation import ControllerStarted, KeyTrusted, Revoked, StorageCleaned, StorageCleaning
+from stelae.domain.event.installation import (
+    ClockDiffers,
+    ControllerStarted,
+    KeyTrusted,
+    Revoked,
+    StorageCleaned,
+    StorageCleaning,
+)
 from stelae.domain.event.instances import (
     ActionDone,
     ActionIntended,
@@ -62,6 +69,7 @@ __all__ = [
     "BuildFailed",
     "CheckMeasured",
     "ControllerStarted",
+    "ClockDiffers",
     "DeploymentApproved",
     "DeploymentRequested",
     "EnvironmentApplied",

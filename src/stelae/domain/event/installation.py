@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from stelae.domain.digest import Digest
 from stelae.domain.event.base import Event, known
+from stelae.domain.units import Duration
 
 
 @known
@@ -18,6 +19,16 @@ class ControllerStarted(Event):
     kind: ClassVar[str] = "controller.started"
     version: str
     boot: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockDiffers(Event):
+    """The machine's clock was put back: the record's times, this one too, are up to ``ahead`` microseconds ahead of
+    it. 0: they are the machine's again."""
+
+    kind: ClassVar[str] = "clock.differs"
+    ahead: Duration
 
 
 @known
