@@ -74,6 +74,15 @@ class Cgroups:
             return int(value) if name == b"usage_usec" else None
         return None
 
+    def members(self, cid: str) -> frozenset[int]:
+        """Return the processes of the instance, as one hierarchy tells: the same that counts its processor time."""
+        if self._accounts is None:
+            return frozenset(self._pids(f"instances/{cid}"))
+        try:
+            return frozenset(map(int, _read_all(f"{self._accounts}{self.path(cid)}/cgroup.procs").split()))
+        except OSError:
+            return frozenset()
+
     def kill(self, cid: str) -> None:
         """End every process of the instance and of its conmon, and wait until they are gone.
 
@@ -130,6 +139,14 @@ def _read(file: str) -> bytes:
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(file: str) -> bytes:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, 4096), b""))
     finally:
         os.close(descriptor)
 
