@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from stelae.controller.runs import Runs
 from stelae.controller.secrets import Secrets
 from stelae.controller.steering import Steering
 from stelae.domain.event import Recorded
-from stelae.domain.units import Instant
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Draft, Ledger
+from stelae.system.clock import OnwardClock
 from stelae.system.points import Killed
+from stelae.testing.clock import WorldClock
 from stelae.testing.faults import Faults
 from stelae.testing.judging import outside
 from stelae.testing.laws import Laws
@@ -52,16 +53,17 @@ class Controller:
     """One controller's life; its record is in *folder*."""
 
     def __init__(
-        self, folder: Path, machine: Machine, faults: Faults, clock: Callable[[], Instant], laws: Laws
+        self, folder: Path, machine: Machine, faults: Faults, world: WorldClock, laws: Laws
     ) -> None:
-        self._clock = clock
+        self._clock = clock = OnwardClock(world, world.steady)
         self.dead = False
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
         self.ledger.laws = laws
-        self.record = Record(self.ledger, Projections(folder / "projections", self.ledger))
+        clock.not_before(self.ledger.at)
+        self.record = Record(self.ledger, Projections(folder / "projections", self.ledger), clock.ahead)
         self.secrets = Secrets(self.record, laws.store)
         self.platform = SimulatedPlatform(machine, faults, clock, laws, self.secrets.source)
-        laws.attached(self.platform)
+        laws.attached(self.platform, clock)
         self.loops: Loops
         self.deployments: Deployments
         self.approvals: Approvals

@@ -22,6 +22,7 @@ from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationSt
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
 from stelae.testing import jobs, secrets
+from stelae.testing.deadlines import DeadlineLaws
 from stelae.testing.judging import JudgingLaws
 from stelae.testing.machine import Machine
 from stelae.testing.promotion import PromotionLaws
@@ -45,9 +46,9 @@ class _Since:
 
 
 class Laws(Witness):
-    """Watches one simulated machine. *clock* is the controllers' clock: drain times are measured by it."""
+    """Watches one simulated machine. Drain times are measured by the controller's clock, as soon as there is one."""
 
-    def __init__(self, machine: Machine, clock: Callable[[], Instant], alarm: Callable[[], None]) -> None:
+    def __init__(self, machine: Machine, alarm: Callable[[], None]) -> None:
         self.state = InstallationState()
         self.broken = ""
         self.platform: SimulatedPlatform | None = None
@@ -56,7 +57,8 @@ class Laws(Witness):
         self._judging = JudgingLaws()
         self._rollouts = RolloutLaws()
         self._machine = machine
-        self._clock = clock
+        self._clock: Callable[[], Instant] = machine.now
+        self._deadlines = DeadlineLaws(machine.now)
         self._alarm = alarm
         self._releases: dict[tuple[EnvironmentId, InstanceId], ReleaseId] = {}
         self._launched: set[tuple[EnvironmentId, InstanceId]] = set()
@@ -64,10 +66,14 @@ class Laws(Witness):
         self._since: dict[EnvironmentId, _Since] = {}
         self._unrouted: dict[tuple[EnvironmentId, InstanceId], Instant] = {}
 
-    def attached(self, platform: SimulatedPlatform) -> None:
-        """Judge by the looks of *platform* from now on: a new controller knows nothing yet."""
+    def attached(self, platform: SimulatedPlatform, clock: Callable[[], Instant]) -> None:
+        """Judge by the looks of *platform* and by *clock* from now on: a new controller knows nothing yet, and its
+        time may be less than that of the one before."""
         self.platform = platform
         self._since.clear()
+        self._clock = clock
+        self._deadlines.attached()
+        self._unrouted = {key: min(since, clock()) for key, since in self._unrouted.items()}
 
     def breaks(self, law: str) -> None:
         """Note that *law* was broken; only the first counts."""
@@ -91,7 +97,7 @@ class Laws(Witness):
             self._unless(self._rollouts.broken(before, event, item.at, look.observation if look else None))
             self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
             self._unless(self._judging.broken(before, event, self._machine.counted(before.id)))
-            self._unless(self._promotion.broken(before, item, self._clock()))
+            self._unless(self._promotion.broken(before, item))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
             elif isinstance(event, ev.ActionDone) and str(event.number) not in before.pending:
@@ -188,6 +194,7 @@ class Laws(Witness):
         own = self.state.environments.get(env.id)
         if own is not None:
             self._since_look(own, look)
+            self._unless(self._deadlines.looked(own, self._clock()))
 
     def acted(self, action: Action, env: EnvironmentState, look: Look | None) -> None:
         """Judge an act that was just done, by the controller whose last look was *look*."""

@@ -141,7 +141,7 @@ def _death(chance: random.Random, environment: str) -> dict[str, Any]:
 
 
 def _jump(chance: random.Random, _: str) -> dict[str, Any]:
-    return {"seconds": chance.choice((-90, -5, 5, 90, 3600))}
+    return {"seconds": chance.choice((-3600, -5, 5, 90, 3600))}
 
 
 def _disk(chance: random.Random, _: str) -> dict[str, Any]:

@@ -153,9 +153,8 @@ class PromotionLaws:
     def __init__(self) -> None:
         self._accounts: dict[EnvironmentId, _Account] = {}
 
-    def broken(self, env: EnvironmentState, item: Recorded, now: Instant) -> str:
-        """Say which law *item* breaks, "" for none; *env* is what was recorded before, and *now* what the clock says:
-        the record's time does not go back when a clock is set back."""
+    def broken(self, env: EnvironmentState, item: Recorded) -> str:
+        """Say which law *item* breaks, "" for none; *env* is what was recorded before."""
         account, event = self._account(env), item.event
         match event:
             case ev.DeploymentRequested():
@@ -168,7 +167,7 @@ class PromotionLaws:
             case ev.DeploymentApproved():
                 return _approved(account, event, item.actor)
             case ev.RolloutPhase() | ev.RolloutAdvanced():
-                return _went_on(env, account, item, now)
+                return _went_on(env, account, item)
             case ev.ActionIntended() if event.action.verb is Verb.LAUNCH:
                 return _launched(env, account, event.action.release)
             case ev.RolloutEnded():
@@ -229,7 +228,7 @@ def _launched(env: EnvironmentState, account: _Account, release: ReleaseId) -> s
     return ""
 
 
-def _went_on(env: EnvironmentState, account: _Account, item: Recorded, now: Instant) -> str:
+def _went_on(env: EnvironmentState, account: _Account, item: Recorded) -> str:
     asked, rollout = account.asked, env.rollout
     if asked is None or rollout is None:
         return ""
@@ -239,7 +238,7 @@ def _went_on(env: EnvironmentState, account: _Account, item: Recorded, now: Inst
     if leaves and asked.applied == account.applied:
         account.needs = account.applied
     urgent = asked.event.emergency or asked.event.deployment_kind is DeploymentKind.ROLLBACK
-    times = (item.at, item.at - _SLACK, now, now - _SLACK)
+    times = (item.at, item.at - _SLACK)
     if leaves and not urgent and all(_frozen(env.config, at) for at in times):
         return f"law 4: {asked.event.deployment} begins in a freeze"
     return ""

@@ -72,7 +72,7 @@ class World:
         images = [steps.image(number) for number in range(len(life.behaviours))]
         behaviours = {image.digest: how for image, how in zip(images, life.behaviours, strict=True)}
         self.machine = Machine(self.clock.steady, behaviours)
-        self.laws = Laws(self.machine, self.clock, self.alarm.set)
+        self.laws = Laws(self.machine, self.alarm.set)
         self.story: list[str] = []
         self.away = 0.0
         self._folder = folder

@@ -57,6 +57,10 @@ LIVES: dict[str, tuple[tuple[Behaviour, ...], tuple[Step, ...]]] = {
         (*BEGIN, _step("slow-disk", seconds=1.0), _deploy(1, wait=0.1), _step("death", 10, which=0, most=10),
          _deploy(0, wait=10, strategy="blue-green")),
     ),
+    "a deadline comes in time when the clock is put back by an hour": (
+        (GOOD, Behaviour(ready_after=None)),
+        (*BEGIN, _deploy(1, wait=5), _step("clock", 900, seconds=-3600)),
+    ),
     "a job of which a power-off left no trace is not run again": (
         (*MANY, Behaviour(job_after=5 * SECOND)),
         (*BEGIN, _step("act-fault", fault=ActFault.LATE_REPLY, seconds=3.0, skip=0), _deploy(5, wait=0.5),

@@ -26,6 +26,8 @@ from stelae.domain.action import Action, Verb
 from stelae.domain.observation import Phase
 from stelae.domain.run import RunOutcome
 from stelae.images import layer_tar
+from stelae.system.clock import OnwardClock
+from stelae.testing import controller
 from stelae.testing.replay import live_all
 from stelae.testing.simulation import live
 from tests.unit.build import test_builder
@@ -73,6 +75,18 @@ def _forgets_what_is_pending(self: Any, seen: Any) -> Any:
 
 async def _nothing() -> bool:
     return True
+
+
+class _WallClock(OnwardClock):
+    """What a controller went by once: the machine's clock, but never less than what was recorded."""
+
+    _from = 0
+
+    def not_before(self, at: int) -> None:
+        self._from = at
+
+    def __call__(self) -> Any:
+        return max(self._from, self._wall())
 
 
 def _reverts_again(env: Any, rollout: Any, seen: Any, now: int) -> Any:
@@ -184,6 +198,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "a revoked secret is removed while it is needed (law 7)": (secrets, "wipeable", _revoked_and_kept),
     "a revoked secret is never removed (exact inventory)": (Secrets, "_wipe", lambda _: _nothing()),
     "a rollout that never ends (law 8)": (decide, "_overdue", lambda *_: iter(())),
+    "a clock that is put back stops deadlines (law 8)": (controller, "OnwardClock", _WallClock),
     "a success that is none (law 8)": (gates, "is_held", lambda *_: True),
     "a revert is reverted (law 8)": (decide, "_reverting", _reverts_again),
     "a fold by more than the record (law 9)": (
