@@ -22,6 +22,12 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 # On v1 conmon itself is put into the first of these hierarchies that there is: to be found again by it,
 # and out of the controller's service. One is enough, and each move costs milliseconds.
 _CONMON_V1 = ("systemd", "memory", "pids")
+
+_LIMITS_V2 = ("memory.max", "memory.swap.max", "memory.high", "cpu.max", "cpu.weight", "pids.max")
+_LIMITS_V1 = (
+    "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.shares",
+    "pids.max", "devices.list",
+)  # fmt: skip
 _PATIENCE = 5.0  # seconds that a killed process may take to be gone
 
 
@@ -82,6 +88,13 @@ class Cgroups:
             return frozenset(map(int, _read_all(f"{self._accounts}{self.path(cid)}/cgroup.procs").split()))
         except OSError:
             return frozenset()
+
+    def limit_files(self, cid: str) -> tuple[str, ...]:
+        """Return the files that say what the instance may use, those that this kernel has."""
+        names = _LIMITS_V2 if self.unified else _LIMITS_V1
+        below = self.path(cid).lstrip("/")
+        files = (root / below / name for root in self._roots for name in names)
+        return tuple(str(file) for file in files if file.exists())
 
     def kill(self, cid: str) -> None:
         """End every process of the instance and of its conmon, and wait until they are gone.

@@ -24,7 +24,7 @@ from stelae.domain.release import Release
 from stelae.platforms.local import record
 from stelae.platforms.local.exits import ExitWatch
 from stelae.platforms.local.handle import Handle, look, open_handle
-from stelae.platforms.local.inspect.sweep import sweep
+from stelae.platforms.local.inspect.sweep import Inspector
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.local.launcher import Launcher, Roots
 from stelae.platforms.local.logs import LogReader, last_texts
@@ -65,6 +65,7 @@ class LocalEngine:
         self._launcher = Launcher(
             installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime, secrets=secrets
         )
+        self._inspector = Inspector(installation, self._launcher.cgroups)
         self._handles: dict[EnvironmentId, dict[InstanceId, Handle]] = defaultdict(dict)
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._pruning = anyio.Lock()
@@ -142,7 +143,9 @@ class LocalEngine:
         thorough: bool,
     ) -> EngineInspection:  # fmt: skip
         """See ``Engine.inspect``."""
-        return await run_sync(sweep, self._installation, expected)
+        return await run_sync(
+            lambda: self._inspector.sweep(environment, expected, known, thorough=thorough)
+        )
 
     async def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output over all files from its start; with *follow* until it has ended.
@@ -203,6 +206,7 @@ class LocalEngine:
             for handle in known.values():
                 handle.close()
         self._handles.clear()
+        self._inspector.close()
 
     def _signal(self, place: Place, number: signal.Signals) -> None:
         found = record.load(place)

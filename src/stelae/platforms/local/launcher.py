@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed
 from stelae.domain.release import Release
-from stelae.platforms.local import private, record
+from stelae.platforms.local import launched, private, record
 from stelae.platforms.local.addresses import AddressPool
 from stelae.platforms.local.bundle import Host, user_in, write_bundle
 from stelae.platforms.local.cgroup import Cgroups
@@ -174,6 +174,8 @@ class Launcher:
         created = Record(
             stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
         )
+        bundle = private.without((place.folder / "config.json").read_bytes(), spec.release.secret_env)
+        launched.save(place, process, bundle, self.cgroups.limit_files(place.cid))
         record.save(place, created)
         return created
 

@@ -54,6 +54,11 @@ class Place:
         return self.folder / "instance.json"
 
     @property
+    def launched(self) -> Path:
+        """How the instance was launched, for inspections (see ``launched.py``)."""
+        return self.folder / "launched.json"
+
+    @property
     def begun(self) -> Path:
         """Exists from just before the program of a run is started until the run is removed; a power-off leaves it."""
         return begun_folder(self.installation) / self.cid

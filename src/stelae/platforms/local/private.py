@@ -29,6 +29,7 @@ from stelae.domain.units import KIB
 from stelae.platforms.local.place import Place
 from stelae.platforms.local.runtime import Runtime, runtime_of
 from stelae.platforms.port import LaunchSpec, SecretSource
+from stelae.system.files import write_atomic
 from stelae.system.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
 
 FOLDER = "/run/secrets"
@@ -108,8 +109,8 @@ def runtime_at(place: Place, binary: str) -> Runtime:
 
 
 def settle(place: Place, binary: str, variables: tuple[str, ...]) -> None:
-    """Once the program was started: keep what the runtime needs to know from now on, without *variables*, and take
-    the private place away. Does nothing when it is gone. Raises OSError."""
+    """Once the program was started: keep what the runtime and inspections need to know from now on, without
+    *variables*, and take the private place away. Does nothing when it is gone. Raises OSError."""
     if not place.private.is_mount():
         return
     found = runtime_at(place, binary).state / place.cid
@@ -120,13 +121,15 @@ def settle(place: Place, binary: str, variables: tuple[str, ...]) -> None:
         if file.is_file() and not file.is_symlink():
             content = file.read_bytes()
             (kept / file.name).touch(0o600)
-            (kept / file.name).write_bytes(_without(content, variables) if file.name == _CONFIG else content)
+            (kept / file.name).write_bytes(without(content, variables) if file.name == _CONFIG else content)
+    bundle = without((place.folder / _CONFIG).read_bytes(), variables)
+    write_atomic(place.folder / _CONFIG, bundle, mode=0o600, durable=False)  # instead of the link
     take_away(place)
 
 
 def take_away(place: Place) -> None:
     """Take the private place away, whatever is in it; does nothing when there is none. Raises OSError."""
-    with suppress(FileNotFoundError):
+    if (place.folder / _CONFIG).is_symlink():
         (place.folder / _CONFIG).unlink()
     if place.private.is_mount():
         for name in ("runtime", _CONFIG):  # what is mounted in the instance keeps the whole file system
@@ -186,7 +189,7 @@ def _variables(release: Release, values: Mapping[str, bytes]) -> dict[str, str]:
     return found
 
 
-def _without(config: bytes, variables: tuple[str, ...]) -> bytes:
+def without(config: bytes, variables: tuple[str, ...]) -> bytes:
     """Return the OCI configuration *config* without the environment variables of these names."""
     document = json.loads(config)
     env = document["process"]["env"]

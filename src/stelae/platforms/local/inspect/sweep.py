@@ -1,44 +1,138 @@
-"""A sweep: every check of every running instance of an environment, one instance after the other."""
+"""A sweep: every check of every running instance of an environment, one instance after the other.
+
+A check of an instance is a function of its scene, in ``CHECKS``; one of a whole environment is in ``CHECKS_OF_ALL``.
+They only read. An instance that ends meanwhile is missed: whatever was found of it is nobody's drift.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Finding
-from stelae.platforms.local import record
+from stelae.domain.environment import EnvironmentId
+from stelae.platforms.local import launched, record
+from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.inspect import monitor
-from stelae.platforms.local.inspect.scene import Scene
+from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
+from stelae.platforms.local.launched import Launched, bundle_of
 from stelae.platforms.local.place import place_of
-from stelae.platforms.local.process import identify
+from stelae.platforms.local.process import ProcessId, identify
 from stelae.platforms.port import EngineInspection, LaunchSpec
 from stelae.system.installation import Installation
 
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (monitor.check,)
 
-
-def sweep(installation: Installation, expected: Sequence[LaunchSpec]) -> EngineInspection:
-    """Inspect the *expected* instances; one that ends meanwhile is missed, and is nobody's drift."""
-    findings: list[Finding] = []
-    inspected: set[InstanceId] = set()
-    missed: dict[InstanceId, str] = {}
-    for spec in expected:
-        scene = _scene(installation, spec)
-        if scene is None:
-            missed[spec.instance] = "it does not run"
-            continue
-        found = [finding for check in CHECKS for finding in check(scene)]
-        if _scene(installation, spec) is None:
-            missed[spec.instance] = "it ended meanwhile"
-            continue
-        findings += found
-        inspected.add(spec.instance)
-    return EngineInspection(findings=tuple(findings), inspected=frozenset(inspected), missed=missed)
+CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = ()
 
 
-def _scene(installation: Installation, spec: LaunchSpec) -> Scene | None:
-    place = place_of(installation, spec.environment, spec.instance)
-    found = record.load(place)
-    if found is None or found.process is None or identify(found.process.pid) != found.process:
-        return None
-    return Scene(spec=spec, place=place, record=found)
+@dataclass(slots=True)
+class _Known:
+    """What is kept of one running instance."""
+
+    process: ProcessId
+    launched: Launched
+    bundle: Mapping[str, Any]
+    memory: Memory = field(default_factory=Memory)
+
+
+@dataclass(slots=True)
+class _Result:
+    findings: list[Finding] = field(default_factory=list)
+    inspected: set[InstanceId] = field(default_factory=set)
+    missed: dict[InstanceId, str] = field(default_factory=dict)
+
+
+class Inspector:
+    """Inspects the instances of one installation, and remembers what makes the next time cheap. Safe for threads: one
+    sweep at a time."""
+
+    def __init__(self, installation: Installation, cgroups: Cgroups) -> None:
+        self._installation = installation
+        self._cgroups = cgroups
+        self._known: defaultdict[EnvironmentId, dict[InstanceId, _Known]] = defaultdict(dict)
+        self._of_all: defaultdict[EnvironmentId, Memory] = defaultdict(Memory)
+        self._lock = threading.Lock()
+
+    def sweep(
+        self, environment: EnvironmentId, expected: Sequence[LaunchSpec], known: Collection[InstanceId] = (),
+        *, thorough: bool = False,
+    ) -> EngineInspection:  # fmt: skip
+        """Inspect the *expected* instances of *environment*, and find those that are not *known*."""
+        with self._lock:
+            result = _Result()
+            self._forget(environment, {spec.instance for spec in expected})
+            scenes = []
+            for spec in expected:
+                scene = self._scene(spec, result, thorough=thorough)
+                if scene is not None and self._inspect(scene, result):
+                    scenes.append(scene)
+            whole = Whole(
+                installation=self._installation, environment=environment, known=known, scenes=scenes,
+                cgroups=self._cgroups, memory=self._of_all[environment], thorough=thorough,
+            )  # fmt: skip
+            for check in CHECKS_OF_ALL:
+                result.findings += check(whole)
+        return EngineInspection(
+            findings=tuple(result.findings), inspected=frozenset(result.inspected), missed=result.missed
+        )
+
+    def close(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            for environment in list(self._known):
+                self._forget(environment, set())
+            for memory in self._of_all.values():
+                memory.close()
+            self._of_all.clear()
+
+    def _forget(self, environment: EnvironmentId, expected: Collection[InstanceId]) -> None:
+        kept = self._known[environment]
+        for gone in kept.keys() - expected:
+            kept.pop(gone).memory.close()
+
+    def _scene(self, spec: LaunchSpec, result: _Result, *, thorough: bool) -> Scene | None:
+        place = place_of(self._installation, spec.environment, spec.instance)
+        found = record.load(place)
+        if found is None or found.process is None or identify(found.process.pid) != found.process:
+            result.missed[spec.instance] = "it does not run"
+            return None
+        kept = self._known[spec.environment]
+        if spec.instance in kept and kept[spec.instance].process != found.process:
+            kept.pop(spec.instance).memory.close()
+        if spec.instance not in kept:
+            began, bundle = launched.load(place), bundle_of(place)
+            if began is None or bundle is None:
+                result.missed[spec.instance] = "nothing says how it was launched: an older Stelae did it"
+                return None
+            kept[spec.instance] = _Known(found.process, began, bundle)
+        known = kept[spec.instance]
+        return Scene(
+            spec=spec, place=place, record=found, process=found.process, launched=known.launched, bundle=known.bundle,
+            cgroups=self._cgroups, memory=known.memory, thorough=thorough,
+        )  # fmt: skip
+
+    def _inspect(self, scene: Scene, result: _Result) -> bool:
+        """Carry out the checks of one instance; false when it ended meanwhile, and then nothing was found."""
+        found: list[Finding] = []
+        reasons: list[str] = []
+        for check in CHECKS:
+            try:
+                found += check(scene)
+            except NotInspected as reason:
+                reasons.append(str(reason))
+            except OSError as error:
+                reasons.append(f"{error.filename or 'a file of it'}: {error.strerror}")
+        if identify(scene.process.pid) != scene.process:
+            result.missed[scene.spec.instance] = "it ended meanwhile"
+            return False
+        result.findings += found
+        if reasons:
+            result.missed[scene.spec.instance] = "; ".join(reasons)
+        else:
+            result.inspected.add(scene.spec.instance)
+        return True

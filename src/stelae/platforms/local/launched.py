@@ -1,0 +1,75 @@
+"""How an instance was launched: its bundle, and what the kernel showed of it before its program began.
+
+It is written once, between the creation of the container and the start of its program, when all is as the runtime
+made it and nobody could have touched it. An inspection compares the running instance with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stelae.platforms.local.facts import Facts, facts_of, read
+from stelae.platforms.local.place import Place
+from stelae.platforms.local.process import ProcessId
+from stelae.system.files import write_atomic
+
+FILES = ("hosts", "hostname", "resolv.conf")
+"""The files of the bundle that are mounted into an instance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """What was launched. ``bundle`` is the SHA-256 of ``config.json`` without the values of secrets, ``files``
+    those of the files that are mounted, ``limits`` the content of the files of its control groups, ``process``
+    the first one."""
+
+    bundle: str
+    files: Mapping[str, str]
+    limits: Mapping[str, str]
+    facts: Facts
+    process: ProcessId
+
+
+def save(place: Place, process: ProcessId, bundle: bytes, limits: Iterable[str]) -> None:
+    """Write how the instance at *place* was launched, whose *process* waits; *limits* are files of its control
+    groups. Raises OSError when it has ended."""
+    files = {name: sha256((place.folder / name).read_bytes()) for name in FILES if (place.folder / name).exists()}
+    found = Launched(
+        bundle=sha256(bundle), files=files, limits={file: read(file).decode() for file in limits},
+        facts=facts_of(process.pid), process=process,
+    )  # fmt: skip
+    write_atomic(place.launched, json.dumps(asdict(found)).encode(), durable=False)
+
+
+def load(place: Place) -> Launched | None:
+    """Return how the instance at *place* was launched; None when that was not written, or cannot be read."""
+    try:
+        content = json.loads(place.launched.read_bytes())
+        facts = content["facts"]
+        return Launched(
+            bundle=content["bundle"],
+            files=content["files"],
+            limits=content["limits"],
+            facts=Facts(**facts | {"mounts": tuple(facts["mounts"]), "root": tuple(facts["root"])}),
+            process=ProcessId(**content["process"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def bundle_of(place: Place) -> Mapping[str, Any] | None:
+    """Return the bundle that lies in the run folder, without the values of secrets; None when there is none."""
+    try:
+        found = json.loads((place.folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of *data* in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
