@@ -7,8 +7,11 @@ cannot, the record goes on; the controller's log says why, and so does whoever a
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import structlog
@@ -16,8 +19,14 @@ from anyio import to_thread
 
 from stelae.controller import references
 from stelae.controller.record import Record
+from stelae.controller.recovery.export import evidence_members, log_members
+from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.event import DeploymentRequested
+from stelae.domain.units import KIB
+from stelae.images.layout import Layout
+from stelae.images.pack import Member, packed
+from stelae.ledger.checkpoint import open_checkpoint
 from stelae.ledger.log_key import log_name, log_signer
 from stelae.ledger.note import Signer
 from stelae.ledger.published import Published
@@ -35,6 +44,9 @@ PAUSE = 30.0
 
 _PAGE = 500
 
+_PIECE = 256 * KIB
+"""Bytes of an archive that are sent at once."""
+
 _T = TypeVar("_T")
 
 
@@ -44,7 +56,8 @@ class Audit:
     def __init__(self, record: Record, installation: Installation) -> None:
         self._record = record
         self._installation = installation
-        self._publisher = Publisher(record.ledger, Published(installation.log), self._key)
+        self._files = Published(installation.log)
+        self._publisher = Publisher(record.ledger, self._files, self._key)
 
     async def keep_publishing(self) -> None:
         """Publish what is recorded, until cancelled. What goes wrong is logged, and disturbs nobody."""
@@ -95,6 +108,47 @@ class Audit:
             "size": ledger.size, "root": ledger.root, "origin": checkpoint.origin, "published": checkpoint.size,
             "published_root": checkpoint.root.hex(),
         }  # fmt: skip
+
+    async def export(self, evidence: bool) -> AsyncIterator[Json]:
+        """See ``Service.export_log``. Each piece is made when the one before is on its way."""
+        images = frozenset(self._record.state.images) if evidence else None  # all named by what is published next
+
+        def begin() -> tuple[bytes, Generator[bytes, None, None]]:
+            self._publisher.publish()
+            signed = self._files.checkpoint()
+            assert signed is not None
+            return signed, self._pieces(signed, images)
+
+        signed, pieces = await to_thread.run_sync(_on_disk, begin)
+        checkpoint = open_checkpoint(signed, self._publisher.signer().verifier)
+        whole, count = hashlib.sha256(), 0
+        with closing(pieces):
+            while data := await to_thread.run_sync(_on_disk, lambda: next(pieces, b"")):
+                whole.update(data)
+                count += len(data)
+                yield {"progress": {"data": base64.b64encode(data).decode()}}
+        yield {"result": {
+            "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex(), "bytes": count,
+            "sha256": whole.hexdigest(),
+        }}  # fmt: skip
+
+    def _pieces(self, signed: bytes, images: frozenset[Digest] | None) -> Generator[bytes, None, None]:
+        """Yield the archive; its evidence is in use meanwhile, so that no garbage collection takes it."""
+        layout, verifier = Layout(self._installation.images), self._publisher.signer().verifier
+
+        def members() -> Iterator[Member]:
+            yield from log_members(self._record.ledger, signed, verifier)
+            if images is not None:
+                with layout.in_use():
+                    yield from evidence_members(layout, images)
+
+        held = bytearray()
+        for piece in packed(members()):
+            held += piece
+            if len(held) >= _PIECE:
+                yield bytes(held)
+                held.clear()
+        yield bytes(held)
 
     def _key(self, may_make: bool) -> Signer:
         name = log_name(socket.gethostname(), self._installation.name)

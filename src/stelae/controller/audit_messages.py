@@ -15,3 +15,9 @@ class ReceiptQuery(Message, frozen=True):
     """The query of GET /v1/receipts"""
 
     ref: RecordRef
+
+
+class ExportQuery(Message, frozen=True):
+    """The query of GET /v1/log-exports"""
+
+    evidence: bool = False

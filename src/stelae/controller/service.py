@@ -93,6 +93,7 @@ class ControllerService:
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""
+        self.export_log = audit.export
         ledger = self._record.ledger
         return {
             "version": __version__, "pid": os.getpid(), "size": ledger.size, "root": ledger.root,

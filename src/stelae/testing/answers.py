@@ -17,7 +17,7 @@ from stelae.testing.answer_parts import (
     row,
     run,
 )
-from stelae.testing.log import RECEIPT, SIGNER
+from stelae.testing.log import EXPORTED, RECEIPT, SIGNER
 
 _DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
 
@@ -308,4 +308,5 @@ ANSWERS: dict[str, Any] = {
     },
     "receipt": {"index": 0, "size": 1, "origin": SIGNER.name, "text": RECEIPT},
     "log_key": {"origin": SIGNER.name, "key": SIGNER.verifier.vkey},
+    "export_log": EXPORTED,
 }

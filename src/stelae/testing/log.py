@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+from hashlib import sha256
+
 from stelae.core.merkle import leaf_hash
 from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.note import Signer
@@ -16,3 +19,16 @@ LEAF = (
 
 RECEIPT = Receipt(0, LEAF, (), SIGNER.sign(Checkpoint(SIGNER.name, 1, leaf_hash(LEAF)).text)).text.decode()
 """The proof that LEAF is event 0."""
+
+_ARCHIVE = b"what a tar of the log begins with"
+
+EXPORTED = [
+    {"progress": {"data": base64.b64encode(_ARCHIVE).decode()}},
+    {
+        "result": {
+            "origin": SIGNER.name, "size": 1, "root": leaf_hash(LEAF).hex(), "bytes": len(_ARCHIVE),
+            "sha256": sha256(_ARCHIVE).hexdigest(),
+        }
+    },
+]  # fmt: skip
+"""What the export of a log answers: one piece, and what all of them are."""

@@ -247,6 +247,10 @@ class FakeService:
         """Answer as set."""
         return await self._answer("log_key")
 
+    def export_log(self, evidence: bool) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("export_log", evidence)
+
 
 @contextmanager
 def served(service: Service, installation: Installation) -> Iterator[None]:

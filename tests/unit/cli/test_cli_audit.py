@@ -12,12 +12,16 @@ import pytest
 from inline_snapshot import snapshot
 from tests.unit.cli.test_cli_output import asked, document, plain
 
+from stelae.controller.recovery.export import log_members
 from stelae.core.merkle import leaf_hash
 from stelae.domain.errors import Failed
+from stelae.domain.event import Scaled
+from stelae.images.pack import packed
 from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.proof import Receipt
+from stelae.ledger.store import Draft, Ledger
 from stelae.testing.answers import ANSWERS
-from stelae.testing.log import RECEIPT, SIGNER
+from stelae.testing.log import EXPORTED, RECEIPT, SIGNER
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
@@ -105,3 +109,42 @@ def test_what_an_event_says_moves_no_cursor(stelae: Stelae, tmp_path: Path) -> N
     checkpoint = SIGNER.sign(Checkpoint(SIGNER.name, 1, leaf_hash(leaf)).text)
     (tmp_path / "receipt").write_bytes(Receipt(0, leaf, (), checkpoint).text)
     assert "\\x1b[2J" in plain(stelae("audit", "check", str(tmp_path / "receipt"), "--key", VKEY))
+
+
+def test_an_export_is_written_whole_or_not_at_all(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:
+    file = tmp_path / "log.tar"
+    assert "check it anywhere: stelae audit check" in plain(stelae("audit", "export", str(file), "--evidence"))
+    assert asked(service, "export_log") == (True,)
+    assert file.read_bytes() == b"what a tar of the log begins with"
+    again = stelae("audit", "export", str(file))
+    assert (again.code, "is there already" in again.err) == (2, True)
+    service.answers["export_log"] = [EXPORTED[0], {"result": {**EXPORTED[1]["result"], "sha256": "0" * 64}}]
+    other = tmp_path / "other.tar"
+    assert (stelae("audit", "export", str(other)).code, other.exists()) == (1, False)
+    service.answers["export_log"] = Failed("the record is not what was signed")
+    assert (stelae("audit", "export", str(other)).code, list(tmp_path.iterdir())) == (1, [file])
+    nowhere = stelae("audit", "export", str(tmp_path / "no" / "log.tar"))
+    assert (nowhere.code, "cannot be written" in nowhere.err) == (1, True)
+
+
+def test_an_exported_log_is_checked_alone(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: 1)
+    ledger.append([Draft(event=Scaled(process="web", count=3), actor="ana")])
+    signed = SIGNER.sign(Checkpoint(SIGNER.name, 1, bytes.fromhex(ledger.root)).text)
+    file = tmp_path / "log.tar"
+    file.write_bytes(b"".join(packed(log_members(ledger, signed, SIGNER.verifier))))
+    ledger.close()
+    said = f"  the 1 events of {SIGNER.name} are those that its key has signed\n"
+    assert plain(stelae("audit", "check", str(file), "--key", VKEY)) == said
+    assert "compare it with the one that you were given" in plain(stelae("audit", "check", str(file)))
+    assert document(stelae("audit", "check", str(file), "--json"))["own_key"] is True
+    file.write_bytes(file.read_bytes().replace(b'"count":3', b'"count":4'))
+    ran = stelae("audit", "check", str(file), "--key", VKEY)
+    assert (ran.code, "event 0 is not what was published" in ran.err) == (1, True)
+    assert service.calls == []
+
+
+def test_a_receipt_is_not_checked_without_a_key(stelae: Stelae, tmp_path: Path) -> None:
+    (tmp_path / "receipt").write_text(RECEIPT, "utf-8")
+    ran = stelae("audit", "check", str(tmp_path / "receipt"))
+    assert (ran.code, "with the log's key" in ran.err) == (2, True)

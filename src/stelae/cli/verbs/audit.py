@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stelae.cli.common import client, screen, verb
 from stelae.cli.words import local_time
 from stelae.domain.errors import Failed, InvalidInput
+
+if TYPE_CHECKING:
+    from stelae.ledger.note import Verifier
 
 
 @click.group("audit", no_args_is_help=False, short_help="Check the record, and prove what is in it.")
@@ -66,20 +69,66 @@ def receipt_command(ref: str) -> None:
         out.line(line)
 
 
-@command.command("check", short_help="Check a receipt, without a controller.")
+@command.command("export", short_help="Write the whole log to an archive that anybody can check.")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--key", required=True, metavar="VKEY", help="The log's key, as stelae audit key prints it.")
+@click.option("--evidence", is_flag=True, help="With the signatures, provenance and SBOMs of the images in it.")
+@verb
+def export_command(file: Path, evidence: bool) -> None:
+    """Write the log, from its first event to a signed checkpoint, to FILE, a tar (- is standard output).
+
+    A README in it says in plain words how to check it, with Stelae or with what every machine has. The same
+    checkpoint gives the same bytes. There is no secret and no private key in it.
+    """
+    import base64
+    import hashlib
+
+    from stelae.cli.new_file import STDOUT, new_file
+
+    out, whole = screen(), hashlib.sha256()
+    with new_file(file) as archive:
+
+        def take(piece: dict[str, Any]) -> None:
+            data = base64.b64decode(piece["data"])
+            whole.update(data)
+            archive.write(data)
+
+        answer = client().follow("GET", "/v1/log-exports", None, take, evidence=evidence)
+        if answer["sha256"] != whole.hexdigest():
+            raise Failed("what came is not what was sent", where=str(file), hint="nothing was kept; try again")
+    if file == STDOUT:
+        return
+    out.result({**answer, "file": str(file)})
+    out.line(f"  {answer['size']} events of {answer['origin']}, {answer['bytes'] / 1e6:.1f} MB")
+    out.line(f"  check it anywhere: stelae audit check {file} --key KEY   (the key: stelae audit key)")
+
+
+@command.command("check", short_help="Check a receipt or an exported log, without a controller.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--key", default="", metavar="VKEY", help="The log's key, as stelae audit key prints it.")
 @verb
 def check_command(file: Path, key: str) -> None:
-    """Check the receipt in FILE (- is standard input) with the log's key alone, and show the event that it proves.
+    """Check the receipt or the exported log in FILE with the log's key alone. A receipt (- is standard input) needs
+    the key; a log is else checked with the key in it, which proves only that it fits together.
 
     No controller is asked: this works on any machine, also when the installation is gone.
     """
     from stelae.ledger.note import parse_vkey
+
+    verifier = parse_vkey(key.strip()) if key else None
+    if _is_archive(file):
+        _check_archive(file, verifier)
+        return
+    if verifier is None:
+        raise InvalidInput(
+            "a receipt is checked with the log's key", hint="--key VKEY, which stelae audit key prints"
+        )
+    _check_receipt(file, verifier)
+
+
+def _check_receipt(file: Path, verifier: Verifier) -> None:
     from stelae.ledger.proof import parse_receipt
 
     out = screen()
-    verifier = parse_vkey(key.strip())
     receipt = parse_receipt(_read(file))
     checkpoint = receipt.check(verifier)
     event = _event(receipt.leaf)
@@ -93,6 +142,38 @@ def check_command(file: Path, key: str) -> None:
     out.line(f"  {' '.join(filter(None, map(str, what)))}, by {event['actor']}, {local_time(event['at'])}")
     for name, value in event["body"].items():
         out.line(f"    {name}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _check_archive(file: Path, verifier: Verifier | None) -> None:
+    from stelae.controller.recovery.checking import check_archive
+
+    out = screen()
+    found = check_archive(file, verifier)
+    checkpoint = found.checkpoint
+    out.result({
+        "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex(),
+        "key": found.verifier.vkey, "own_key": found.own_key, "signed": list(found.signed),
+        "unsigned": list(found.unsigned),
+    })  # fmt: skip
+    out.line(f"  the {checkpoint.size} events of {checkpoint.origin} are those that its key has signed")
+    if found.signed or found.unsigned:
+        out.line(f"  evidence of {len(found.signed)} images is whole, and signed by keys that the log trusts")
+    for image in found.unsigned:
+        out.line(f"  nothing by such a key speaks of {image}")
+    if found.own_key:
+        out.line("  the key came with the archive: compare it with the one that you were given before", "yellow")
+        out.line(f"  {found.verifier.vkey}")
+
+
+def _is_archive(file: Path) -> bool:
+    """Say whether *file* is a tar: a block of 512 bytes with a magic number at 257 (POSIX.1-1988, ustar)."""
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return stream.read(512)[257:262] == b"ustar"
+    except OSError:
+        return False  # whoever reads it next says why
 
 
 def _read(file: Path) -> bytes:

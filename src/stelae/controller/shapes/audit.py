@@ -31,3 +31,19 @@ class Audited(TypedDict):
     origin: str
     published: Count
     published_root: str
+
+
+class Piece(TypedDict):
+    """The next bytes of an archive, in base64."""
+
+    data: str
+
+
+class Exported(TypedDict):
+    """The checkpoint that an archive of the log ends with, and the length and the SHA-256 of all its pieces."""
+
+    origin: str
+    size: Count
+    root: str
+    bytes: Count
+    sha256: str

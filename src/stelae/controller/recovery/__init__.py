@@ -1,0 +1,1 @@
+"""The record outside of its machine: exported to be checked, backed up, and brought back."""
