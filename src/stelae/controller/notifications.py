@@ -204,6 +204,8 @@ def moment_of(event: Event) -> Moment | None:
             return Moment.VERIFIED
         case ev.EnvironmentApplied():
             return Moment.POLICY
+        case ev.DriftFound() | ev.DriftStorm():
+            return Moment.DRIFT
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stelae.controller import check_sentences
+from stelae.controller.drift_sentences import of_drift
 from stelae.controller.installation_sentences import of_installation
 from stelae.controller.promotion_sentences import of_promotion
 from stelae.controller.run_views import run_sentence
@@ -50,7 +51,7 @@ def matters(event: Event) -> bool:
 def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = of_installation(event) or _of_people(event) or _of_rollouts(event) or _of_instances(event)
-    found = found or of_secrets(event) or run_sentence(event) or of_promotion(event)
+    found = found or of_secrets(event) or run_sentence(event) or of_promotion(event) or of_drift(event)
     return found or check_sentences.of_checks(event) or event.kind
 
 

@@ -14,6 +14,7 @@ from stelae.controller.contract import Json
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
+from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
@@ -90,6 +91,7 @@ class ControllerService:
         self.receipt = audit.receipt
         self.log_key = audit.log_key
         self.keep_publishing = audit.keep_publishing
+        self.keep_inspecting = inspections.keep_inspecting
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""

@@ -18,6 +18,7 @@ from stelae.controller.cleaner import Cleaner
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
+from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
@@ -81,5 +82,6 @@ def use_cases(
         verifications=Verifications(record, layout, proofs, space),
         notifier=Notifier(record, installation.state / "notified"),
         audit=Audit(record, installation),
+        inspections=Inspections(record, platform, clock),
         http_port=installation.http_port,
     )

@@ -1,6 +1,6 @@
 """Back-off: what fails is tried again, at once at first, then more and more slowly, so that neither the machine nor
-the record is flooded. It covers instances that end unasked, cannot be launched or hang; acts that fail or do not
-last; and instances that get ready and unready by turns.
+the record is flooded. It covers instances that end unasked, cannot be launched, hang or drift; acts that fail or do
+not last; and instances that get ready and unready by turns.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def failed_at(pause: Backoff) -> Instant:
 def _why(instance: Instance) -> str:
     if instance.exit is not None:
         return str(instance.exit)
+    if instance.drift and instance.ready_at is not None:
+        return f"drifted: {instance.drift[0].what}"
     return f"could not be launched: {instance.failed}" if instance.failed else "was not ready in time"
 
 

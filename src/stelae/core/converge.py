@@ -41,7 +41,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
     steps = [
         *_launches(target, env, kept),
         *_route(target, env, seen, table),
-        *_stops(target, env, seen, staying),
+        *_stops(target, env, seen, staying | _awaiting(target, env, seen, kept)),
         *_ends(target, env, seen, table),
         *runs.actions(env, seen),
     ]
@@ -60,9 +60,10 @@ def _ready(instance: Instance, seen: Observation) -> bool:
 
 
 def _keep(held: Holding, members: Iterable[Instance], target: Allocation, seen: Observation) -> list[Instance]:
-    """Those of *members* that make up a holding: those with traffic first, then ready ones, then older ones."""
+    """Those of *members* that make up a holding: those with traffic first, then ready ones, then older ones; what
+    drifted is the first to go."""
     able = [instance for instance in members if instance.id not in target.condemned]
-    able.sort(key=lambda i: (i.id not in seen.table, not _ready(i, seen), i.launched_at, i.id))
+    able.sort(key=lambda i: (bool(i.drift), i.id not in seen.table, not _ready(i, seen), i.launched_at, i.id))
     return able[: held.total]
 
 
@@ -159,6 +160,17 @@ def _stops(
                 continue
             spare[instance.process] -= 1
         yield Action(verb=Verb.STOP, instance=instance.id)
+
+
+def _awaiting(target: Allocation, env: EnvironmentState, seen: Observation, kept: Kept) -> set[InstanceId]:
+    """What works and is to be replaced, until its replacement works too; not where there is no room for both."""
+    lacking = {
+        key
+        for key, group in kept.items()
+        if key[1] not in target.most and sum(_ready(one, seen) for one in group) < target.holding(*key).total
+    }
+    found = (env.instances[name] for name in target.condemned if name in env.instances)
+    return {one.id for one in found if (one.release, one.process) in lacking and _ready(one, seen)}
 
 
 def _age(instance: Instance) -> tuple[Instant, InstanceId]:

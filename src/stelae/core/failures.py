@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stelae.core import replacing
+from stelae.domain.drift import Answer
 from stelae.domain.observation import Observation
 from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.state import EnvironmentState, Instance, Rollout
@@ -47,6 +49,9 @@ def _of_instances(env: EnvironmentState, rollout: Rollout, seen: Observation, no
         elif instance.exit is not None and (ours or instance.exit.at >= rollout.started_at):
             before = "after it was ready" if instance.ever_ready else "before it was ready"
             yield Failure(reason=f"instance {instance.id} {instance.exit} {before}", details=instance.exit.last_lines)
+        elif instance.drift and replacing.is_judged(env, instance) and replacing.policy(env).answer is Answer.REPLACE:
+            found = instance.drift[0]
+            yield Failure(reason=f"instance {instance.id} drifted: {found.what}", details=found.evidence)
         elif instance.exit is None and ours:
             yield from _of_running(env, instance, seen, now)
 

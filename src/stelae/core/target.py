@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from stelae.core import backoff, moves, strategies
+from stelae.core import backoff, moves, replacing, strategies
 from stelae.core.moves import Move
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.release import Release, ReleaseId
@@ -21,10 +21,11 @@ def target(env: EnvironmentState, now: Instant) -> Allocation:
     """Return the allocation to hold now; its generation is one more than the present one's where it differs."""
     wanted = _wanted(env)
     hosts = env.config.routed_hosts if env.config else ()
+    replaced = frozenset(replacing.condemned(env, now))
     wanted = replace(
-        wanted,
+        replacing.ended_first(env, wanted, replaced),
         hosts=hosts,
-        condemned=frozenset(_hopeless(env, now)),
+        condemned=replaced | frozenset(_hopeless(env, now)),
         holdings=tuple(_held_back(env, wanted.holdings, now)),
     )
     if wanted.same_target(env.allocation):

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from stelae.domain.allocation import InstanceId
-from stelae.domain.units import Instant
+from stelae.domain.units import MINUTE, Duration, Instant
+
+WINDOW: Duration = 10 * MINUTE
+"""What drifted within this time counts together: see ``Storm``."""
 
 
 class Drift(StrEnum):
@@ -44,3 +47,52 @@ class Inspection:
     findings: tuple[Finding, ...] = ()
     inspected: frozenset[InstanceId] = frozenset()
     missed: Mapping[InstanceId, str] = field(default_factory=dict)
+
+
+class Answer(StrEnum):
+    """What is done about an instance that drifted. It is never made what it was."""
+
+    REPLACE = "replace"  # a new one of the same release gets ready, and then it is drained and ended
+    REPORT = "report"  # it is recorded and told, and goes on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftPolicy:
+    """What an environment does about drift. When more than ``storm`` percent of the instances that should serve, and
+    more than one, drifted within ``WINDOW``, nothing more is replaced until a person says so."""
+
+    answer: Answer = Answer.REPLACE
+    storm: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drifted:
+    """A difference that is recorded and not over; ``instance`` is "" for one of the whole environment."""
+
+    drift: Drift
+    what: str
+    since: Instant
+    evidence: tuple[str, ...] = ()
+    instance: InstanceId = InstanceId("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """So many instances drifted, ``of`` those that should serve, that nothing more is replaced."""
+
+    at: Instant
+    found: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftState:
+    """What is recorded of drift in an environment, beside what its instances have of their own.
+
+    ``findings`` are of no instance, or of a run, which is replaced by nothing. ``recent`` says of the instances that
+    drifted within ``WINDOW`` before the last one did, when; those that were replaced since are among them.
+    """
+
+    findings: tuple[Drifted, ...] = ()
+    recent: Mapping[InstanceId, Instant] = field(default_factory=dict)
+    storm: Storm | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
+from stelae.domain.drift import DriftPolicy
 from stelae.domain.promotion import Approval, Freeze, Webhook
 from stelae.domain.scaling import Scaling
 from stelae.domain.strategy import Strategy
@@ -28,7 +29,8 @@ class Environment:
 
     ``promote_from`` admits only images that were verified in that environment of the same app; ``verify_for`` is how
     long nothing may go wrong after a rollout until its image is verified here. ``approval`` is who has to approve a
-    deployment, ``freeze`` when none may begin, ``notify`` who is told of what.
+    deployment, ``freeze`` when none may begin, ``notify`` who is told of what. ``drift`` is
+    what is done about instances that are not what their release says.
     """
 
     app: str
@@ -47,6 +49,7 @@ class Environment:
     freeze: tuple[Freeze, ...] = ()
     notify: tuple[Webhook, ...] = ()
     scaling: Mapping[str, Scaling] = field(default_factory=dict)
+    drift: DriftPolicy = field(default_factory=DriftPolicy)
 
     @property
     def id(self) -> EnvironmentId:

@@ -120,6 +120,7 @@ class Moment(StrEnum):
     EMERGENCY = "emergency"
     VERIFIED = "verified"
     POLICY = "policy"
+    DRIFT = "drift"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

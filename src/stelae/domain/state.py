@@ -10,6 +10,7 @@ from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId, Route
 from stelae.domain.check import CheckState
 from stelae.domain.digest import Digest
+from stelae.domain.drift import Drifted, DriftState
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.image import Image, Source
 from stelae.domain.observation import Exit
@@ -143,6 +144,8 @@ class Instance:
     drained_at: Instant | None = None  # since when it gets no new requests
     stopped_at: Instant | None = None  # when it was asked to end
     killed_at: Instant | None = None
+    drift: tuple[Drifted, ...] = ()  # how it differs from its release
+    replaced_for: str = ""  # why a person wants it replaced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,8 @@ class EnvironmentState:
     ``instances`` are those not yet removed; ``table`` is the last traffic table whose outcome is recorded, with
     ``hosts`` and ``routes``;
     ``pending`` are actions whose intent is recorded and whose outcome is not. ``stables`` are the
-    releases that were stable, oldest first, without repeats in a row: what a rollback can go to.
+    releases that were stable, oldest first, without repeats in a row: what a rollback can go to. ``watching`` says
+    from when to when it was looked at.
     ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
     the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
     keys are of ``stelae.core.backoff``). ``verified`` are images that were ever verified here, ``verifications`` says
@@ -173,7 +177,7 @@ class EnvironmentState:
     is the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest
     first. ``runs`` are those of jobs and commands that are not over, and the last that are. ``approval`` is who has
     to approve a deployment: what is applied, or, where that asks for less than before, what was asked for before,
-    until a deployment was let in by that.
+    until a deployment was let in by that. ``drift`` is what is recorded of drift besides that of the instances.
     """
 
     id: EnvironmentId
@@ -205,6 +209,8 @@ class EnvironmentState:
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     secrets: Mapping[str, tuple[SecretVersion, ...]] = field(default_factory=dict)
     runs: Mapping[InstanceId, Run] = field(default_factory=dict)
+    watching: Watching | None = None
+    drift: DriftState = field(default_factory=DriftState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

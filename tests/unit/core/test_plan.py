@@ -15,6 +15,7 @@ from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.check import CheckVerdict
+from stelae.domain.drift import Drift
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
 from stelae.domain.promotion import Window
@@ -256,6 +257,10 @@ ROUTINE = [
     ev.InstanceUnready(instance=InstanceId("web-1")),
     ev.InstanceExited(instance=InstanceId("web-1"), exit=Exit(code=1, at=0)),
     ev.InstanceLost(instance=InstanceId("web-1")),
+    ev.DriftFound(instance=InstanceId("web-1"), drift=Drift.MONITOR, what="x"),
+    ev.DriftEnded(instance=InstanceId("web-1"), drift=Drift.MONITOR, what="x"),
+    ev.DriftStorm(found=2, of=3),
+    ev.ReplacementRequested(instances=(InstanceId("web-1"),), reason="x"),
 ]
 
 
@@ -287,7 +292,7 @@ def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:
             state = fold.apply(state, Recorded(index=index, at=0, actor="a", event=item, environment=env))
         assert state.environments[env].revision == 41, event.kind
     assert {item.kind for item in (*REVISING, *ROUTINE)} | {
-        "controller.started", "image.built", "image.failed", "image.attested", "key.trusted", "trust.revoked",
+        "controller.started", "clock.differs", "image.built", "image.failed", "image.attested", "key.trusted", "trust.revoked",
         "verifier.trusted",
         "storage.cleaning", "storage.cleaned", "image.imported", "image.pushed",
     } == set(ev.KINDS), "a new kind of event is one or the other"  # fmt: skip

@@ -3,9 +3,21 @@
 Total: an event that an older or newer decision would not have made is folded by what it says, never judged.
 """
 
-from stelae.core.folds import acts, checks, environments, instances, jobs, persons, promotion, rollouts, secrets
+from stelae.core.folds import (
+    acts,
+    checks,
+    drift,
+    environments,
+    instances,
+    jobs,
+    persons,
+    promotion,
+    rollouts,
+    secrets,
+)
 from stelae.core.folds.table import FOLDS
 
 __all__ = [
-    "FOLDS", "acts", "checks", "environments", "instances", "jobs", "persons", "promotion", "rollouts", "secrets",
+    "FOLDS", "acts", "checks", "drift", "environments", "instances", "jobs", "persons", "promotion", "rollouts",
+    "secrets",
 ]  # fmt: skip

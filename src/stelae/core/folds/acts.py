@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stelae.core import backoff
+from stelae.core import backoff, replacing
 from stelae.core.folds import jobs
 from stelae.core.folds.instances import ended_unasked, of_instance
 from stelae.core.folds.table import folds
@@ -33,7 +33,7 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
         )
     if action.verb is Verb.STOP:
         known = env.instances.get(action.instance)
-        if known is not None and known.id in env.allocation.condemned:
+        if known is not None and known.id in env.allocation.condemned and not replacing.is_counted(env, known):
             env = ended_unasked(env, known, at)
         return of_instance(env, action.instance, stopped_at=at)
     if action.verb is Verb.KILL:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from stelae.core.folds.drift import of_run_over
 from stelae.core.folds.table import folds
 from stelae.core.owned import with_item
 from stelae.domain import event as ev
@@ -62,6 +63,7 @@ def _ended(env: EnvironmentState, event: ev.RunEnded, at: Instant, actor: str) -
     known = env.runs.get(event.run)
     if known is None or known.outcome is not None:
         return env
+    env = of_run_over(env, event.run)
     return _of_run(
         env, event.run, outcome=event.outcome, reason=event.reason, exit=event.exit, ended_at=at,
         removed=known.launched_at is None,

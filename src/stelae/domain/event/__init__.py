@@ -7,6 +7,7 @@ One module a topic; who uses events imports this package.
 
 from stelae.domain.event.base import KINDS, Event, Recorded
 from stelae.domain.event.checks import CheckMeasured
+from stelae.domain.event.drift import DriftEnded, DriftFound, DriftStorm, ReplacementRequested
 from stelae.domain.event.environments import (
     EnvironmentApplied,
     EnvironmentStarted,
@@ -60,6 +61,7 @@ from stelae.domain.event.rollouts import (
     WarmEnded,
 )
 from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
+from stelae.domain.event.watched import EnvironmentWatched
 
 __all__ = [
     "KINDS",
@@ -68,13 +70,17 @@ __all__ = [
     "AllocationSet",
     "BuildFailed",
     "CheckMeasured",
-    "ControllerStarted",
     "ClockDiffers",
+    "ControllerStarted",
     "DeploymentApproved",
     "DeploymentRequested",
+    "DriftEnded",
+    "DriftFound",
+    "DriftStorm",
     "EnvironmentApplied",
     "EnvironmentStarted",
     "EnvironmentStopped",
+    "EnvironmentWatched",
     "Event",
     "FreezeKnown",
     "FreezePassed",
@@ -94,6 +100,7 @@ __all__ = [
     "PlatformBack",
     "PlatformLost",
     "Recorded",
+    "ReplacementRequested",
     "RequestRefused",
     "Revoked",
     "RolloutAdvanced",
