@@ -211,15 +211,6 @@ class Service(Protocol):
     async def cancel_run(self, actor: str, request: Json) -> Json:
         """End the run of ``{"environment", "run"}``; answers as ``run``."""
 
-    async def debug(self, actor: str, request: Json) -> Json:
-        """Make a copy of ``{"instance", "command": [word], or a shell, "reason", "timeout": 0 for the usual, "tools",
-        "rows", "columns": 0 for no terminal, "term", "key"}`` for the actor to talk to: answers as ``run``. It is ended
-        when its terminal stays away."""
-
-    def terminal(self, actor: str, environment: str, run: str, typed: Typed) -> AsyncIterator[Json]:
-        """Talk to a debug session of the actor's own: progress ``{"stream", "data": base64, "typed": bytes that have
-        reached it}``; result as ``run``. It is ended when the actor goes away."""
-
     def watch_run(self, environment: str, run: str, skip: int) -> AsyncIterator[Json]:
         """Progress ``{"instance", "at", "stream", "text"}``, one a line of its output but the first *skip*; result as
         ``run``, when it is over."""

@@ -23,7 +23,6 @@ _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
 _Lines = Callable[[Service, str, Any], AsyncIterator[Json]]
 _Upload = Callable[[Service, str, Any, Path], Awaitable[Json]]
-_Exchange = Callable[[Service, str, Any, Typed], AsyncIterator[Json]]
 
 REFUSED, CONFLICT = 403, 409
 
@@ -314,13 +313,13 @@ _RECORD = (
         lambda s, asked: s.receipt(asked.ref),
     ),
     _get("log_key", "/v1/log-key", m.Nothing, audit.LogKey, "Show the log's key.", lambda s, _: s.log_key()),
+    _stream(
+        "export_log", "GET", "/v1/log-exports", am.ExportQuery, audit.Piece, audit.Exported,
+        "Give the whole log as an archive that anybody can check.", lambda s, _, asked: s.export_log(asked.evidence),
+    ),
 )  # fmt: skip
 
 OPERATIONS = (
     *_MACHINE, *_SOURCES, *_REGISTRIES, *_SECRETS, *_ENVIRONMENTS, *_RUNS, *_DEPLOYMENTS, *_PROMOTION, *_RECORD,
 )  # fmt: skip
 """All of them, but the description itself."""
-    _stream(
-        "export_log", "GET", "/v1/log-exports", am.ExportQuery, audit.Piece, audit.Exported,
-        "Give the whole log as an archive that anybody can check.", lambda s, _, asked: s.export_log(asked.evidence),
-    ),

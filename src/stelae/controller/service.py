@@ -90,12 +90,12 @@ class ControllerService:
         self.verify_ledger = audit.verify
         self.receipt = audit.receipt
         self.log_key = audit.log_key
+        self.export_log = audit.export
         self.keep_publishing = audit.keep_publishing
         self.keep_inspecting = inspections.keep_inspecting
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""
-        self.export_log = audit.export
         ledger = self._record.ledger
         return {
             "version": __version__, "pid": os.getpid(), "size": ledger.size, "root": ledger.root,
