@@ -22,6 +22,7 @@ from stelae.domain.strategy import Strategy
 from stelae.domain.traffic import Traffic
 from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Duration, Instant
+from stelae.domain.watch import Watching
 
 
 class DeploymentKind(StrEnum):

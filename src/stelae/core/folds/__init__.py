@@ -14,10 +14,11 @@ from stelae.core.folds import (
     promotion,
     rollouts,
     secrets,
+    watched,
 )
 from stelae.core.folds.table import FOLDS
 
 __all__ = [
     "FOLDS", "acts", "checks", "drift", "environments", "instances", "jobs", "persons", "promotion", "rollouts",
-    "secrets",
+    "secrets", "watched",
 ]  # fmt: skip
