@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from stelae.core import verification
 from stelae.domain import event as ev
@@ -20,6 +21,11 @@ def of_installation(event: Event) -> str:
                 return "recorded times are the machine's again"
             far = verification.spell(event.ahead)
             return f"the machine's clock was put back: recorded times are up to {far} ahead of it"
+        case ev.InstallationRestored():
+            log = "the log goes on" if event.continues else "without the log's key: a new log begins"
+            when = datetime.fromtimestamp(event.made_at / 1e6, UTC)
+            what = f"its first {event.size} events, made {when:%Y-%m-%d %H:%M} UTC"
+            return f"restored on {event.host} from a backup of {what}; {log}"
         case ev.ImageBuilt():
             source = f"{event.source.commit[:7]} {event.source.subject}".rstrip()
             return f"built image {short(event.image.digest)} from {source}"

@@ -49,6 +49,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
         state = replace(state, verifiers=_with(state.verifiers, event.verifies, {**known, event.key: key}))
     if isinstance(event, ev.StorageCleaned):
         state = replace(state, cleaned=Cleaning(at=recorded.at, bytes=event.bytes, problem=event.problem))
+    if isinstance(event, ev.InstallationRestored) and event.installation not in state.names:
+        state = replace(state, names=(*state.names, event.installation))
     if isinstance(event, ev.ClockDiffers):
         state = replace(state, ahead=event.ahead)
     if isinstance(event, ev.DeploymentRequested):

@@ -245,7 +245,8 @@ class InstallationState:
     ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
     when an image was taken by them last. ``verifiers`` are the keys (by id) of other controllers whose word on
     what was verified in an environment counts here. ``ahead`` is how far the record's times were ahead of the
-    machine's clock when that had been put back, 0 where they are not.
+    machine's clock when that had been put back, 0 where they are not. ``names`` are those that the installation had
+    when backups of it were made that were brought back.
     """
 
     size: int = 0
@@ -260,3 +261,4 @@ class InstallationState:
     tags: Mapping[str, Digest] = field(default_factory=dict)
     verifiers: Mapping[EnvironmentId, Mapping[str, TrustedKey]] = field(default_factory=dict)
     ahead: Duration = 0
+    names: tuple[str, ...] = ()

@@ -93,7 +93,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     """
     connection = _connect(path)
     try:
-        _check(connection, path)
+        check_file(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -118,7 +118,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def check_file(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise Failed when the file at *path* is no record of ours, is one of a newer version, or was changed."""
     if _pragma(connection, "application_id") != APPLICATION:
         raise Failed("this file is not a record of Stelae", where=str(path), hint="move it away")
     version = _pragma(connection, "user_version")

@@ -43,6 +43,7 @@ from stelae.domain.event.promotion import (
     VerificationSigned,
     VerifierTrusted,
 )
+from stelae.domain.event.recovery import InstallationRestored
 from stelae.domain.event.rollouts import (
     AllocationSet,
     DeploymentRequested,
@@ -90,6 +91,7 @@ __all__ = [
     "ImageImported",
     "ImagePushed",
     "ImageVerified",
+    "InstallationRestored",
     "InstanceExited",
     "InstanceLost",
     "InstanceReady",
