@@ -9,7 +9,7 @@ from stelae.domain.environment import Environment
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.domain.trust import Requirement
-from stelae.spec import checks, promotion, scaling, secrets, strategy, structure
+from stelae.spec import checks, drift, promotion, scaling, secrets, strategy, structure
 from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -116,5 +116,6 @@ def _environment(app: str, name: str, table: Table) -> Environment:
         promote_from=table.get("promote_from", ""),
         require=tuple(item for item in Requirement if item in table.get("require", ())),
         **promotion.read(table),
+        **drift.read(table),
         **secrets.read(table),
     )

@@ -16,7 +16,7 @@ from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Path, Problem
 from stelae.spec.units import format_duration, parse_duration
 
-USUAL = (Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY)
+USUAL = (Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY, Moment.DRIFT)
 """What is told where nothing else is said."""
 
 _USER = r"[A-Za-z_][A-Za-z0-9_.-]{0,31}"

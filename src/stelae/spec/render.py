@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stelae.domain.environment import Environment
-from stelae.spec import promotion, scaling, secrets, strategy
+from stelae.spec import drift, promotion, scaling, secrets, strategy
 from stelae.spec.problem import dotted
 from stelae.spec.units import format_duration
 
@@ -33,6 +33,7 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         "promote_from": environment.promote_from,
         "require": [item.value for item in environment.require],
         **promotion.rendered(environment),
+        **drift.rendered(environment),
         **secrets.rendered(environment),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from stelae.spec import jobs, promotion, scaling, secrets, strategy_form, units
+from stelae.spec import drift, jobs, promotion, scaling, secrets, strategy_form, units
 from stelae.spec.forms import YES, Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
@@ -232,6 +232,7 @@ _ENVIRONMENT = _table(
             description="What an image needs, signed by a key that counts here, before it may come in.",
         ),
         **promotion.KEYS,
+        **drift.KEYS,
         **secrets.KEYS,
     },
     required=["processes"],
@@ -257,6 +258,7 @@ SCHEMA: Schema = {
     "$defs": {
         **_WORDS,
         **promotion.WORDS,
+        **drift.WORDS,
         **strategy_form.WORDS,
         **secrets.WORDS,
         **scaling.WORDS,

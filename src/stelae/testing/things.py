@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stelae.domain.drift import Drift
 from stelae.domain.observation import Exit, Phase
 from stelae.domain.release import ReleaseId
 from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
+
+
+OWN = "a process runs a file that is not of the image"
+"""How an instance differs whose own program makes it."""
 
 
 class BrokenLaw(AssertionError):
@@ -20,6 +25,7 @@ class Behaviour:
 
     ``flaps`` is how long an instance is ready, and then is not, in turns; ``stops_after`` how long it takes to
     end when it is asked to. ``job_after`` is how long its jobs run, and ``job_code`` how they end.
+    ``drifts_after`` is how long an instance is what its release says, before its own program makes it something else.
     Of the requests that it answers ``errors`` millionths fail; an answer ``takes`` so long, the ``slowest`` fiftieth
     longer.
     """
@@ -37,6 +43,7 @@ class Behaviour:
     errors: int = 0
     takes: Duration = 4 * MILLISECOND
     slowest: Duration = 40 * MILLISECOND
+    drifts_after: Duration | None = None
 
     @property
     def healthy(self) -> bool:
@@ -55,6 +62,7 @@ class Behaviour:
             "flapping health": self.flaps is not None,
             "long connections": self.drains >= SECOND,
             "ignores SIGTERM": self.ignores_term,
+            "drifts by itself": self.drifts_after is not None,
         }
         return tuple(name for name, holds in found.items() if holds)
 
@@ -68,7 +76,8 @@ class Behaviour:
 
 @dataclass(slots=True, kw_only=True)
 class Thing:
-    """What is true of one instance in the world. ``secrets`` are the values that it was given."""
+    """What is true of one instance in the world. ``secrets`` are the values that it was given; ``differences`` what
+    was done to it from outside, in words."""
 
     release: ReleaseId
     process: str
@@ -79,7 +88,9 @@ class Thing:
     stopping: bool = False
     ends_at: Instant | None = None
     run: bool = False
+    debug: bool = False
     secrets: Mapping[str, bytes] = field(default_factory=dict)
+    differences: dict[str, Drift] = field(default_factory=dict)
 
     def phase(self, now: Instant) -> Phase:
         """Return what a probe at *now* would find."""
@@ -96,11 +107,19 @@ class Thing:
             return Phase.UNREADY
         return Phase.READY
 
+    def differs(self, now: Instant) -> dict[str, Drift]:
+        """Return how it differs from its release, in words."""
+        after = self.behaviour.drifts_after
+        by_itself = after is not None and now - self.born >= after
+        return {**self.differences, **({OWN: Drift.PROCESS} if by_itself else {})}
+
     def age_to(self, now: Instant) -> None:
         """Let happen what was to happen up to *now*."""
         limit, code = self.behaviour.exits_after, self.behaviour.exit_code
         if self.run:
             limit, code = self.behaviour.job_after, self.behaviour.job_code
+        if self.debug:
+            limit = None  # it ends when it is told to
         if self.ended is not None:
             return
         if self.ends_at is not None and now >= self.ends_at:
@@ -113,7 +132,8 @@ class Thing:
         if self.ended is not None:
             return None
         how = self.behaviour
-        spans = (how.job_after,) if self.run else (how.ready_after, how.exits_after, how.unready_after)
+        job = () if self.debug else (how.job_after,)
+        spans = job if self.run else (how.ready_after, how.exits_after, how.unready_after)
         moments = [self.born + after for after in spans if after]
         if self.ends_at is not None:
             moments.append(self.ends_at)

@@ -36,7 +36,7 @@ def test_what_the_keys_say() -> None:
     )
     assert env.notify == (
         Webhook(url="https://example.com/x", on=(Moment.FAILED, Moment.WAITING)),
-        Webhook(url="http://127.0.0.1:80", on=(Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY)),
+        Webhook(url="http://127.0.0.1:80", on=(Moment.FAILED, Moment.REVERTED, Moment.EMERGENCY, Moment.DRIFT)),
     )
     assert production(approvals={"security": 1, "ops": 2}).approval == Approval(groups={"ops": 2, "security": 1})
 

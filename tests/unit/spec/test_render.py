@@ -36,6 +36,8 @@ def test_the_document_is_what_a_spec_would_say() -> None:
         "approvers": [],
         "freeze": [],
         "notify": [],
+        "drift": "replace",
+        "drift_storm": "30%",
     }
     assert list(made["settings"]) == ["A", "B"]
 

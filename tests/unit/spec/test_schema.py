@@ -137,6 +137,8 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "bake": units.format_duration(env.bake),
         "verify_for": units.format_duration(env.verify_for),
         "approvals": env.approval.count,
+        "drift": env.drift.answer.value,
+        "drift_storm": units.format_percent(env.drift.storm),
         "tolerance": units.format_percent(scaling.Scaling(least=1, most=2).tolerance),
         "window": {units.format_duration(scaling.UP.window), units.format_duration(scaling.DOWN.window)},
     }

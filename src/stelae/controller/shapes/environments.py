@@ -76,6 +76,8 @@ class Environment(TypedDict):
     approvers: list[str]
     freeze: list[Freeze]
     notify: list[Webhook]
+    drift: str
+    drift_storm: str
     secrets: list[str]
     secret_env: list[str]
 
