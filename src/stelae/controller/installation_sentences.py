@@ -48,6 +48,10 @@ def of_installation(event: Event) -> str:
         case ev.StorageCleaned():
             done = f"removed {_counted(event.counts, event.bytes)}"
             return f"{done}; then cleaning the disk failed: {event.problem}" if event.problem else done
+        case ev.WitnessPolicySet():
+            return f"policy of witnesses set: {short(event.digest)}" if event.text else "witnesses are asked no more"
+        case ev.WitnessRefused():
+            return f"witness {event.witness} refused the log: {event.reason}"
     return ""
 
 

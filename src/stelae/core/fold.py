@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stelae.core.evolve import evolved, revises
+from stelae.core.folds.witnesses import witnessed
 from stelae.core.owned import changed, settled
 from stelae.core.owned import with_item as _with
 from stelae.domain import event as ev
@@ -36,7 +37,7 @@ def apply_all(state: InstallationState, recorded: Iterable[Recorded]) -> Install
 
 def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationState:
     event = recorded.event
-    state = changed(state, size=recorded.index + 1)
+    state = witnessed(changed(state, size=recorded.index + 1), recorded)
     if isinstance(event, ev.ImageBuilt):
         state = _built(state, event, recorded)
     if isinstance(event, ev.ImageImported):

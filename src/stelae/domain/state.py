@@ -237,6 +237,16 @@ class Cleaning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessRefusal:
+    """A witness that has seen ``seen`` events did not cosign the log at ``size``, and why."""
+
+    seen: int
+    size: int
+    reason: str
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstallationState:
     """All that is recorded: the fold of the whole ledger.
 
@@ -247,6 +257,8 @@ class InstallationState:
     what was verified in an environment counts here. ``ahead`` is how far the record's times were ahead of the
     machine's clock when that had been put back, 0 where they are not. ``names`` are those that the installation had
     when backups of it were made that were brought back.
+    ``witnesses`` is the policy (C2SP tlog-policy) of who has to cosign the log, "" for nobody; ``refusals`` are the
+    latest of those who would not, by their names in it.
     """
 
     size: int = 0
@@ -260,5 +272,7 @@ class InstallationState:
     cleaned: Cleaning | None = None
     tags: Mapping[str, Digest] = field(default_factory=dict)
     verifiers: Mapping[EnvironmentId, Mapping[str, TrustedKey]] = field(default_factory=dict)
+    witnesses: str = ""
+    refusals: Mapping[str, WitnessRefusal] = field(default_factory=dict)
     ahead: Duration = 0
     names: tuple[str, ...] = ()

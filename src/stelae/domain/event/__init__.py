@@ -63,6 +63,7 @@ from stelae.domain.event.rollouts import (
 )
 from stelae.domain.event.secrets import SecretRevoked, SecretSet, SecretWiped
 from stelae.domain.event.watched import EnvironmentWatched
+from stelae.domain.event.witnesses import WitnessPolicySet, WitnessRefused
 
 __all__ = [
     "KINDS",
@@ -126,4 +127,6 @@ __all__ = [
     "VerificationSigned",
     "VerifierTrusted",
     "WarmEnded",
+    "WitnessPolicySet",
+    "WitnessRefused",
 ]
