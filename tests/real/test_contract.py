@@ -50,6 +50,8 @@ SCRIPTS = {
     "rival": SERVE,
     "hanging": "trap '' TERM; echo begins; while true; do sleep 0.1; done",
     "exiting": "echo begins; exit 3",
+    "talking": """echo begins; while read -r line; do
+        case "$line" in exit*) exit "${line#exit }";; esac; echo "got $line"; done""",
     "telling": """echo begins; cd /run/secrets; for name in *; do
         echo "$name $(busybox wc -c < $name) $(busybox sha256sum < $name | busybox cut -d' ' -f1)"; done
         echo "TEXT=$(printf %s "$TEXT" | busybox sha256sum | busybox cut -d' ' -f1)"
@@ -169,7 +171,7 @@ class TestLocalPlatform(PlatformContract):
             subject = Subject(
                 platform=platform, serving=_release("serving"), hanging=_release("hanging"),
                 exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
-                left=parts.left, rival=_release("rival"), ask=parts.ask,
+                left=parts.left, rival=_release("rival"), ask=parts.ask, talking=_release("talking"),
                 telling=replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",)),
             )  # fmt: skip
             try:

@@ -6,6 +6,7 @@ Nothing here starts a job: ``stelae.core.runs`` asks for the runs, one after the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain.digest import Digest
@@ -82,7 +83,11 @@ def time_for(release: Release, name: str = "") -> Duration:
 
 
 def process_of(release: Release, run: Run) -> Process | None:
-    """Return *run* as what an engine starts: a command has the limits of ``web``, or of the first process."""
+    """Return *run* as what an engine starts: a command has the limits of ``web``, or of the first process, and a
+    debug session those of the process that it is a copy of."""
+    if run.debug is not None:
+        copied = release.process(run.debug.process)
+        return None if copied is None else replace(copied, command=run.command)
     job = release.job(run.job) if run.job else None
     if run.job:
         return job.process if job is not None else None

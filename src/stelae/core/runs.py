@@ -46,6 +46,11 @@ def of_job(env: EnvironmentState, release: Release, job: Job, key: str = "") -> 
     )  # fmt: skip
 
 
+def debugging(env: EnvironmentState) -> list[Run]:
+    """Return the debug sessions that are not over."""
+    return [run for run in open_runs(env) if run.debug is not None]
+
+
 def any_left(env: EnvironmentState) -> bool:
     """True while something of a run is to be done: it waits, goes on, or has left something."""
     return any(not run.removed for run in env.runs.values())
@@ -53,7 +58,7 @@ def any_left(env: EnvironmentState) -> bool:
 
 def as_instance(run: Run) -> Instance:
     """Return *run* as the instance that it is, for who asks a platform for its output."""
-    return Instance(id=run.id, release=run.release, process=run.job or COMMAND, launched_at=run.launched_at or 0)
+    return Instance(id=run.id, release=run.release, process=run.label, launched_at=run.launched_at or 0)
 
 
 def open_runs(env: EnvironmentState) -> list[Run]:
@@ -68,7 +73,7 @@ def _of(env: EnvironmentState, run: Run, seen: Observation, now: Instant) -> Ite
     elif view is not None and view.phase is SeenPhase.EXITED:
         yield _exited(run, view.exit)
     elif view is None and run.started:
-        yield _ended(run, RunOutcome.UNKNOWN, run.doubt or "it is not there any more")
+        yield _ended(run, _lost(run), run.doubt or "it is not there any more")
     elif run.ending is None:
         yield from _given_up(env, run, now)
 
@@ -98,14 +103,21 @@ def _unwanted(env: EnvironmentState, run: Run) -> str:
     return f"{run.deployment} goes back: {rollout.reason}" if rollout.phase is Phase.REVERTING else ""
 
 
+def _lost(run: Run) -> RunOutcome:
+    """The outcome of a run whose end nobody saw. A debug session has none for which anybody would have to look."""
+    return RunOutcome.UNKNOWN if run.debug is None else RunOutcome.ENDED
+
+
 def _exited(run: Run, exit_: Exit | None) -> Event:
     if exit_ is None or exit_.code < 0:
-        return _ended(run, RunOutcome.UNKNOWN, run.doubt or "its end was not seen")
+        return _ended(run, _lost(run), run.doubt or "its end was not seen")
     exit_ = replace(exit_, last_lines=failures.shortened(exit_.last_lines))
-    if exit_.code == 0 and run.stopped_at is None:
+    if exit_.code == 0 and run.stopped_at is None and run.debug is None:
         return _ended(run, RunOutcome.SUCCEEDED, exit_=exit_)
     if run.ending is not None:
         return _ended(run, run.ending, run.reason, exit_)
+    if run.debug is not None:
+        return _ended(run, RunOutcome.ENDED, exit_=exit_)
     return _ended(run, RunOutcome.FAILED, f"it {exit_}", exit_)
 
 
@@ -153,7 +165,7 @@ def actions(env: EnvironmentState, seen: Observation) -> Iterator[Action]:
         there = view is not None and view.phase is not SeenPhase.EXITED
         if run.outcome is None:
             if run.launched_at is None:
-                yield Action(verb=Verb.LAUNCH, instance=run.id, release=run.release, process=run.job or COMMAND)
+                yield Action(verb=Verb.LAUNCH, instance=run.id, release=run.release, process=run.label)
             elif there and run.ending is not None:
                 yield from _end(env, run, seen.as_of)
         elif there:  # nobody knew whether it ran, and it does

@@ -14,6 +14,9 @@ from stelae.domain.units import Duration, Instant
 COMMAND = "run"
 """What stands in a run's id where it is of a command and not of a job."""
 
+DEBUG = "debug"
+"""What stands in the id of a debug session."""
+
 
 class RunOutcome(StrEnum):
     """How a run ended. Only ``SUCCEEDED`` lets a deployment go on."""
@@ -22,7 +25,32 @@ class RunOutcome(StrEnum):
     FAILED = "failed"
     TIMED_OUT = "timed out"
     CANCELLED = "cancelled"
+    ENDED = "ended"  # a debug session, by itself, whatever its exit status is
     UNKNOWN = "unknown"  # nobody can say whether it ran, or how it ended: a person decides
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The size of a person's terminal, in characters, and what it is (``TERM``)."""
+
+    rows: int
+    columns: int
+    term: str = "xterm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Debug:
+    """A debug session: a run that is a copy of ``instance``, with its ``process``'s limits, for one person.
+
+    ``window`` is the terminal that its program gets when it starts, None where it talks through pipes. ``lent`` says
+    that it has tools beside those of its image. What is typed and shown is kept nowhere.
+    """
+
+    instance: InstanceId
+    process: str
+    reason: str = ""
+    window: Window | None = None
+    lent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +61,7 @@ class Run:
     (-1), or as the gate of a step; "" when a person asked. ``launched_at`` is when its launch was intended, after
     which it is never launched again; ``started`` that it runs or ran, ``failed`` why it certainly never did, and
     ``doubt`` why nobody knows. ``ending`` is the outcome that it is being ended with, and ``reason`` why.
+    ``debug`` is None but of a debug session.
     """
 
     id: InstanceId
@@ -58,6 +87,12 @@ class Run:
     ended_at: Instant | None = None
     exit: Exit | None = None
     removed: bool = False  # nothing of it is left on the machine but its output
+    debug: Debug | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is of, in a word: a job's name, ``run`` or ``debug``."""
+        return self.job or (COMMAND if self.debug is None else DEBUG)
 
     @property
     def took_place(self) -> bool:

@@ -30,6 +30,8 @@ from stelae.platforms.port import (
     RouteEntry,
     Router,
     RouterView,
+    Shell,
+    Terminal,
 )
 from stelae.platforms.probe import Prober
 
@@ -65,6 +67,7 @@ class InstancePlatform:
                 Capability.OWN_INSTANCE_IDS,
                 Capability.ROUTES,
                 Capability.SECRETS,
+                Capability.TERMINALS,
                 Capability.TRAFFIC_COUNTS,
             }
         )
@@ -157,8 +160,9 @@ class InstancePlatform:
         if release.id not in self._prepared:  # deployed before this controller started
             await self.prepare(release)
         spec = LaunchSpec(
-            environment=env.id, instance=action.instance, release=release, process=process, once=run is not None
-        )
+            environment=env.id, instance=action.instance, release=release, process=process, once=run is not None,
+            debug=run.debug if run is not None else None, limit=run.timeout if run is not None else 0,
+        )  # fmt: skip
         try:
             await self._engine.launch(spec)
         except StelaeError:
@@ -183,6 +187,14 @@ class InstancePlatform:
     async def began(self, action: Action, env: EnvironmentState) -> bool:
         """See ``Platform.began``."""
         return await self._engine.began(env.id, action.instance)
+
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """See ``Platform.shell``."""
+        return await self._engine.shell(release, tools=tools)
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """See ``Platform.attach``."""
+        return await self._engine.attach(environment, instance)
 
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """See ``Platform.inspect``."""

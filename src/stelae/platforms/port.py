@@ -18,6 +18,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.observation import Exit, Observation
 from stelae.domain.process import Process
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.run import Debug
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import Duration, Instant
@@ -30,6 +31,7 @@ class Capability(StrEnum):
     SECRETS = "secrets"  # an instance gets the secrets of its release, as files and as environment variables
     OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
     ROUTES = "routes"  # chosen requests go to a release whatever the weights are
+    TERMINALS = "terminals"  # a person can talk to a debug session
     TRAFFIC_COUNTS = "traffic-counts"  # an observation says how many requests each release answered, and how
 
 
@@ -45,13 +47,18 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchSpec:
-    """All that an engine needs to start one instance; ``once`` of a run: see ``Engine.began``."""
+    """All that an engine needs to start one instance; ``once`` of a run: see ``Engine.began``.
+
+    A ``debug`` session is ended ``limit`` after its start, and some seconds, also while no controller runs.
+    """
 
     environment: EnvironmentId
     instance: InstanceId
     release: Release
     process: Process
     once: bool = False
+    debug: Debug | None = None
+    limit: Duration = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +108,33 @@ class EngineInspection:
     missed: Mapping[InstanceId, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """A shell for a person in an image; ``lent`` when it, or the tools beside it, are not the image's own."""
+
+    command: tuple[str, ...]
+    lent: bool = False
+
+
+class Terminal(Protocol):
+    """The other end of a debug session's input and output. One reader and one writer use it at a time."""
+
+    async def read(self) -> tuple[str, bytes] | None:
+        """Return the next that it writes, and where (``stdout``, ``stderr``); None once it has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """Type *data*, waiting while its program does not read; what it does not read any more is lost."""
+
+    async def end(self) -> None:
+        """Say that nothing more will be typed."""
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Tell its program the size of the window."""
+
+    def close(self) -> None:
+        """Let go of it; it runs on."""
+
+
 class SecretSource(Protocol):
     """Who has the values of secrets. An engine asks for them when it launches, and keeps none."""
 
@@ -123,6 +157,14 @@ class Engine(Protocol):
     async def began(self, environment: EnvironmentId, instance: InstanceId) -> bool:
         """Return False only when it is certain that the program of a run (launched with ``once``) never began, and
         will not by an order that was given before: also after a power-off, and until the run is removed."""
+
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """Return a shell for *release*, with *tools* beside those of its image; raises Failed when its image is not
+        there, or there is neither a shell in it nor one to lend."""
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """Return the terminal of a debug session that was started; raises Failed when it is not there. Who attaches
+        first gets all that it wrote since its start."""
 
     async def stop(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Ask the instance to end (SIGTERM)."""
@@ -203,6 +245,12 @@ class Platform(Protocol):
     async def began(self, action: Action, env: EnvironmentState) -> bool:
         """Return whether the run that *action* launches may have begun; False only when it certainly has not, so that
         it may be launched. Raises Unreachable."""
+
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """See ``Engine.shell``."""
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """See ``Engine.attach``."""
 
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """Compare what runs for *env* with the record, *thorough* by each byte; raises Unreachable. It changes

@@ -18,6 +18,7 @@ from stelae.domain.errors import Conflict, Unreachable
 from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
 from stelae.platforms.port import Capability, Platform
+from stelae.testing.contract_debug import DebugContract
 from stelae.testing.contract_jobs import RunsContract
 from stelae.testing.contract_secrets import SecretsContract
 from stelae.testing.contract_traffic import TrafficContract
@@ -42,6 +43,9 @@ class Subject:
     A platform with ``Capability.ROUTES`` or ``Capability.TRAFFIC_COUNTS`` has ``rival``, a release that serves like
     ``serving`` does, and ``ask``, which sends one request through the router and says what came back.
 
+    A platform with ``Capability.TERMINALS`` has ``talking``, whose program reads lines: it ends with status N on the
+    line ``exit N``, with 0 at the end of its input, and writes ``got LINE`` for every other one.
+
     A platform with ``Capability.SECRETS`` is given ``stelae.testing.contract_secrets.Given``, and ``telling`` has its
     ``VALUES``: the instance writes for each file below ``/run/secrets`` the line ``NAME SIZE SHA256``, and the line
     ``TEXT=SHA256`` of the environment variable.
@@ -57,12 +61,13 @@ class Subject:
     left: Callable[[], Awaitable[list[str]]]
     telling: Release | None = None
     rival: Release | None = None
+    talking: Release | None = None
     ask: Callable[[Asked], Awaitable[Told]] | None = None
 
     def hand(self, *more: Release) -> Hand:
         """Return a hand that moves the platform; it knows *more* releases too."""
         name = EnvironmentId(f"{self.serving.app}/{self.serving.environment}")
-        told = tuple(release for release in (self.telling, self.rival) if release is not None)
+        told = tuple(release for release in (self.telling, self.rival, self.talking) if release is not None)
         return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
 
 
@@ -70,7 +75,7 @@ Body = Callable[[Subject], Awaitable[None]]
 """What a test does with a subject."""
 
 
-class PlatformContract(RunsContract, SecretsContract, TrafficContract):
+class PlatformContract(RunsContract, DebugContract, SecretsContract, TrafficContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
     def test_what_is_launched_gets_ready_and_is_all_that_is_there(self) -> None:

@@ -16,10 +16,10 @@ from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release
-from stelae.domain.run import COMMAND
+from stelae.domain.run import Debug, Window
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import HOUR, Duration
-from stelae.platforms.port import Capability, LogLine, Platform
+from stelae.platforms.port import Capability, LogLine, Platform, Terminal
 
 PATIENCE = 20.0
 """Seconds after which something that was waited for counts as never coming."""
@@ -61,16 +61,24 @@ class Hand:
         """Launch the program of the process ``web`` of *release* as the run *name*; return the act."""
         return await self.carry_out(self.intend_run(name, release), release)
 
-    def intend_run(self, name: InstanceId, release: Release) -> Action:
+    def intend_run(self, name: InstanceId, release: Release, debug: Debug | None = None) -> Action:
         """Record the request of a run and the intent of its launch; return the act."""
         web = release.process("web")
         assert web is not None
-        self._record(ev.RunRequested(run=name, release=release.id, command=web.command, timeout=FOR_EVER))
+        asked = ev.RunRequested(run=name, release=release.id, command=web.command, timeout=FOR_EVER, debug=debug)
+        self._record(asked)
         action = Action(
-            verb=Verb.LAUNCH, number=self.env.actions + 1, instance=name, release=release.id, process=COMMAND
-        )
+            verb=Verb.LAUNCH, number=self.env.actions + 1, instance=name, release=release.id,
+            process=self.env.runs[name].label,
+        )  # fmt: skip
         self._record(ev.ActionIntended(action=action))
         return action
+
+    async def debug(self, name: InstanceId, release: Release, window: Window | None = None) -> Terminal:
+        """Launch the program of the process ``web`` of *release* as the debug session *name*; return its terminal."""
+        action = self.intend_run(name, release, Debug(instance=InstanceId("web-1"), process="web", window=window))
+        await self.carry_out(action, release)
+        return await self._platform.attach(self.env.id, name)
 
     async def carry_out(self, action: Action, release: Release) -> Action:
         """Do an act that was intended, and record its outcome."""

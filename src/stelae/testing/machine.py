@@ -149,11 +149,14 @@ class Machine:
         behaviour = self.behaviours.get(release.image, Behaviour())
         thing = Thing(
             release=action.release, process=action.process, born=self.now(), behaviour=behaviour, run=run is not None,
-            secrets=secrets,
+            secrets=secrets, debug=run is not None and run.debug is not None,
         )  # fmt: skip
         site.things[action.instance] = thing
         if run is not None:
             site.begun[action.instance] += 1
+        if thing.debug:
+            self.happened.update(["debug session"])
+            return
         self.happened.update(behaviour.kinds if run is None else behaviour.job_kinds)
         said = (f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in sorted(secrets.items()))
         variables = (f"{name}={sha256(secrets[name]).hexdigest()}" for name in release.secret_env if name in secrets)

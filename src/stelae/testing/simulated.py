@@ -19,9 +19,10 @@ from stelae.domain.observation import Observation
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.port import Capability, LogLine, SecretSource
+from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
 from stelae.testing.faults import ActFault, Faults, LookFault
 from stelae.testing.machine import Machine
+from stelae.testing.terminal import SimulatedTerminal
 
 NO_ANSWER = "the simulated platform does not answer"
 
@@ -71,6 +72,7 @@ class SimulatedPlatform:
             Capability.EXACT_WEIGHTS,
             Capability.OWN_INSTANCE_IDS,
             Capability.ROUTES,
+            Capability.TERMINALS,
             Capability.TRAFFIC_COUNTS,
         }
         return frozenset({*can, Capability.SECRETS} if self._secrets is not None else can)
@@ -146,6 +148,18 @@ class SimulatedPlatform:
         """See ``Platform.began``. What was sent before and has not arrived is refused from now on."""
         await self._reach()
         return self._machine.sites[env.id].begun[action.instance] > 0
+
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """See ``Platform.shell``."""
+        await self._reach()
+        return Shell(command=("sh",), lent=tools)
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """See ``Platform.attach``."""
+        await self._reach()
+        if not self._runs(environment, instance):
+            raise Failed(f"{instance} cannot be talked to: it is not there")
+        return SimulatedTerminal(self._machine, environment, instance)
 
     async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""

@@ -31,6 +31,7 @@ def _release(name: str) -> Release:
 
 SERVING, HANGING, EXITING = _release("serving"), _release("hanging"), _release("exiting")
 RIVAL = _release("rival")
+TALKING = _release("talking")
 TELLING = replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",))
 BEHAVIOURS = {
     SERVING.image: Behaviour(drains=2 * SECOND, job_after=None),
@@ -73,6 +74,7 @@ class TestSimulatedPlatform(PlatformContract):
                 Subject(
                     platform=attach(), serving=SERVING, hanging=HANGING, exiting=EXITING, another=another,
                     request=request, silence=silence, left=left, telling=TELLING, rival=RIVAL, ask=ask,
+                    talking=TALKING,
                 )
             )  # fmt: skip
 

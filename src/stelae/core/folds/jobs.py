@@ -27,7 +27,7 @@ def _requested(env: EnvironmentState, event: ev.RunRequested, at: Instant, actor
     run = Run(
         id=event.run, release=event.release, job=event.job, command=event.command, actor=event.by or actor,
         requested_at=at, timeout=event.timeout, irreversible=event.irreversible, deployment=event.deployment,
-        step=event.step, key=event.key,
+        step=event.step, key=event.key, debug=event.debug,
     )  # fmt: skip
     short = short_release(event.release)
     return replace(

@@ -10,7 +10,7 @@ from stelae.domain.event.base import Event, known
 from stelae.domain.job import DEFAULT_TIMEOUT
 from stelae.domain.observation import Exit
 from stelae.domain.release import ReleaseId
-from stelae.domain.run import RunOutcome
+from stelae.domain.run import Debug, RunOutcome
 from stelae.domain.units import Duration
 
 
@@ -18,7 +18,8 @@ from stelae.domain.units import Duration
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequested(Event):
     """A job of a release should run once, or a command in its place (``job`` is "" then). ``deployment`` and ``step``
-    say for which rollout, and -1 that it comes before the traffic; ``by`` is who asked for that deployment."""
+    say for which rollout, and -1 that it comes before the traffic; ``by`` is who asked for that deployment. ``debug``
+    is there for a debug session."""
 
     kind: ClassVar[str] = "run.requested"
     run: InstanceId
@@ -31,6 +32,7 @@ class RunRequested(Event):
     step: int = -1
     by: str = ""
     key: str = ""
+    debug: Debug | None = None
 
 
 @known

@@ -20,6 +20,7 @@ from stelae.domain.process import Process
 from stelae.domain.units import KIB
 from stelae.platforms.local.place import Place
 from stelae.platforms.local.private import Delivery
+from stelae.platforms.local.tools import POINT
 from stelae.platforms.port import LaunchSpec
 
 DEFAULT_USER = 10001
@@ -56,11 +57,11 @@ class Host:
 
 def write_bundle(
     place: Place, spec: LaunchSpec, root: Path, image: Mapping[str, Any], address: IPv4Address, host: Host,
-    delivery: Delivery = NO_SECRETS,
+    delivery: Delivery = NO_SECRETS, tools: Path | None = None,
 ) -> None:  # fmt: skip
     """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its mounted
-    root; *delivery* what it gets of its secrets. Raises Failed when the image cannot be run so (a user by name, no
-    mount point)."""
+    root; *delivery* what it gets of its secrets; *tools* a folder that a debug session is lent. Raises Failed when the
+    image cannot be run so (a user by name, no mount point)."""
     files = {
         "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
         "/etc/hosts": (
@@ -75,13 +76,14 @@ def write_bundle(
     user = user_in(image)
     system, own = _system_mounts(spec.process, unified=host.unified), _tmpfs_mounts(spec.process, user)
     plain = [_file_mount(place.folder / Path(name).name, name) for name in files]
+    lent = [] if tools is None else [_mount(POINT, "bind", str(tools), ["bind", "ro", "nosuid", "nodev", "exec"])]
     _check_mount_points(root, [entry["destination"] for entry in (*system, *delivery.before, *own, *plain)])
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": str(root), "readonly": True},
         "hostname": spec.instance[:63],
         "process": _process(spec, user, image.get("config") or {}, delivery.variables),
-        "mounts": [*system, *delivery.before, *own, *delivery.after, *plain],
+        "mounts": [*system, *delivery.before, *own, *delivery.after, *plain, *lent],
         "linux": _linux(place, spec.process, host),
     }
     (place.folder / "config.json").write_text(json.dumps(config))
@@ -102,7 +104,12 @@ def environment_of(spec: LaunchSpec, image_env: Sequence[str], secrets: Mapping[
     if spec.process.port is not None:
         own["PORT"] = str(spec.process.port)
     merged = dict(item.partition("=")[::2] for item in (_PATH, *image_env))
-    return [f"{key}={value}" for key, value in (merged | dict(spec.release.settings) | dict(secrets) | own).items()]
+    found = merged | dict(spec.release.settings) | dict(secrets) | own
+    if spec.debug is not None and spec.debug.window is not None:
+        found["TERM"] = spec.debug.window.term
+    if spec.debug is not None and spec.debug.lent:
+        found["PATH"] = f"{found['PATH']}:{POINT}"
+    return [f"{key}={value}" for key, value in found.items()]
 
 
 def user_in(image: Mapping[str, Any]) -> tuple[int, int]:
@@ -143,8 +150,11 @@ def _process(
     spec: LaunchSpec, user: tuple[int, int], config: Mapping[str, Any], secrets: Mapping[str, str]
 ) -> dict[str, Any]:
     own_score = int(Path("/proc/self/oom_score_adj").read_text())
+    window = spec.debug.window if spec.debug is not None else None
+    size = {} if window is None else {"consoleSize": {"height": window.rows, "width": window.columns}}
     return {
-        "terminal": False,
+        "terminal": window is not None,
+        **size,
         "user": {"uid": user[0], "gid": user[1]},
         "args": list(spec.process.command),
         "env": environment_of(spec, config.get("Env") or (), secrets),

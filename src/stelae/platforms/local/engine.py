@@ -38,7 +38,17 @@ from stelae.platforms.local.place import (
 )
 from stelae.platforms.local.process import identify, send_signal
 from stelae.platforms.local.rotation import LogPolicy, prune, rotate
-from stelae.platforms.port import EngineInspection, EngineInstance, LaunchSpec, LogLine, SecretSource
+from stelae.platforms.local.terminal import AttachedTerminal
+from stelae.platforms.local.tools import shell_of
+from stelae.platforms.port import (
+    EngineInspection,
+    EngineInstance,
+    LaunchSpec,
+    LogLine,
+    SecretSource,
+    Shell,
+    Terminal,
+)
 from stelae.system.installation import Installation
 
 _FOLLOW_SECONDS = 0.1
@@ -96,6 +106,16 @@ class LocalEngine:
         async with self._locks[place.key]:
             return await run_sync(self._launcher.began, place)
 
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """See ``Engine.shell``."""
+        root = await run_sync(self._launcher.mount, release.image)
+        return await run_sync(lambda: shell_of(root, tools=tools))
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """See ``Engine.attach``."""
+        place = place_of(self._installation, environment, instance)
+        return AttachedTerminal(place, self._launcher.terminal(place))
+
     async def stop(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Ask the instance to end: SIGTERM to its first process."""
         self._signal(place_of(self._installation, environment, instance), signal.SIGTERM)
@@ -143,9 +163,7 @@ class LocalEngine:
         thorough: bool,
     ) -> EngineInspection:  # fmt: skip
         """See ``Engine.inspect``."""
-        return await run_sync(
-            lambda: self._inspector.sweep(environment, expected, known, thorough=thorough)
-        )
+        return await run_sync(lambda: self._inspector.sweep(environment, expected, known, thorough=thorough))
 
     async def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output over all files from its start; with *follow* until it has ended.
@@ -207,6 +225,7 @@ class LocalEngine:
                 handle.close()
         self._handles.clear()
         self._inspector.close()
+        self._launcher.close()
 
     def _signal(self, place: Place, number: signal.Signals) -> None:
         found = record.load(place)

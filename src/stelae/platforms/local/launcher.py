@@ -6,6 +6,7 @@ swept away and made anew. From CREATED on the runtime is asked whether the progr
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,10 @@ from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
 from stelae.platforms.local.place import Place, exits_folder, places
 from stelae.platforms.local.record import Record, Stage
-from stelae.platforms.local.runtime import WaitingConmon, choose_runtime
+from stelae.platforms.local.runtime import WaitingConmon, choose_runtime, talking
 from stelae.platforms.local.seccomp import load_filter
+from stelae.platforms.local.terminal import attach
+from stelae.platforms.local.tools import lend
 from stelae.platforms.port import LaunchSpec, SecretSource
 from stelae.system.files import sync_folder, write_atomic
 from stelae.system.installation import Installation
@@ -54,6 +57,7 @@ class Launcher:
         self._seccomp: Mapping[str, Any] | None = None
         self._ready = False
         self._lock = threading.Lock()
+        self._terminals: dict[str, socket.socket] = {}
         found = [record.load(place) for place in places(installation)]
         used = [item.address for item in found if item is not None]
         self._addresses = AddressPool(installation.subnet, installation.gateway, used)
@@ -93,9 +97,10 @@ class Launcher:
             self.ensure_network()
         try:
             values = private.values_of(self._secrets, spec.release)
-            created = self._create(place, spec, self._begin(place), values)
+            created = self._create(place, spec, self._begin(place, logged=spec.debug is None), values)
             if spec.once:
                 _mark(place)
+            self._listen(place, spec)
             private.runtime_at(place, created.runtime).start(place.cid)
             _started(place, spec, created)
         except OSError as error:
@@ -116,6 +121,7 @@ class Launcher:
         container, which can be started once only; raises Failed."""
         if found is None or found.stage is not Stage.CREATED:
             raise Failed(f"{place.key} may have run before", hint="a run is started once; ask for another one")
+        self._listen(place, spec)
         try:
             private.runtime_at(place, found.runtime).start(place.cid)
         except Failed:
@@ -123,8 +129,26 @@ class Launcher:
                 raise
         _started(place, spec, found)
 
+    def _listen(self, place: Place, spec: LaunchSpec) -> None:
+        """Before its program starts: have a debug session's output wait for who attaches; raises Failed."""
+        if spec.debug is not None:
+            self._terminals[place.key] = attach(place)
+
+    def terminal(self, place: Place) -> socket.socket:
+        """Return a connection to the terminal of a debug session: the one that has its output from the start, to who
+        asks first. Raises Failed when it is not there."""
+        return self._terminals.pop(place.key, None) or attach(place)
+
+    def close(self) -> None:
+        """Let go of the terminals that nobody asked for."""
+        while self._terminals:
+            self._terminals.popitem()[1].close()
+
     def remove(self, place: Place) -> None:
         """Take away all that the instance has; raises Failed when the machine refuses."""
+        waiting = self._terminals.pop(place.key, None)
+        if waiting is not None:
+            waiting.close()
         found = record.load(place)
         try:
             sweep(place, self.cgroups, self.network, found)
@@ -133,7 +157,7 @@ class Launcher:
         if found is not None:
             self._addresses.free(found.address)
 
-    def _begin(self, place: Place) -> Record:
+    def _begin(self, place: Place, *, logged: bool) -> Record:
         address = self._addresses.take()
         try:
             binary = self._runtime or choose_runtime()
@@ -141,7 +165,8 @@ class Launcher:
             # the settings in it are nobody's on the machine but root's
             (self._installation.run / "instances").mkdir(mode=0o700, parents=True, exist_ok=True)
             place.folder.mkdir(parents=True)
-            place.make_logs()
+            if logged:
+                place.make_logs()
             record.save(place, begun)
         except BaseException:
             self._addresses.free(address)
@@ -165,10 +190,12 @@ class Launcher:
         # the kernel makes the network and moves conmon at the same time: each is mostly waiting
         with ThreadPoolExecutor(max_workers=1) as beside:
             network = beside.submit(self.network.attach, begun.address, place.netns)
-            with WaitingConmon(place, runtime, self.cgroups) as waiting:
+            talk = talking(spec.debug, spec.limit) if spec.debug is not None else ()
+            with WaitingConmon(place, runtime, self.cgroups, talk) as waiting:
                 root, config = self.mount(image), self._config(image)
                 delivery = private.fill(place, spec, values, user_in(config), root)
-                write_bundle(place, spec, root, config, begun.address, host, delivery)
+                lent = lend(self._installation) if spec.debug is not None and spec.debug.lent else None
+                write_bundle(place, spec, root, config, begun.address, host, delivery, lent)
                 network.result()
                 process, conmon = waiting.create()
         created = Record(

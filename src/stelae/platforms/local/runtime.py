@@ -14,11 +14,15 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stelae.domain.errors import Failed, Unreachable
+from stelae.domain.job import GRACE
+from stelae.domain.run import Debug
+from stelae.domain.units import SECOND, Duration
 from stelae.platforms.local.cgroup import CGROUP_ROOT, Cgroups
 from stelae.platforms.local.place import Place, exits_folder
 from stelae.platforms.local.process import ProcessId, identify
@@ -26,6 +30,7 @@ from stelae.system.command import last_lines, run
 from stelae.system.installation import Installation
 
 CREATE_SECONDS = 30.0
+_LATER = 20  # seconds that a controller gets to end a debug session itself
 _ENVIRONMENT = {"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC"}
 
 
@@ -83,7 +88,8 @@ class WaitingConmon:
     and the network are made. Leaving the ``with`` block without that word ends it.
     """
 
-    def __init__(self, place: Place, runtime: Runtime, cgroups: Cgroups) -> None:
+    def __init__(self, place: Place, runtime: Runtime, cgroups: Cgroups, talk: Sequence[str] = ()) -> None:
+        """Start it, with what it is told of a debug session by *talk* (see ``talking``)."""
         self._place = place
         conmon = shutil.which("conmon")
         if conmon is None:
@@ -92,7 +98,7 @@ class WaitingConmon:
         start, self._start = os.pipe()
         try:
             self._process = subprocess.Popen(
-                _arguments(conmon, place, runtime), cwd="/", start_new_session=True, pass_fds=(sync, start),
+                _arguments(conmon, place, runtime, talk), cwd="/", start_new_session=True, pass_fds=(sync, start),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                 env=_ENVIRONMENT | {"_OCI_SYNCPIPE": str(sync), "_OCI_STARTPIPE": str(start)},
             )  # fmt: skip
@@ -138,7 +144,15 @@ class WaitingConmon:
         return process, monitor
 
 
-def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
+def talking(debug: Debug, limit: Duration) -> list[str]:
+    """Return what conmon is told of a debug session: to keep nothing of what is said, and to end it by SIGKILL some
+    time after its *limit*, in case no controller is there to do so earlier."""
+    way = "--stdin" if debug.window is None else "--terminal"
+    seconds = min((limit + GRACE) // SECOND + _LATER, 2**31 - 1)
+    return ["--log-path", "null:", way, "--timeout", str(seconds)]
+
+
+def _arguments(conmon: str, place: Place, runtime: Runtime, talk: Sequence[str]) -> list[str]:
     options = {
         "--api-version": "1",
         "--cid": place.cid,
@@ -150,10 +164,9 @@ def _arguments(conmon: str, place: Place, runtime: Runtime) -> list[str]:
         "--container-pidfile": str(place.folder / "pid"),
         "--conmon-pidfile": str(place.folder / "conmon.pid"),
         "--exit-dir": str(exits_folder(place.installation)),
-        "--log-path": f"k8s-file:{place.log}",
     }
     words = [word for option in options.items() for word in option]
-    return [conmon, *words, "--full-attach", "--no-sync-log"]
+    return [conmon, *words, *(talk or ("--log-path", f"k8s-file:{place.log}")), "--full-attach", "--no-sync-log"]
 
 
 def _words(message: str) -> str:
