@@ -14,9 +14,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from stelae.controller.contract import Json
-from stelae.domain.errors import StelaeError, Unreachable
+from stelae.controller.messages import MAX_BODY, Message
+from stelae.controller.talk import Typed
+from stelae.domain.errors import InvalidInput, StelaeError, Unreachable
 
 STATUS = {"invalid": 400, "refused": 403, "conflict": 409, "failed": 422, "unreachable": 503}
+
+LONGEST_FAREWELL = 10
+"""Seconds that an exchange has to end when its client has gone."""
 
 log = structlog.get_logger("stelae.api")
 
@@ -102,8 +107,7 @@ class Lines(Response):
         async with anyio.create_task_group() as group:
 
             async def until_gone() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
+                await self._listen(receive)
                 group.cancel_scope.cancel()
 
             group.start_soon(until_gone)
@@ -114,6 +118,11 @@ class Lines(Response):
                 await self._send_line(send, error_body(stopping))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             group.cancel_scope.cancel()
+
+    async def _listen(self, receive: Receive) -> None:
+        """Return when nobody reads the answer any more."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -141,6 +150,45 @@ class Lines(Response):
 
     async def _send_line(self, send: Send, value: Json) -> None:
         await send({"type": "http.response.body", "body": encode(value) + b"\n", "more_body": True})
+
+
+class Exchange(Lines):
+    """Answers as ``Lines`` does while the body comes: each of its lines goes through *read* to *typed*.
+
+    When the client goes away the stream is told, and has some seconds to end by itself.
+    """
+
+    def __init__(
+        self, open_stream: Callable[[], AsyncIterator[Json]], where: str, typed: Typed,
+        read: Callable[[bytes], Message],
+    ) -> None:  # fmt: skip
+        super().__init__(open_stream, where)
+        self._typed = typed
+        self._read = read
+
+    async def _listen(self, receive: Receive) -> None:
+        left = b""
+        ended = False
+        while (message := await receive())["type"] != "http.disconnect":
+            *lines, left = (left + message.get("body", b"")).split(b"\n")
+            if not ended:
+                self._take(lines, left)
+            ended = ended or not message.get("more_body", False)
+            if ended:
+                self._typed.end()
+                left = b""
+        self._typed.gone.set()
+        self._typed.end()
+        await anyio.sleep(LONGEST_FAREWELL)
+
+    def _take(self, lines: list[bytes], left: bytes) -> None:
+        try:
+            for line in lines:
+                self._typed.put(self._read(line).plain())
+            if len(left) > MAX_BODY:
+                raise InvalidInput(f"a line of more than {MAX_BODY} bytes", where="request")
+        except StelaeError as error:
+            self._typed.fail(error)
 
 
 def actor(request: Request) -> str:

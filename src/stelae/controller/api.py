@@ -22,10 +22,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stelae.controller import messages
-from stelae.controller.answers import Lines, OpenStreams, actor, answer, error_answer
+from stelae.controller.answers import Exchange, Lines, OpenStreams, actor, answer, error_answer
 from stelae.controller.contract import Service
-from stelae.controller.openapi import ALL, BYTES_TYPE, JSON_TYPE
+from stelae.controller.openapi import ALL, BYTES_TYPE, JSON_TYPE, LINES_TYPE
 from stelae.controller.operations import Operation
+from stelae.controller.talk import Typed
 from stelae.domain.errors import Failed, InvalidInput
 
 MAX_PACK = 1 << 30
@@ -71,6 +72,11 @@ async def _carry_out(operation: Operation, request: Request, service: Service, t
             return answer(await operation.upload(service, asks, message, pack))
         finally:
             pack.unlink(missing_ok=True)
+    if operation.exchange is not None and operation.typed is not None:
+        _typed(request, LINES_TYPE)
+        typed = Typed()
+        stream = partial(operation.exchange, service, asks, message, typed)
+        return Exchange(stream, request.url.path, typed, partial(messages.decode, kind=operation.typed))
     if operation.stream is not None:
         return Lines(partial(operation.stream, service, asks, message), request.url.path)
     assert operation.call is not None

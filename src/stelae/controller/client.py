@@ -65,15 +65,18 @@ class Client:
         connection = self._send(method, _target(route, query), data)
         try:
             connection.patience(None)
-            while True:
-                message = _next(connection)
-                if "error" in message:
-                    raise _error(message)
-                if "result" in message:
-                    return dict(message["result"])
-                progress(message.get("progress", {}))
+            return heard(connection, progress)
         finally:
             connection.close()
+
+    def talk(self, route: str, **query: object) -> Connection:
+        """Begin an exchange with POST *route* and return its connection: ``say`` sends lines of the body, and
+        ``heard`` gives those of the answer. The caller closes it. Raises the answer's error."""
+        return self._opened(
+            lambda connection: connection.converse(
+                "POST", _target(route, query), {"content-type": "application/x-ndjson"}
+            )
+        )
 
     def _ask(self, method: str, target: str, data: bytes | Readable | None) -> Json:
         connection = self._send(method, target, data)
@@ -86,11 +89,14 @@ class Client:
 
     def _send(self, method: str, target: str, data: bytes | Readable | None) -> Connection:
         """Send one request and return the connection with its open answer; raises the answer's error."""
-        connection = self._connect()
         kind = "application/json" if isinstance(data, bytes | None) else "application/octet-stream"
+        return self._opened(lambda connection: connection.ask(method, target, {"content-type": kind}, data))
+
+    def _opened(self, ask: Callable[[Connection], None]) -> Connection:
+        connection = self._connect()
         try:
             connection.patience(ANSWER_TIMEOUT)
-            connection.ask(method, target, {"content-type": kind}, data)
+            ask(connection)
             if connection.status >= 300:
                 raise _error(_parse(connection.read()))
         except (OSError, BrokenAnswer) as error:
@@ -113,6 +119,17 @@ class Client:
             ) from error
         except OSError as error:
             raise Unreachable(f"no controller answers at {self.path}", hint="start it: stelae up") from error
+
+
+def heard(connection: Connection, progress: Callable[[Json], None]) -> Json:
+    """Read the open stream of *connection* to its end; as ``Client.follow``."""
+    while True:
+        message = _next(connection)
+        if "error" in message:
+            raise _error(message)
+        if "result" in message:
+            return dict(message["result"])
+        progress(message.get("progress", {}))
 
 
 def _target(route: str, query: Mapping[str, object]) -> str:

@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from stelae.controller.talk import Typed
 
 Json = dict[str, Any]
 """A JSON object."""
@@ -135,6 +138,16 @@ class Service(Protocol):
     async def scale(self, actor: str, request: Json) -> Json:
         """``{"environment", "processes": {name: count}}`` to ``{"environment", "processes"}``."""
 
+    async def inspect(self, environment: str) -> Json:
+        """Inspect what runs in an environment (``""``: in all), now and byte by byte; what is found is recorded:
+        ``{"environments": [{"environment", "as_of", "instances": that drifted, "others", "policy", "storm": {"at",
+        "found", "of"} or null, "running": [{"id", "process", "release", "inspected", "missed": why not, "findings"}],
+        "findings": [{"drift", "what", "since", "recorded", "evidence": [line]}]}]}``."""
+
+    async def replace(self, actor: str, request: Json) -> Json:
+        """Replace ``{"environment", "instances", "drifted": those that drifted too, "reason"}`` by new instances of
+        the same release, which are ready first: ``{"environment", "instances", "storm_ended"}``."""
+
     async def deployment(self, deployment: str) -> Json:
         """``{"deployment", "environment", "kind", "release", "image", "previous", "actor", "requested_at",
         "reason", "outcome": word or "", "ended_at": time or null, "why", "details": [lines],
@@ -149,7 +162,8 @@ class Service(Protocol):
 
         A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
         "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",
-        "hosts": [...], "warm": {release: until}, "rollout": {...} or null}``.
+        "hosts": [...], "warm": {release: until}, "rollout": {...} or null, "drift": {"instances", "others",
+        "policy", "storm"}}``.
         """
 
     async def history(self, environment: str, limit: int, everything: bool) -> Json:
@@ -207,6 +221,15 @@ class Service(Protocol):
         """Run ``{"environment", "job": name or "", "command": [word], "timeout": 0 for the usual, "key"}`` once, from
         the stable release: ``{"run", "job", "command", "release", "outcome", "status", ...}``. The same ``key`` is
         the same run."""
+
+    async def debug(self, actor: str, request: Json) -> Json:
+        """Make a copy of ``{"instance", "command": [word], or a shell, "reason", "timeout": 0 for the usual, "tools",
+        "rows", "columns": 0 for no terminal, "term", "key"}`` for the actor to talk to; answers as ``run``. It is
+        ended when its terminal stays away."""
+
+    def terminal(self, actor: str, environment: str, run: str, typed: Typed) -> AsyncIterator[Json]:
+        """Talk to a debug session of the actor's own: progress ``{"stream", "data": base64, "typed": bytes that have
+        reached it}``; result as ``run``. It is ended when the actor goes away."""
 
     async def cancel_run(self, actor: str, request: Json) -> Json:
         """End the run of ``{"environment", "run"}``; answers as ``run``."""

@@ -122,7 +122,8 @@ async def _hold(
         loops.start()
         kept = (
             serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),
-            service.keep_telling(), service.keep_terminals(), Checker(record, clock, loops.wake).keep_asking(), service.keep_publishing(),
+            service.keep_telling(), service.keep_terminals(), Checker(record, clock, loops.wake).keep_asking(),
+            service.keep_publishing(),
             service.keep_inspecting(loops.wake),
         )  # fmt: skip
         beside = [group.create_task(each) for each in kept]

@@ -58,13 +58,15 @@ def description() -> Json:
 
 def describe(operations: Sequence[Operation]) -> Json:
     """Return the description of *operations*."""
-    kinds = [kind for item in operations for kind in (item.takes, item.answers, item.progress) if kind is not None]
+    parts = [(item.takes, item.answers, item.progress, item.typed) for item in operations]
+    kinds = [kind for found in parts for kind in found if kind is not None]
     found, components = msgspec.json.schema_components([*kinds, common.Error], ref_template=_SCHEMAS)
     schemas: dict[int, Json] = {id(kind): schema for kind, schema in zip([*kinds, common.Error], found, strict=True)}
     paths: dict[str, Json] = {}
     for item in operations:
         paths.setdefault(item.path, {})[item.method.lower()] = _operation(item, schemas, components)
     bodies = {item.takes.__name__ for item in operations if item.place == "body"}
+    bodies |= {item.typed.__name__ for item in operations if item.typed is not None}
     inlined = {item.takes.__name__ for item in operations} - bodies
     return {
         "openapi": "3.1.1",
@@ -85,6 +87,9 @@ def _operation(item: Operation, schemas: Mapping[int, Json], components: Mapping
         made["parameters"] = _parameters(item, takes)
     if item.upload is not None:
         made["requestBody"] = {"required": True, "content": {BYTES_TYPE: {}}}
+    elif item.typed is not None:
+        schema = {"description": "One line of the body.", "allOf": [schemas[id(item.typed)]]}
+        made["requestBody"] = {"required": True, "content": {LINES_TYPE: {"schema": schema}}}
     elif item.place == "body":
         content = {JSON_TYPE: {"schema": schemas[id(item.takes)]}}
         made["requestBody"] = {"required": bool(takes["required"]), "content": content}
@@ -105,7 +110,7 @@ def _parameters(item: Operation, takes: Json) -> list[Json]:
 def _content(item: Operation, schemas: Mapping[int, Json]) -> Json:
     """What a 200 holds. The schema of a stream is that of one line of it."""
     answers = schemas[id(item.answers)]
-    if item.stream is None:
+    if item.progress is None:
         return {JSON_TYPE: {"schema": answers}}
     lines = [
         _object("progress", schemas[id(item.progress)]), _object("result", answers), schemas[id(common.Error)],

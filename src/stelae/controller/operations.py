@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import audit_messages as am
+from stelae.controller import drift_messages as dm
 from stelae.controller import messages as m
 from stelae.controller import promotion_messages as pm
 from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
-from stelae.controller.shapes import audit, common, environments, images, machine, plans, proofs, runs, secrets
+from stelae.controller.shapes import audit, common, drift, environments, images, machine, plans, proofs, runs, secrets
+from stelae.controller.talk import Typed
 
 _M = TypeVar("_M", bound=m.Message)
 _Answer = Callable[[Service, str, Any], Awaitable[Json]]
 _Lines = Callable[[Service, str, Any], AsyncIterator[Json]]
+_Exchange = Callable[[Service, str, Any, Typed], AsyncIterator[Json]]
 _Upload = Callable[[Service, str, Any, Path], Awaitable[Json]]
 
 REFUSED, CONFLICT = 403, 409
@@ -29,7 +32,8 @@ REFUSED, CONFLICT = 403, 409
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path. One of ``call``, ``stream`` and ``upload`` carries it out, for the actor who asks.
+    """One method of one path. One of ``call``, ``stream``, ``upload`` and ``exchange`` carries it out, for the actor
+    who asks. An exchange is a stream whose body comes while it answers, in lines that are each a ``typed``.
 
     ``takes`` is the message that comes in the path where this has a ``{name}``, in the body of a POST, and else in
     the query (also beside an upload). ``answers`` and ``progress`` are shapes. ``also`` are statuses that only some
@@ -47,13 +51,15 @@ class Operation:
     call: _Answer | None = None
     stream: _Lines | None = None
     upload: _Upload | None = None
+    exchange: _Exchange | None = None
+    typed: type[m.Message] | None = None
 
     @property
     def place(self) -> str:
         """Where the message is: ``path``, ``query`` or ``body``."""
         if "{" in self.path:
             return "path"
-        return "query" if self.method == "GET" or self.upload else "body"
+        return "query" if self.method == "GET" or self.upload or self.exchange else "body"
 
 
 def _get(
@@ -180,6 +186,16 @@ _ENVIRONMENTS = (
         "scale", "/v1/scales", m.Scale, environments.Scaled, "Set how many instances processes have.",
         lambda s, actor, asked: s.scale(actor, asked.plain()),
     ),
+    _post(
+        "inspect", "/v1/inspections", dm.Inspect, drift.Inspections,
+        "Look now whether what runs is what its release says, byte by byte.",
+        lambda s, _, asked: s.inspect(asked.environment),
+    ),
+    _post(
+        "replace", "/v1/replacements", dm.Replace, drift.Replaced,
+        "Replace instances by new ones of the same release, which are ready first.",
+        lambda s, actor, asked: s.replace(actor, asked.plain()), also=(CONFLICT,),
+    ),
     _get(
         "status", "/v1/status", m.EnvironmentQuery, environments.Status, "Show where things stand.",
         lambda s, asked: s.status(asked.environment),
@@ -200,6 +216,16 @@ _RUNS = (
     _post(
         "cancel_run", "/v1/run-cancellations", rm.CancelRun, runs.Run, "End a run.",
         lambda s, actor, asked: s.cancel_run(actor, asked.plain()),
+    ),
+    _post(
+        "debug", "/v1/debug-sessions", rm.StartDebug, runs.Run, "Make a copy of an instance to look into.",
+        lambda s, actor, asked: s.debug(actor, asked.plain()), also=(REFUSED, CONFLICT),
+    ),
+    Operation(
+        name="terminal", method="POST", path="/v1/debug-sessions/terminal", takes=rm.TerminalQuery, typed=rm.Typed,
+        summary="Talk to a debug session, until it is over. Whoever goes away ends it.",
+        progress=runs.Shown, answers=runs.Run, also=(REFUSED, CONFLICT),
+        exchange=lambda s, actor, asked, typed: s.terminal(actor, asked.environment, asked.run, typed),
     ),
     _stream(
         "watch_run", "GET", "/v1/runs/watch", rm.WatchRun, machine.LogLine, runs.Run, "Follow a run to its end.",

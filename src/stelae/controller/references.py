@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.release import Release
-from stelae.domain.state import BuiltImage, Deployment, EnvironmentState, InstallationState
+from stelae.domain.state import BuiltImage, Deployment, EnvironmentState, InstallationState, Instance
 
 
 def environment(state: InstallationState, name: str) -> EnvironmentState:
@@ -34,6 +35,23 @@ def release(env: EnvironmentState, ref: str) -> Release:
     wanted = ref if ref.startswith("r-") else f"r-{ref}"
     name = _one(f"release of {env.id}", ref, [r for r in env.releases if r.startswith(wanted)])
     return next(found for key, found in env.releases.items() if key == name)
+
+
+def instance(state: InstallationState, ref: str) -> tuple[EnvironmentState, Instance]:
+    """Return the instance with the id *ref* (``app/env/id`` where several environments have it), and its environment;
+    also one that has ended and is not removed yet."""
+    place, _, name = ref.rpartition("/")
+    found = [
+        (env, env.instances[InstanceId(name)])
+        for env in state.environments.values()
+        if InstanceId(name) in env.instances and place in ("", env.id)
+    ]
+    if not found:
+        raise InvalidInput(f"no instance {ref!r} is there", hint="stelae state lists those that run")
+    if len(found) > 1:
+        names = tuple(f"{env.id}/{name}" for env, _ in found)
+        raise InvalidInput(f"{ref!r} names {len(found)} instances", hint="give APP/ENV/INSTANCE", details=names)
+    return found[0]
 
 
 def deployment(state: InstallationState, ref: str) -> tuple[EnvironmentState, Deployment]:

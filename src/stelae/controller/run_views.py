@@ -35,7 +35,19 @@ def run_view(env: EnvironmentState, run: Run) -> Json:
         "status": run.exit.code if run.exit is not None else None,
         "lines": list(run.exit.last_lines) if run.exit is not None else [],
         "irreversible": run.irreversible,
+        "debug": _debug_view(run),
     }
+
+
+def _debug_view(run: Run) -> Json | None:
+    """Return what only a debug session has."""
+    if run.debug is None:
+        return None
+    found = run.debug
+    return {
+        "instance": found.instance, "process": found.process, "reason": found.reason, "lent": found.lent,
+        "terminal": found.window is not None, "limit": run.timeout,
+    }  # fmt: skip
 
 
 def under_way(env: EnvironmentState) -> list[Json]:
@@ -59,6 +71,12 @@ def crossed(found: tuple[Run, ...]) -> list[Json]:
 def run_sentence(event: Event) -> str:
     """Return what an event of a run says, "" for every other."""
     match event:
+        case ev.RunRequested(debug=debug) if debug is not None:
+            lent = ", with tools of the machine" if debug.lent else ""
+            why = f": {debug.reason}" if debug.reason else ""
+            what = " ".join(event.command)[:200]
+            release = short_release(event.release)
+            return f"{event.run}: debug session, a copy of {debug.instance} of {release}, {what}{lent}{why}"
         case ev.RunRequested():
             what = f"job {event.job}" if event.job else " ".join(event.command)[:200]
             of = f" for {event.deployment}" if event.deployment else ""

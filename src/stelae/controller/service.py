@@ -11,7 +11,9 @@ from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.cleaner import Cleaner
 from stelae.controller.contract import Json
+from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
+from stelae.controller.drifts import Drifts
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
 from stelae.controller.inspection import Inspections
@@ -35,8 +37,9 @@ class ControllerService:
     def __init__(
         self, *, record: Record, deployments: Deployments, environments: Environments, queries: Queries,
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
-        reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, approvals: Approvals,
-        verifications: Verifications, notifier: Notifier, audit: Audit, http_port: int,
+        reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, debugging: Debugging,
+        approvals: Approvals, verifications: Verifications, notifier: Notifier, audit: Audit,
+        inspections: Inspections, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -83,6 +86,9 @@ class ControllerService:
         self.keep_secrets = secrets.keep
         self.run = runs.run
         self.cancel_run = runs.cancel
+        self.debug = debugging.open
+        self.terminal = debugging.terminal
+        self.keep_terminals = debugging.keep_terminals
         self.watch_run = runs.watch
         self.proof = inside.proof
         self.document = inside.document
@@ -92,6 +98,9 @@ class ControllerService:
         self.log_key = audit.log_key
         self.export_log = audit.export
         self.keep_publishing = audit.keep_publishing
+        drifts = Drifts(record, inspections)
+        self.inspect = drifts.inspect
+        self.replace = drifts.replace
         self.keep_inspecting = inspections.keep_inspecting
 
     async def ping(self) -> Json:

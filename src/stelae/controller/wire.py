@@ -76,6 +76,19 @@ class Connection:
                 self._socket.sendall(b"0\r\n\r\n")
         self._read_head()
 
+    def converse(self, method: str, target: str, headers: Mapping[str, str]) -> None:
+        """Begin a request whose body comes while its answer is read (see ``say``), and read the head of the answer;
+        raises BrokenAnswer."""
+        lines = [f"{method} {target} HTTP/1.1", "host: stelae", "transfer-encoding: chunked"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        self._read_head()
+
+    def say(self, data: bytes) -> None:
+        """Send the next part of the body of a request that was begun by ``converse``; b"" is its end. One thread may
+        send while another one reads."""
+        self._socket.sendall(b"%x\r\n%b\r\n" % (len(data), data))
+
     def _read_head(self) -> None:
         words = self._line().split(b" ", 2)
         if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():

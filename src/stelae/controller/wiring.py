@@ -15,6 +15,7 @@ from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
+from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
@@ -43,7 +44,8 @@ from stelae.system.installation import Installation
 
 def secrets_of(installation: Installation, record: Record) -> Secrets:
     """Return the use cases of the secrets of *installation*, which its engine reads too."""
-    store = SecretStore(installation.secrets, installation.name, SecretKeys(installation.keys))
+    keys = SecretKeys(installation.keys)
+    store = SecretStore(installation.secrets, installation.name, keys, lambda: record.state.names)
     return Secrets(record, store)
 
 
@@ -78,6 +80,7 @@ def use_cases(
         transfers=Transfers(record, layout, installation, space, inside.image),
         secrets=secrets,
         runs=Runs(record, platform),
+        debugging=Debugging(record, platform, clock),
         approvals=Approvals(record, deployments, admission, clock),
         verifications=Verifications(record, layout, proofs, space),
         notifier=Notifier(record, installation.state / "notified"),

@@ -37,6 +37,7 @@ def row(**changes: Any) -> Json:
         "rollout": None,
         "runs": [],
         "crash_loops": [],
+        "drift": {"instances": 0, "others": 0, "policy": "replace", "storm": None},
     } | changes
 
 
@@ -60,6 +61,41 @@ def run(**changes: Any) -> Json:
         "status": 0,
         "lines": ["3 tables changed"],
         "irreversible": True,
+        "debug": None,
+    } | changes
+
+
+def debug_session(**changes: Any) -> Json:
+    """Return a debug session that ended by itself, with *changes*."""
+    return run(
+        run="debug-7k2m9q-3", job="", command=["/bin/bash"], deployment="", irreversible=False, lines=[],
+        outcome="ended", debug={
+            "instance": "web-7k2m9q-1", "process": "web", "reason": "it is slow", "lent": False, "terminal": False,
+            "limit": 3_600_000_000,
+        },
+    ) | changes  # fmt: skip
+
+
+def inspected(**changes: Any) -> Json:
+    """Return what an inspection found: one of three instances drifted, and one could not be looked at."""
+    found = {
+        "drift": "process", "what": "/tmp/x runs, which is no file of the image", "since": NOON - 4_000_000,
+        "recorded": True, "evidence": ["process 4711: /tmp/x -l 4444", "started by process 4700 (nsenter)"],
+    }  # fmt: skip
+    seen = {"process": "web", "release": RELEASE, "inspected": True, "missed": "", "findings": []}
+    return {
+        "environment": "guestbook/production",
+        "as_of": NOON,
+        "instances": 1,
+        "others": 0,
+        "policy": "replace",
+        "storm": None,
+        "running": [
+            {"id": "web-7k2m9q-1", **seen, "findings": [found]},
+            {"id": "web-7k2m9q-2", **seen},
+            {"id": "web-7k2m9q-3", **seen, "inspected": False, "missed": "it ended meanwhile"},
+        ],
+        "findings": [],
     } | changes
 
 

@@ -12,7 +12,9 @@ from stelae.testing.answer_parts import (
     NEXT_RELEASE,
     NOON,
     RELEASE,
+    debug_session,
     deployment,
+    inspected,
     plan,
     row,
     run,
@@ -105,6 +107,8 @@ ANSWERS: dict[str, Any] = {
                 "approvers": [],
                 "freeze": [],
                 "notify": [],
+                "drift": "replace",
+                "drift_storm": "30%",
                 "secrets": ["DATABASE_URL"],
                 "secret_env": [],
             }
@@ -126,6 +130,8 @@ ANSWERS: dict[str, Any] = {
     "pause": {"deployment": "d-7", "step": 1, "steps": 4},
     "resume": {"deployment": "d-7", "step": 1, "steps": 4},
     "hurry": {"deployment": "d-7", "step": 1, "steps": 4},
+    "inspect": {"environments": [inspected()]},
+    "replace": {"environment": "guestbook/production", "instances": ["web-7k2m9q-1"], "storm_ended": False},
     "scale": {"environment": "guestbook/production", "processes": {"web": 5}},
     "deployment": deployment(),
     "watch": [
@@ -288,6 +294,11 @@ ANSWERS: dict[str, Any] = {
     ],
     "run": run(outcome="", ended_at=None, status=None, lines=[]),
     "cancel_run": run(outcome="cancelled", status=143, reason="cancelled by ana"),
+    "debug": debug_session(outcome="", ended_at=None, status=None),
+    "terminal": [
+        {"progress": {"stream": "stderr", "data": "YnllCg==", "typed": 0}},
+        {"result": debug_session(status=7)},
+    ],
     "watch_run": [
         {"progress": {"instance": "migrate-c04xvt-1", "at": NOON, "stream": "stdout", "text": "3 tables changed"}},
         {"result": run()},

@@ -14,6 +14,7 @@ from anyio.from_thread import start_blocking_portal
 
 from stelae.controller.contract import Json, Service
 from stelae.controller.server import serve
+from stelae.controller.talk import Typed, bytes_of
 from stelae.system.installation import Installation
 from stelae.testing.answers import ANSWERS
 
@@ -155,6 +156,14 @@ class FakeService:
         """Answer as set."""
         return self._lines("watch", deployment)
 
+    async def inspect(self, environment: str) -> Json:
+        """Answer as set."""
+        return await self._answer("inspect", environment)
+
+    async def replace(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("replace", actor, request)
+
     async def status(self, environment: str) -> Json:
         """Answer as set."""
         return await self._answer("status", environment)
@@ -214,6 +223,22 @@ class FakeService:
     async def run(self, actor: str, request: Json) -> Json:
         """Answer as set."""
         return await self._answer("run", actor, request)
+
+    async def debug(self, actor: str, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("debug", actor, request)
+
+    async def terminal(self, actor: str, environment: str, run: str, typed: Typed) -> AsyncIterator[Json]:
+        """Say again all that is typed, then answer as set; each message is a call of ``typed`` too."""
+        while (message := await typed.next()) is not None:
+            self.calls.append(("typed", (message,)))
+            data = bytes_of(message["data"])
+            if data:
+                yield {"progress": {"stream": "stdout", "data": message["data"], "typed": 0}}
+                yield {"progress": {"stream": "", "data": "", "typed": len(data)}}
+        if not typed.gone.is_set():
+            async for line in self._lines("terminal", actor, environment, run):
+                yield line
 
     async def cancel_run(self, actor: str, request: Json) -> Json:
         """Answer as set."""

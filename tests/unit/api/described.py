@@ -42,6 +42,12 @@ fixed = settings(
 )  # fmt: skip
 
 
+@schemathesis.serializer(openapi.LINES_TYPE)
+def one_line(_: Any, value: Any) -> bytes:
+    """The body of an exchange: one line of it."""
+    return json.dumps(value).encode() + b"\n"
+
+
 class _Pool(urllib3.HTTPConnectionPool):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost")

@@ -60,8 +60,8 @@ def write_bundle(
     delivery: Delivery = NO_SECRETS, tools: Path | None = None,
 ) -> None:  # fmt: skip
     """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its mounted
-    root; *delivery* what it gets of its secrets; *tools* a folder that a debug session is lent. Raises Failed when the
-    image cannot be run so (a user by name, no mount point)."""
+    root; *delivery* what it gets of its secrets; *tools* a folder that a debug session is lent. Raises Failed when
+    the image cannot be run so (a user by name, no mount point)."""
     files = {
         "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
         "/etc/hosts": (
