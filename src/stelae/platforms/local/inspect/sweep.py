@@ -17,15 +17,20 @@ from stelae.domain.drift import Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import monitor
+from stelae.platforms.local.inspect import monitor, mounts, settings
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
 from stelae.platforms.local.launched import Launched, bundle_of
 from stelae.platforms.local.place import place_of
 from stelae.platforms.local.process import ProcessId, identify
+from stelae.platforms.local.record import Stage
 from stelae.platforms.port import EngineInspection, LaunchSpec
 from stelae.system.installation import Installation
 
-CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (monitor.check,)
+CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    monitor.check,
+    mounts.check,
+    settings.check,
+)
 
 CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = ()
 
@@ -98,7 +103,8 @@ class Inspector:
     def _scene(self, spec: LaunchSpec, result: _Result, *, thorough: bool) -> Scene | None:
         place = place_of(self._installation, spec.environment, spec.instance)
         found = record.load(place)
-        if found is None or found.process is None or identify(found.process.pid) != found.process:
+        started = found is not None and found.stage is Stage.STARTED
+        if found is None or not started or found.process is None or identify(found.process.pid) != found.process:
             result.missed[spec.instance] = "it does not run"
             return None
         kept = self._known[spec.environment]
