@@ -118,7 +118,7 @@ async def _hold(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
-        loops = Loops(record, platform, clock, group)
+        loops = Loops(record, platform, clock, group, service.policy)
         loops.start()
         kept = (
             serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),

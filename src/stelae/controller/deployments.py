@@ -43,7 +43,7 @@ class Deployments:
     ) -> None:  # fmt: skip
         self._record = record
         self._admission = admission or Admission(record, None)
-        self._policy = Policy(record, self._admission, clock)
+        self.policy = Policy(record, self._admission, clock)
         self._platform = platform
         self._space = space or Space()
 
@@ -52,7 +52,7 @@ class Deployments:
         env = references.environment(self._record.state, request["environment"])
         done = self._answered(env, DeploymentKind.DEPLOY, request)
         if done is not None:
-            return await self._policy.noted(env, done)
+            return await self.policy.noted(env, done)
         newest = _newest(env)
 
         def free() -> None:
@@ -74,7 +74,7 @@ class Deployments:
         try:
             plans.fresh(env, request.get("plan"))
             release = self._release(env, request)
-            word = await self._policy.admit(env, release, request)
+            word = await self.policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
             abilities.check(strategy, release, self._platform.capabilities)
             free()
@@ -84,12 +84,12 @@ class Deployments:
             def check() -> list[ev.Event]:
                 free()
                 now = references.environment(self._record.state, env.id)
-                self._policy.check(now, release, request, word)
-                return self._policy.before(now, release, word)
+                self.policy.check(now, release, request, word)
+                return self.policy.before(now, release, word)
 
             async with self._space.used():  # until it is recorded, nothing says that the image is needed
                 done = await self._request(env, actor, release, strategy, DeploymentKind.DEPLOY, request, check)
-            return await self._policy.noted(env, done)
+            return await self.policy.noted(env, done)
         except StelaeError as refusal:
             raise await self._refused(env, actor, "deploy", refusal) from refusal.__cause__
 
@@ -231,7 +231,7 @@ class Deployments:
                 deployment=name, deployment_kind=kind, release=release, strategy=strategy, reason=request["reason"],
                 emergency=request.get("emergency", ""),
             )  # fmt: skip
-            after = self._policy.after(now, name, kind, request)
+            after = self.policy.after(now, name, kind, request)
             if now.rollout is None:
                 return [*before, asked, *after]
             reason = f"replaced by {name} of {actor}"

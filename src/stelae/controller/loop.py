@@ -13,6 +13,8 @@ from dataclasses import replace
 import structlog
 
 from stelae.controller import freezes
+from stelae.controller.letting_in import Judged, LettingIn, lets_in
+from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.scaler import Scaler
 from stelae.core import resume, verification
@@ -20,7 +22,7 @@ from stelae.core.decide import Decision, decide
 from stelae.domain.action import Action, Verb
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
-from stelae.domain.event import ActionDone, ActionIntended
+from stelae.domain.event import ActionDone, ActionIntended, Event
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Instant
@@ -49,11 +51,14 @@ OVERTAKEN = "not done: something else was asked for meanwhile"
 class EnvironmentLoop:
     """Holds one environment to its record."""
 
-    def __init__(self, name: EnvironmentId, record: Record, platform: Platform, clock: Callable[[], Instant]) -> None:
+    def __init__(
+        self, name: EnvironmentId, record: Record, platform: Platform, clock: Callable[[], Instant], policy: Policy
+    ) -> None:
         self.name = name
         self._record = record
         self._platform = platform
         self._clock = clock
+        self._letting_in = LettingIn(policy)
         self._wake = asyncio.Event()
         self._beside: asyncio.TaskGroup
         self._resumed = False
@@ -99,7 +104,9 @@ class EnvironmentLoop:
         seen = await self._observe()
         decision = self._decide(seen)
         if decision.events:
-            await self._record.append(lambda: self._decide(seen).events, environment=self.name)
+            enters = lets_in(self._env, decision.events)
+            judged = await self._letting_in.proofs(self._env) if enters else None
+            await self._record.append(lambda: self._to_record(seen, judged), environment=self.name)
             return 0
         if seen is None or not seen.complete:
             return self._until(decision.wake, seen)
@@ -113,6 +120,10 @@ class EnvironmentLoop:
         intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
         return 0 if await self._carry_out(actions) else AFTER_FAILURE
+
+    def _to_record(self, seen: Observation | None, judged: Judged | None) -> Sequence[Event]:
+        env, decided = self._env, self._decide(seen).events
+        return self._letting_in.events(env, decided, judged) if lets_in(env, decided) else decided
 
     def _decide(self, seen: Observation | None) -> Decision:
         """What time has brought comes first: a rollout that waits must not begin in a freeze that nobody knew of."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from stelae.controller.loop import EnvironmentLoop
+from stelae.controller.policy import Policy
 from stelae.controller.record import CONTROLLER, Record
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import Recorded
@@ -20,12 +21,14 @@ class Loops:
     """One task an environment, in *group*."""
 
     def __init__(
-        self, record: Record, platform: Platform, clock: Callable[[], Instant], group: asyncio.TaskGroup
-    ) -> None:
+        self, record: Record, platform: Platform, clock: Callable[[], Instant], group: asyncio.TaskGroup,
+        policy: Policy,
+    ) -> None:  # fmt: skip
         self._record = record
         self._platform = platform
         self._clock = clock
         self._group = group
+        self._policy = policy
         self._loops: dict[EnvironmentId, EnvironmentLoop] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -55,6 +58,6 @@ class Loops:
 
     def _ensure(self, name: EnvironmentId) -> None:
         if name not in self._loops:
-            loop = EnvironmentLoop(name, self._record, self._platform, self._clock)
+            loop = EnvironmentLoop(name, self._record, self._platform, self._clock, self._policy)
             self._loops[name] = loop
             self._tasks.append(self._group.create_task(loop.run(), name=f"loop {name}"))

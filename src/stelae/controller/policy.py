@@ -63,14 +63,13 @@ class Policy:
         window, found = freezes.current(env.config, now), []
         if _holds(window, now) != _holds(env.freeze, now) or (_holds(window, now) and window != env.freeze):
             found.append(ev.FreezeKnown(window=window))
-        return [*found, *self._accepted(env, release.image, word, now)]
+        return [*found, *self.accepted(env, release.image, word)]
 
-    def _accepted(
-        self, env: EnvironmentState, image: Digest, word: Verified | None, now: Instant
-    ) -> list[ev.VerificationAccepted]:
+    def accepted(self, env: EnvironmentState, image: Digest, word: Verified | None) -> list[ev.VerificationAccepted]:
+        """Return what is recorded of *word*, where it is what lets *image* in."""
         of = asking.config(env)
         here = self._record.state.environments.get(environment_id(of.app, of.promote_from))
-        if word is None or verification.standing(here, image, now).verification is not None:
+        if word is None or verification.standing(here, image, self._clock()).verification is not None:
             return []
         return [
             ev.VerificationAccepted(
@@ -78,6 +77,10 @@ class Policy:
                 verified_at=word.at, evidence=word.evidence,
             )
         ]  # fmt: skip
+
+    def revocations(self) -> int:
+        """Return how many images and keys were revoked: where there are more, what was proven is proven again."""
+        return len(self._record.state.revoked)
 
     def after(self, env: EnvironmentState, deployment: str, kind: DeploymentKind, request: Json) -> list[Event]:
         """Return what is recorded after *deployment*, which does not wait for the end of a freeze."""

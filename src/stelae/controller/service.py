@@ -44,6 +44,7 @@ class ControllerService:
         self._record = record
         self._storage = storage
         self._http_port = http_port
+        self.policy = deployments.policy  # for the loops
         self.deploy = deployments.deploy
         self.rollback = deployments.rollback
         self.abort = deployments.abort

@@ -52,9 +52,7 @@ class WatchedLedger(Ledger):
 class Controller:
     """One controller's life; its record is in *folder*."""
 
-    def __init__(
-        self, folder: Path, machine: Machine, faults: Faults, world: WorldClock, laws: Laws
-    ) -> None:
+    def __init__(self, folder: Path, machine: Machine, faults: Faults, world: WorldClock, laws: Laws) -> None:
         self._clock = clock = OnwardClock(world, world.steady)
         self.dead = False
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
@@ -76,9 +74,9 @@ class Controller:
         """Begin to hold the environments."""
         group = asyncio.TaskGroup()
         self._task = asyncio.get_running_loop().create_task(self._run(group))
-        self.loops = Loops(self.record, self.platform, self._clock, group)
         admission = Admission(self.record, None)
         self.deployments = Deployments(self.record, self.platform, None, admission, self._clock)
+        self.loops = Loops(self.record, self.platform, self._clock, group, self.deployments.policy)
         self.approvals = Approvals(self.record, self.deployments, admission, self._clock, who)
         self.environments = Environments(self.record)
         self.runs = Runs(self.record, self.platform)

@@ -167,7 +167,7 @@ class PromotionLaws:
             case ev.DeploymentApproved():
                 return _approved(account, event, item.actor)
             case ev.RolloutPhase() | ev.RolloutAdvanced():
-                return _went_on(env, account, item)
+                return _went_on(env, account, item) or self._lets_in(env, account, event)
             case ev.ActionIntended() if event.action.verb is Verb.LAUNCH:
                 return _launched(env, account, event.action.release)
             case ev.RolloutEnded():
@@ -183,6 +183,13 @@ class PromotionLaws:
             first = env.config.approval if env.config is not None else Approval()
             self._accounts[env.id] = _Account(applied=first, needs=first)
         return self._accounts[env.id]
+
+    def _lets_in(self, env: EnvironmentState, account: _Account, event: ev.Event) -> str:
+        """What was verified when it was asked for has to be that still when it is let in."""
+        waits = env.rollout is not None and env.rollout.phase is Phase.WAITING
+        if account.asked is None or not waits or not isinstance(event, ev.RolloutPhase):
+            return ""
+        return self._came_in(env, account.asked.event)
 
     def _came_in(self, env: EnvironmentState, event: ev.DeploymentRequested) -> str:
         of = env.config

@@ -147,13 +147,18 @@ class Site:
         self.projections = Projections(folder / "projections", self.ledger)
         self.record = Record(self.ledger, self.projections)
         self.platform = FakePlatform()
-        self.loops = Loops(self.record, self.platform, self.clock, group)
         self.space = Space()
-        self.deployments = Deployments(self.record, self.platform, self.space)
+        self.deployments = Deployments(self.record, self.platform, self.space, clock=self.clock)
+        self.group = group
+        self.hold()
         self.environments = Environments(self.record)
         self.queries = Queries(self.record, self.platform)
         self.runs = Runs(self.record, self.platform)
         self.plans = Plans(self.record, self.environments, self.clock)
+
+    def hold(self) -> None:
+        """Make the loops anew: after other deployments, which know other proofs."""
+        self.loops = Loops(self.record, self.platform, self.clock, self.group, self.deployments.policy)
 
     def clock(self) -> Instant:
         self.time += 1000

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from stelae.controller.admission import Admission
 from stelae.controller.loop import EnvironmentLoop
+from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.core import converge
 from stelae.domain.action import Action, Verb
@@ -79,7 +81,9 @@ def test_a_rollout_does_not_wait_for_removals(tmp_path: Path) -> None:
         ledger = Ledger.open(tmp_path / "ledger.db", clock=now)
         record = Record(ledger, Projections(tmp_path / "projections", ledger))
         platform = SlowToRemove()
-        loop = EnvironmentLoop(NAME, record, cast(Platform, platform), now)
+        loop = EnvironmentLoop(
+            NAME, record, cast(Platform, platform), now, Policy(record, Admission(record, None), now)
+        )
         await record.append([EnvironmentApplied(environment=environment(web=2, worker=0))], environment=NAME)
         running = asyncio.create_task(loop.run())
         try:

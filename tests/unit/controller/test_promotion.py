@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Controller(Trusting):
     def __init__(self, site: Site, folder: Path) -> None:
         super().__init__(site, folder)
         site.deployments = Deployments(site.record, site.platform, site.space, self.admission, site.clock)
+        site.hold()
         self.approvals = Approvals(site.record, site.deployments, self.admission, site.clock, known)
         self.verifications = Verifications(site.record, self.layout, self.proofs, site.space)
 
@@ -311,6 +313,23 @@ def test_what_is_revoked_while_it_waits_never_begins(tmp_path: Path, monkeypatch
     run(tmp_path, STRICT, body)
 
 
+def test_what_is_not_verified_any_more_when_it_is_approved_never_begins(tmp_path: Path) -> None:
+    async def body(made: Controller) -> None:
+        await made.verified()
+        done = await made.promote()
+        asked = made.site.events(ev.DeploymentRequested)[0]
+        ended = ev.RolloutEnded(deployment="d-3", outcome=Outcome.REVERTED)
+        await made.site.record.append([replace(asked, deployment="d-3"), ended], environment=STAGING)
+        await made.approve("ben")
+        assert await made.settled(PRODUCTION, done["deployment"]) is Outcome.CANCELLED
+        reason = made.site.events(ev.RolloutEnded)[-1].reason
+        assert reason.startswith("it may not come in any more: refused by policy: in staging, image ")
+        assert "is not verified any more: d-3 of it was reverted" in reason
+        assert made.site.env(PRODUCTION).stable is None
+
+    run(tmp_path, STRICT, body)
+
+
 def test_what_this_machine_knows_of_people() -> None:
     assert person("root").uid == 0
     assert "root" in person("root").groups
@@ -418,13 +437,13 @@ def test_a_zone_that_the_machine_lost_freezes(tmp_path: Path, monkeypatch: pytes
 # On another controller's word
 
 
-def two(tmp_path: Path, body: Callable[[Controller, Controller], Awaitable[None]]) -> None:
+def two(tmp_path: Path, body: Callable[[Controller, Controller], Awaitable[None]], production: str = BOTH) -> None:
     """One controller with staging, and another with production."""
 
     async def second(first: Controller) -> None:
         async def whole(site: Site) -> None:
             made = Controller(site, tmp_path / "production")
-            await site.apply(BOTH, environment="production")
+            await site.apply(production, environment="production")
             site.loops.start()
             await body(first, made)
 
@@ -490,6 +509,25 @@ def test_a_word_that_was_taken_back_does_not_count(tmp_path: Path) -> None:
             await production.verifications.trust("ana", {"pem": pem, "verifies": STAGING})
 
     two(tmp_path, body)
+
+
+def test_a_word_that_is_taken_back_while_it_waits_lets_nothing_in(tmp_path: Path) -> None:
+    async def body(staging: Controller, production: Controller) -> None:
+        image = await staging.verified()
+        pem = await staging.signed()
+        await carried(image, staging, production)
+        await production.verifications.trust("ana", {"pem": pem, "verifies": STAGING})
+        done = await production.promote()
+        await production.revoke((await staging.key())[:10])
+        await production.approve("ben")
+        assert await production.settled(PRODUCTION, done["deployment"]) is Outcome.CANCELLED
+        (ended,) = production.site.events(ev.RolloutEnded)
+        assert ended.reason.startswith("it may not come in any more: refused by policy: ")
+        assert "was never verified in staging" in ended.reason
+        assert production.site.env(PRODUCTION).stable is None
+        assert not production.site.env(PRODUCTION).instances
+
+    two(tmp_path, body, STRICT)
 
 
 def test_an_image_that_was_revoked_does_not_come_in_on_any_word(tmp_path: Path) -> None:

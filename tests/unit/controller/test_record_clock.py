@@ -15,13 +15,13 @@ from stelae.ledger.store import Ledger
 
 def test_a_clock_that_was_put_back_is_recorded_and_that_it_is_right_again(tmp_path: Path) -> None:
     async def whole() -> None:
-        ahead = 0
+        far = [0]
         ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: 5 * HOUR, reserve=0)
-        record = Record(ledger, Projections(tmp_path / "projections", ledger), lambda: ahead)
+        record = Record(ledger, Projections(tmp_path / "projections", ledger), lambda: far[0])
         heard: list[str] = []
         record.listen(lambda item: heard.append(sentence(item.event)))
         started = [ev.ControllerStarted(version="1")]
-        for ahead in (0, 2 * HOUR, HOUR, HOUR + SECOND, 4 * HOUR, MINUTE, 0, SECOND // 2, 0):
+        for far[0] in (0, 2 * HOUR, HOUR, HOUR + SECOND, 4 * HOUR, MINUTE, 0, SECOND // 2, 0):
             (item,) = await record.append(started)
             assert isinstance(item.event, ev.ControllerStarted), "whoever asks gets what was asked for"
         await record.append([])

@@ -66,6 +66,7 @@ class Trusting:
             site.record, cast(Mirror, None), cast(Builder, self.builder), site.clock, site.space, self.proofs
         )
         site.deployments = Deployments(site.record, site.platform, site.space, self.admission)
+        site.hold()
         site.plans = Plans(site.record, site.environments, site.clock, self.admission)
 
     async def build(self, name: str, commit: str = COMMIT) -> Digest:

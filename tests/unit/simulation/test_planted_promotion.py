@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stelae.controller import freezes
+from stelae.controller import freezes, loop
 from stelae.core import promotion, verification
 from stelae.domain import event as ev
 from stelae.domain.units import SECOND
@@ -87,3 +87,30 @@ def test_an_image_that_was_reverted_after_it_was_verified_goes_no_further(monkey
     assert "is not verified any more: d-2 of it was reverted" in refused
     monkeypatch.setattr(verification, "_doubt", lambda *_: "")
     assert "does not count as verified in testing" in live(AGAIN).broken
+
+
+def _waiting(env: str, level: str) -> Step:
+    done = _settings(env, level)
+    strategy = {**done.args["strategy"], "patience": "10m"}
+    return replace(done, args={**done.args, "strategy": strategy, "policy": "approvals = 1"})
+
+
+WAITED = Life(
+    seed="waited", behaviours=AGAIN.behaviours, environments=AGAIN.environments,
+    steps=(
+        _settings("testing", "info"), _waiting("production", "info"), _deploy("testing", 30),
+        _deploy("production", 10), *AGAIN.steps[3:6],
+        Step(what="approve", args={"env": "production", "who": "ben"}, wait=30),
+    ),
+)  # fmt: skip
+"""An image that waits to be let in where it is promoted to, and loses its verification meanwhile."""
+
+
+def test_an_image_that_lost_its_verification_while_it_waited_is_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = live(WAITED)
+    assert result.broken == ""
+    ends = [item.event for item in result.events if isinstance(item.event, ev.RolloutEnded)]
+    assert [end.outcome for end in ends] == ["succeeded", "reverted", "cancelled"]
+    assert "it may not come in any more: refused by policy: in testing, image " in ends[-1].reason
+    monkeypatch.setattr(loop, "lets_in", lambda *_: False)
+    assert "does not count as verified in testing" in live(WAITED).broken
