@@ -26,7 +26,7 @@ _SILENT = "the platform did not answer"
 _PART = "a part of the platform could not be asked"
 
 MOST_MISSED = 100
-"""Of so many instances it is told one by one when they were not inspected; of more, all are said to have been missed."""
+"""Of so many instances it is told when they were not inspected; of more, that all were missed."""
 
 
 class Watch:

@@ -177,3 +177,11 @@ def test_a_number_against_its_limits(least: str, most: str, value: str, verdict:
 def test_what_is_recorded_is_one_short_line_that_can_be_printed() -> None:
     assert checks.cut("a\x1b[2J\nb") == "a [2J b"
     assert len(checks.cut("x" * 10_000)) == checks.LONGEST_WORDS
+
+
+def test_what_a_check_says_later_changes_no_state_that_somebody_kept() -> None:
+    kept = said(said(environment(QUERY), QUERY, PASS), QUERY, FAIL)
+    before = dict(rollout_of(kept).checks)
+    said(kept, QUERY, FAIL)
+    assert rollout_of(kept).checks == before
+    assert type(rollout_of(kept).checks) is dict

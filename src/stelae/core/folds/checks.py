@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from stelae.core.checks import BASELINE
 from stelae.core.folds.table import folds
-from stelae.core.owned import with_item
 from stelae.domain import event as ev
 from stelae.domain.check import CheckState, CheckVerdict
 from stelae.domain.state import EnvironmentState
@@ -23,7 +22,7 @@ def _measured(env: EnvironmentState, event: ev.CheckMeasured, at: Instant, actor
         known = replace(known, based=True, was_bad=event.verdict is CheckVerdict.FAIL)
     else:
         known = _asked(known, event, at)
-    return replace(env, rollout=replace(rollout, checks=with_item(rollout.checks, event.check, known)))
+    return replace(env, rollout=replace(rollout, checks={**rollout.checks, event.check: known}))
 
 
 def _asked(known: CheckState, event: ev.CheckMeasured, at: Instant) -> CheckState:
