@@ -17,7 +17,7 @@ from stelae.domain.drift import Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import monitor, mounts, settings
+from stelae.platforms.local.inspect import monitor, mounts, processes, settings
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
 from stelae.platforms.local.launched import Launched, bundle_of
 from stelae.platforms.local.place import place_of
@@ -30,6 +30,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     monitor.check,
     mounts.check,
     settings.check,
+    processes.check,
 )
 
 CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = ()
