@@ -21,6 +21,9 @@ from stelae.domain.units import Duration, Instant
 BEFORE = -1
 """The step of a run that comes before the traffic."""
 
+_NAMED = 5
+"""So many runs are named at once."""
+
 _PASS = Verdict(answer=Answer.PASS)
 
 
@@ -133,13 +136,15 @@ def agree(env: EnvironmentState, release: Release, agreed: bool) -> None:
         raise Refused(
             f"{short_release(release.id)} of {env.id} is from before {across(found)}, which cannot be undone",
             hint=f"if it works with what that left behind: --yes\nsee how it went: stelae show {found[-1].id}",
-            details=tuple(f"{run.id} {told(run)}" for run in found[-5:]),
+            details=tuple(f"{run.id} {told(run)}" for run in found[-_NAMED:]),
         )
 
 
 def across(runs: tuple[Run, ...]) -> str:
-    """Return *runs* as a person reads them: ``migrate of r-c04xvt (migrate-c04xvt-1)``."""
-    return ", ".join(f"{run.job} of {short_release(run.release)} ({run.id})" for run in runs)
+    """Return *runs* as a person reads them: ``migrate of r-c04xvt (migrate-c04xvt-1)``, the newest where they are
+    many."""
+    told = ", ".join(f"{run.job} of {short_release(run.release)} ({run.id})" for run in runs[-_NAMED:])
+    return told if len(runs) <= _NAMED else f"{told} and {len(runs) - _NAMED} or more before"
 
 
 def _irreversible(env: EnvironmentState) -> Iterator[Run]:

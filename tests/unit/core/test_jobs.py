@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from stelae.domain.job import GRACE, Job, When
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.run import Run, RunOutcome
-from stelae.domain.state import Backoff, DeploymentKind, Outcome
+from stelae.domain.state import Backoff, Deployment, DeploymentKind, EnvironmentState, Outcome
 from stelae.domain.state import Phase as RolloutPhase
 from stelae.domain.strategy import Gate
 from stelae.domain.units import MINUTE, SECOND
@@ -423,17 +424,63 @@ def test_old_runs_go_from_the_state_but_those_that_cannot_be_undone() -> None:
     assert InstanceId(f"run-x-{folds.MOST + 19}") in env.runs
 
 
+def migrated(env: EnvironmentState, number: int, given: Release) -> EnvironmentState:
+    """*env* after a job of *given* that cannot be undone ran at *number*, and was removed."""
+    name = InstanceId(f"migrate-x-{number}")
+    env = evolve(env, ev.RunRequested(run=name, release=given.id, job="migrate", irreversible=True), number)
+    run = replace(env.runs[name], launched_at=number, outcome=RunOutcome.SUCCEEDED, removed=True)
+    return replace(env, runs={**env.runs, name: run})
+
+
 def test_runs_that_have_to_stay_take_no_room_from_others() -> None:
     env = deployed().env
+    env = replace(env, releases={**env.releases, V2.id: V2})
     for number in range(folds.MOST + 20):
-        name = InstanceId(f"migrate-x-{number}")
-        env = evolve(env, ev.RunRequested(run=name, release=V2.id, job="migrate", irreversible=True), number)
-        env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
+        env = migrated(env, number, V2)
     for number in range(2):
         name = InstanceId(f"run-x-{number}")
         env = evolve(env, ev.RunRequested(run=name, release=V2.id, command=("x",), key=f"k{number}"), number)
         env = evolve(env, ev.RunEnded(run=name, outcome=RunOutcome.CANCELLED), number)
     assert env.runs[InstanceId("run-x-0")].key == "k0", "who asks again with this key starts nothing"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_cannot_be_undone_is_forgotten_only_where_a_way_back_is_told_anyway(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "MOST", 3)
+    chance, releases = random.Random(seed), [with_jobs(f"w{number}") for number in range(4)]
+    env = deployed().env
+    env = replace(env, stable=None, releases={**env.releases, **{one.id: one for one in releases}})
+    whole = dict(env.runs)
+    for number in range(40):
+        one = chance.choice(releases[: chance.choice((1, 2, 4))])
+        if chance.random() < 0.3:
+            done = Deployment(
+                id=f"d-{number}", release=one.id, kind=DeploymentKind.DEPLOY, actor="ana", requested_at=number,
+                outcome=Outcome.SUCCEEDED,
+            )  # fmt: skip
+            env = replace(env, deployments={**env.deployments, done.id: done})
+            continue
+        env = migrated(env, number, one)
+        whole.update(env.runs)
+        for other in releases:
+            all_ = jobs.crossed(replace(env, runs=whole), other.image)
+            kept = jobs.crossed(env, other.image)
+            assert bool(kept) == bool(all_)
+            assert set(kept) <= set(all_)
+        assert len(env.runs) <= folds.MOST + 1 + 1
+    assert len(whole) > len(env.runs)
+
+
+def test_only_the_newest_of_many_runs_are_named() -> None:
+    env = deployed().env
+    env = replace(env, releases={**env.releases, V2.id: V2})
+    for number in range(9):
+        env = migrated(env, number, V2)
+    said = jobs.across(tuple(env.runs.values()))
+    assert said.count("migrate of") == 5
+    assert said.endswith(f"migrate of {V2.id[:8]} (migrate-x-8) and 4 or more before")
 
 
 def test_no_run_has_the_id_of_an_instance_or_of_another_run() -> None:

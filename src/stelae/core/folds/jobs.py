@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,15 @@ from stelae.core.owned import with_item
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.release import short_release
 from stelae.domain.run import Run
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import Instant
 
 MOST = 100
-"""So many runs that are over stay in the state beside those that have to; the oldest ones go. The record has them
-all."""
+"""So many runs that are over stay in the state, and so many that cannot be undone; the oldest ones go. The record has
+them all."""
 
 
 @folds(ev.RunRequested)
@@ -38,16 +39,26 @@ def _requested(env: EnvironmentState, event: ev.RunRequested, at: Instant, actor
 
 
 def _kept(env: EnvironmentState) -> Mapping[InstanceId, Run]:
-    """The runs without the oldest that are over. What cannot be undone stays, because going back has to ask, and what
-    the rollout under way has to know."""
+    """The runs without the oldest that are over. What the rollout under way has to know stays."""
     rollout = env.rollout.deployment if env.rollout is not None else None
-    over = [
-        run.id
-        for run in env.runs.values()
-        if run.removed and not run.irreversible and (not run.deployment or run.deployment != rollout)
-    ]
-    gone = set(over[: max(0, len(over) - MOST + 1)])  # with the one that is asked for now
+    over = [run for run in env.runs.values() if run.removed and (not run.deployment or run.deployment != rollout)]
+    lasting = [run for run in over if run.irreversible and run.took_place]
+    passing = [run for run in over if not (run.irreversible and run.took_place)]
+    gone = {run.id for run in (*passing[: 1 - MOST], *_told_by_newer(env, lasting))}  # with the one asked for now
     return {name: run for name, run in env.runs.items() if name not in gone}
+
+
+def _told_by_newer(env: EnvironmentState, runs: Sequence[Run]) -> Iterator[Run]:
+    """Those of *runs*, which cannot be undone, oldest first, that no way back has to name. A way back to an image asks
+    where there is a run of another image that is newer than it. So the newest run stays, and the newest of another
+    image than that one's: one of the two is newer whenever any is."""
+    others = (run for run in reversed(runs) if _image(env, run) != _image(env, runs[-1]))
+    asks = next(others, None)
+    yield from (run for run in runs[: 1 - MOST] if run is not asks)
+
+
+def _image(env: EnvironmentState, run: Run) -> Digest:
+    return env.releases[run.release].image
 
 
 @folds(ev.RunEnding)
