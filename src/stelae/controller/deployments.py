@@ -162,9 +162,7 @@ class Deployments:
             if any(count > env.wanted[name] for name, count in processes):
                 of = asking.config(env)
                 extent.check(env.id, extent.most(of, {**env.wanted, **request["processes"]}), of.routed_hosts)
-            if env.stable is not None and any(count > env.wanted[name] for name, count in processes):
-                trust.admit(self._record.state, env.releases[env.stable].image)
-                secrets.admit(env, env.releases[env.stable])
+            asking.admit_more(self._record.state, env, request["processes"])
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
         try:

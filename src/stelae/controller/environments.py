@@ -9,6 +9,7 @@ from typing import Any
 
 from stelae.controller import extent
 from stelae.controller.record import Record
+from stelae.core import request as asking
 from stelae.core import runs, secrets, trust
 from stelae.core.evolve import evolve
 from stelae.domain import event as ev
@@ -59,7 +60,9 @@ class Environments:
                 )
                 if found:
                     event = ev.EnvironmentApplied(environment=environment)
-                    after = evolve(known or EnvironmentState(id=environment.id), event, 0)
+                    before = known or EnvironmentState(id=environment.id)
+                    after = evolve(before, event, 0)
+                    asking.admit_more(self._record.state, before, after.wanted)
                     extent.check(environment.id, extent.most(environment, after.wanted), environment.routed_hosts)
                     states.append(after)
                     made.append(Draft(event=event, actor=actor, environment=environment.id))
@@ -69,8 +72,13 @@ class Environments:
         if request["dry_run"]:
             drafts()
             return {"changes": changes, "applied": []}
-        for recorded in await self._record.append_drafts(drafts, urgent=False):
-            applied.append(recorded.environment)
+        try:
+            recorded = await self._record.append_drafts(drafts, urgent=False)
+        except Refused as refusal:
+            event = ev.RequestRefused(request="apply", reason=str(refusal))
+            await self._record.append([event], actor=actor)
+            raise
+        applied.extend(item.environment for item in recorded)
         return {"changes": changes, "applied": applied}
 
     def _check_hosts(self, chosen: Sequence[Environment]) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import structlog
 
 from stelae.controller.record import Record
-from stelae.core import autoscale, secrets, trust
+from stelae.core import autoscale
+from stelae.core import request as asking
 from stelae.core.autoscale import Memory
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import Failed
+from stelae.domain.errors import Failed, Refused
 from stelae.domain.event import Scaled
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
@@ -77,8 +78,9 @@ class Scaler:
         env = self._env
         if not seen.complete or seen.applied < env.applied:
             return ()  # an act that went on beside the loop has ended since
-        serving = (env.stable, env.rollout.candidate if env.rollout else None)
-        releases = [env.releases[name] for name in serving if name is not None]
-        state = self._record.state
-        more = not any(trust.revocation(state, one.image) or secrets.revocation(env, one) for one in releases)
+        try:
+            asking.admit_more(self._record.state, env, {name: count + 1 for name, count in env.wanted.items()})
+            more = True
+        except Refused:
+            more = False
         return autoscale.decided(self._memory, env, self._clock(), more=more)

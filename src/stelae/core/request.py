@@ -5,7 +5,7 @@ Who asks for a deployment or a rollback, and who only plans one, gets the same a
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -67,6 +67,23 @@ def admit(
     if found.verification is not None or vouched:
         return
     raise unverified(of.promote_from, release.image, found)
+
+
+def admit_more(state: InstallationState, env: EnvironmentState, wanted: Mapping[str, int]) -> None:
+    """Raise Refused when with *wanted* more instances of a release would be started, in whose stead nothing ends, and
+    its image or a secret in it was revoked: of the one that serves, or of the one that is to."""
+    rollout = env.rollout
+    comes = rollout.candidate if rollout is not None and rollout.phase is not Phase.REVERTING else None
+    for name in (env.stable, comes):
+        release = env.releases[name] if name is not None else None
+        if release is not None and _grows(env, release, wanted):
+            trust.admit(state, release.image)
+            secrets.admit(env, release)
+
+
+def _grows(env: EnvironmentState, release: Release, wanted: Mapping[str, int]) -> bool:
+    more = (name for name, count in wanted.items() if count > env.wanted.get(name, 0))
+    return any(release.process(name) is not None for name in more)
 
 
 def unverified(origin: str, image: Digest, found: verification.Standing) -> Refused:

@@ -28,7 +28,7 @@ from stelae.domain.state import Phase
 from stelae.images import referrers
 from stelae.images.layout import Layout, image_of
 from tests.unit.attest import samples
-from tests.unit.controller.site import TEST, Json, Site, on_site, spec
+from tests.unit.controller.site import ONE, TEST, Json, Site, on_site, spec
 from tests.unit.core.fixtures import WEB, WORKER
 
 PLAIN = spec(test="processes = { web = 2 }")
@@ -263,11 +263,18 @@ def test_what_runs_goes_on_and_is_told_but_does_not_grow_or_start_again(tmp_path
         assert len(made.refusals()) == 1
         await site.deployments.scale("ana", {**scale, "processes": {"web": 1}})
         assert site.env().wanted["web"] == 1
+        more = ONE.replace("web = 2", "web = 3")
+        assert more != ONE
+        with pytest.raises(Refused, match="was revoked"):
+            await site.apply(more)
+        assert site.env().wanted["web"] == 1, "a file makes no more of it either"
+        await site.apply(ONE.replace("web = 2", "web = 0"))
+        assert site.env().wanted["web"] == 0
         await site.record.append([ev.EnvironmentStopped()], actor="ana", environment=TEST)
         with pytest.raises(Refused, match="was revoked"):
             await site.environments.start("ana", "")
         assert site.env().down
-        assert len(made.refusals()) == 2
+        assert len(made.refusals()) == 3
 
     trusting(tmp_path, body)
 
