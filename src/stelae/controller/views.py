@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stelae.controller import crash_loops, progress
+from stelae.controller import crash_loops, drift_views, progress
 from stelae.controller.run_views import run_view, under_way
 from stelae.core import gates, secrets, strategies, trust, verification
 from stelae.core.target import live, move
@@ -45,12 +45,15 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
         "traffic": traffic(env),
         "since": env.stable_since,
         "state": _state(env),
-        "detail": " · ".join(text for text in (_revoked(state, env, release), _detail(env, now)) if text),
+        "detail": " · ".join(
+            filter(None, (_revoked(state, env, release), drift_views.sentence(env, now), _detail(env, now)))
+        ),
         "hosts": list(env.config.routed_hosts) if env.config else [],
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
         "runs": under_way(env),
         "crash_loops": crash_loops.crash_loops(env),
+        "drift": drift_views.drift_view(env),
     }
 
 
@@ -104,6 +107,8 @@ def _state(env: EnvironmentState) -> str:
     enough = all(_ready_of(env, name) >= count for name, count in env.wanted.items() if name not in lacking)
     if not enough:
         return "degraded"
+    if drift_views.sentence(env, None):
+        return "drifted"
     return "verified" if _is_verified(env, env.stable) else "steady"
 
 

@@ -112,10 +112,11 @@ def _looked_at(env: EnvironmentState, sweep: Sweep, name: InstanceId) -> bool:
         return _is_undisturbed(env, sweep.began)
     if name not in sweep.found.inspected:
         return False
-    return all(_runs(state, name) for state in (env, sweep.began))
+    return all(runs(state, name) for state in (env, sweep.began))
 
 
-def _runs(env: EnvironmentState, name: InstanceId) -> bool:
+def runs(env: EnvironmentState, name: InstanceId) -> bool:
+    """True for an instance or a run that was launched, has not ended, and was not asked to end."""
     instance, run = env.instances.get(name), env.runs.get(name)
     if run is not None:
         return run_goes_on(run)

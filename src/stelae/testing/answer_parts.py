@@ -79,8 +79,8 @@ def debug_session(**changes: Any) -> Json:
 def inspected(**changes: Any) -> Json:
     """Return what an inspection found: one of three instances drifted, and one could not be looked at."""
     found = {
-        "drift": "process", "what": "/tmp/x runs, which is no file of the image", "since": NOON - 4_000_000,
-        "recorded": True, "evidence": ["process 4711: /tmp/x -l 4444", "started by process 4700 (nsenter)"],
+        "drift": "process", "what": "/run/x runs, which is no file of the image", "since": NOON - 4_000_000,
+        "recorded": True, "evidence": ["process 4711: /run/x -l 4444", "started by process 4700 (nsenter)"],
     }  # fmt: skip
     seen = {"process": "web", "release": RELEASE, "inspected": True, "missed": "", "findings": []}
     return {

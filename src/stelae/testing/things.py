@@ -10,7 +10,6 @@ from stelae.domain.observation import Exit, Phase
 from stelae.domain.release import ReleaseId
 from stelae.domain.units import MILLISECOND, SECOND, Duration, Instant
 
-
 OWN = "a process runs a file that is not of the image"
 """How an instance differs whose own program makes it."""
 

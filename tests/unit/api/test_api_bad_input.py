@@ -36,6 +36,8 @@ POSTS: dict[str, dict[str, Any]] = {
     "/v1/resumptions": {"environment": ENV, "reason": "x"},
     "/v1/hurries": {"environment": ENV, "reason": "x"},
     "/v1/scales": {"environment": ENV, "processes": {"web": 3}},
+    "/v1/inspections": {"environment": ENV},
+    "/v1/replacements": {"environment": ENV, "instances": ["web-x-1"], "drifted": False, "reason": "x"},
     "/v1/down": {"app": "guestbook"},
     "/v1/start": {"app": ""},
     "/v1/gc": {"dry_run": False},

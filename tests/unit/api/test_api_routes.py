@@ -110,6 +110,13 @@ def test_get(
             (ME, {"environment": ENV, "run": "migrate-x-1"}),
         ),
         ("/v1/aborts", {"environment": ENV}, "abort", (ME, {"environment": ENV, "reason": ""})),
+        ("/v1/inspections", {}, "inspect", ("",)),
+        (
+            "/v1/replacements",
+            {"environment": ENV, "reason": "x", "instances": ["web-x-1"]},
+            "replace",
+            (ME, {"environment": ENV, "reason": "x", "instances": ("web-x-1",), "drifted": False}),
+        ),
         ("/v1/pauses", {"environment": ENV}, "pause", (ME, {"environment": ENV, "reason": ""})),
         ("/v1/resumptions", {"environment": ENV}, "resume", (ME, {"environment": ENV, "reason": ""})),
         ("/v1/hurries", {"environment": ENV, "reason": "x"}, "hurry", (ME, {"environment": ENV, "reason": "x"})),

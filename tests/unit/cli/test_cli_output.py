@@ -289,6 +289,8 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     processes: web 3
     strategy: {"kind": "rolling"}
     bake: 10m
+    drift: replace
+    drift_storm: 30%
     secrets: ["DATABASE_URL"]
 """)
     assert document(stelae("env", "show", "production", "--json")) == ANSWERS["environments"]

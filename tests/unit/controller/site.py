@@ -21,6 +21,7 @@ from stelae.domain import event as ev
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.digest import Digest, digest_of
+from stelae.domain.drift import Finding, Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.domain.image import Image, Source
@@ -73,6 +74,11 @@ class FakePlatform:
         self.code: int | None = 0
         """How runs end, and at once; None while they go on."""
         self.begun: set[InstanceId] = set()
+        self.findings: list[Finding] = []
+        self.inspected = 0
+        self.blind: dict[InstanceId, str] = {}
+        self.as_of: Instant = 10**17
+        self.alarms: list[Callable[[EnvironmentId], None]] = []
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -102,6 +108,17 @@ class FakePlatform:
 
     async def began(self, action: Action, env: EnvironmentState) -> bool:
         return action.instance in self.begun
+
+    async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
+        self.inspected += 1
+        if self.problem is not None:
+            raise self.problem
+        await asyncio.sleep(0)
+        seen = frozenset(self.running.get(env.id, {}).keys() - self.blind.keys())
+        return Inspection(as_of=self.as_of, findings=tuple(self.findings), inspected=seen, missed=self.blind)
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        self.alarms.append(drifted)
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
         return converge.actions(target, env, seen)
