@@ -21,6 +21,7 @@ from stelae.controller import log_lines
 from stelae.controller.checks import Checker
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
+from stelae.controller.recovery.place import finish
 from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import refuse_second, serve
 from stelae.controller.service import ControllerService
@@ -68,6 +69,8 @@ async def main(
         ended = await to_thread.run_sync(lambda: end_holder(installation.ledger.with_suffix(".lock")))
         if ended is not None:
             log.warning("controller.ended_another", process=ended)
+    if await to_thread.run_sync(finish, installation):
+        log.warning("controller.ended_a_restore")
     # The first thing that happens: a record that was altered is not acted on.
     clock = OnwardClock()
     ledger = await to_thread.run_sync(lambda: Ledger.open(installation.ledger, clock=clock))

@@ -61,6 +61,11 @@ class SecretKeys:
         """Return the key called *name*, None when it is not here; raises Failed."""
         return next((key for key in (self._given(), self._kept()) if key is not None and key.id == name), None)
 
+    def kept_name(self) -> bytes | None:
+        """Return the name of the key in the file, None when there is none; raises Failed."""
+        kept = self._kept()
+        return kept.id if kept is not None else None
+
     def _given(self) -> SecretKey | None:
         return _read(self._credential, private=False) if self._credential is not None else None
 

@@ -13,7 +13,8 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,9 @@ GRACE = 3600.0
 """Seconds for which a file that nothing names is kept: it may be being recorded."""
 
 _MAGIC = b"stelae-secret-1\n"
+KEY_AT = len(_MAGIC)
+"""Where in a file the name of its key is."""
+
 _NONCE = 12
 _TAG = 16
 _HEAD = len(_MAGIC) + ID_BYTES + _NONCE
@@ -50,19 +54,23 @@ class Label:
 
 
 class SecretStore:
-    """Keeps values in *folder* for the installation called *installation*. Blocking; used by one thread at a time."""
+    """Keeps values in *folder* for the installation called *installation*, and reads those that it kept when it had
+    another of the names that *formerly* gives. Blocking; used by one thread at a time."""
 
-    def __init__(self, folder: Path, installation: str, keys: SecretKeys) -> None:
+    def __init__(
+        self, folder: Path, installation: str, keys: SecretKeys, formerly: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self._folder = folder
         self._installation = installation
         self._keys = keys
+        self._formerly = formerly
 
     def put(self, label: Label, value: bytes) -> str:
         """Keep *value* and return the name of its new file, once it is on the disk; raises Failed."""
         name = secrets.token_hex(16)
         key = self._keys.writing()
         nonce = secrets.token_bytes(_NONCE)
-        sealed = AESGCM(key.key).encrypt(nonce, value, self._label(label, name))
+        sealed = AESGCM(key.key).encrypt(nonce, value, _authenticated(self._installation, label, name))
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._check_folder()
@@ -92,11 +100,10 @@ class SecretStore:
             raise _unreadable(label, str(error)) from error
         if key is None:
             raise _unreadable(label, "it was encrypted with a key that is not here")
-        try:
-            return AESGCM(key.key).decrypt(nonce, data[_HEAD:], self._label(label, name))
-        except InvalidTag:
-            # without its cause: nothing that was computed is in a traceback
-            raise _unreadable(label, "its file is damaged, or is that of another secret") from None
+        for installation in (self._installation, *self._formerly()):
+            with suppress(InvalidTag):
+                return AESGCM(key.key).decrypt(nonce, data[_HEAD:], _authenticated(installation, label, name))
+        raise _unreadable(label, "its file is damaged, or is that of another secret")
 
     def wipe(self, name: str) -> None:
         """Overwrite the file *name* and remove it; does nothing when there is none. Raises Failed."""
@@ -138,11 +145,12 @@ class SecretStore:
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise Failed("the store of secrets is not a folder of its own", where=str(self._folder))
 
-    def _label(self, label: Label, name: str) -> bytes:
-        return canonical({
-            "installation": self._installation, "environment": label.environment, "name": label.name,
-            "version": label.version, "file": name,
-        })  # fmt: skip
+
+def _authenticated(installation: str, label: Label, name: str) -> bytes:
+    return canonical({
+        "installation": installation, "environment": label.environment, "name": label.name,
+        "version": label.version, "file": name,
+    })  # fmt: skip
 
 
 def _content(path: Path) -> bytes:

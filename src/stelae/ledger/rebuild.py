@@ -11,12 +11,14 @@ from stelae.domain.errors import Failed
 from stelae.ledger.codec import decode_at
 from stelae.ledger.faults import damaged, explain
 from stelae.ledger.schema import connect_writer, create
+from stelae.system import points
 from stelae.system.files import sync_file, sync_folder
 
 _AT_ONCE = 16_384
 """Leaves in one transaction."""
 
 
+@points.around("ledger.restore")
 def rebuild(path: Path, bundles: Iterable[Sequence[bytes]]) -> str:
     """Make a record at *path*, where none is, of all leaves in *bundles*; return its root (hexadecimal). It is on the
     disk when this returns.

@@ -30,7 +30,7 @@ from stelae.domain.errors import InvalidInput
 
 Handler = Callable[[str], None]
 
-WRITES: Final = ("open", "create", "append", "copy", "reserve", "projection", "publish")
+WRITES: Final = ("open", "create", "append", "copy", "reserve", "projection", "publish", "restore")
 """What writes to the record's files: opening (the lock), making it, an append's transaction, the copy of SQLite's log
 into the database, the space kept free, a folded state, and a file of the published log."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stelae.cli.common import client, screen, verb
+from stelae.cli.common import client, installation_from, screen, verb
 from stelae.cli.pem import read_pem
 from stelae.cli.words import local_time
 from stelae.controller.client import Json
@@ -61,6 +61,29 @@ def import_command(file: Path) -> None:
     answer = client().post("/v1/keys", {"pem": pem})
     out.result(answer)
     out.line(f"  key {answer['key'][:8]} counts from now on")
+
+
+@command.command("recovery", short_help="Make the key that opens the private keys in backups.")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@verb
+def recovery_command(file: Path) -> None:
+    """Make a recovery key: the private keys in each backup from now on are sealed to it. Its private half is written
+    to FILE, and kept nowhere else: take it off this machine (a password safe, paper) and delete it here. Needs root.
+
+    One that was made before opens the backups that were made with it.
+    """
+    from stelae.cli.new_file import new_file
+    from stelae.cli.recovery import as_root
+    from stelae.controller.recovery.sealed import make_recovery_key, public_of
+
+    out, installation = screen(), installation_from()
+    as_root(installation.state)
+    with new_file(file, mode=0o600) as stream:
+        private = make_recovery_key(installation.keys)
+        stream.write(f"{private}\n".encode())
+    out.result({"file": str(file), "public": public_of(private)})
+    out.line(f"  {file} opens the private keys in backups from now on")
+    out.line("  take it off this machine: with it and a backup all secrets can be read; without it none", "yellow")
 
 
 def _one(keys: list[Json], name: str) -> Json:

@@ -1,0 +1,53 @@
+"""What the verbs of recovery share: who asks, on which machine, and files of one line."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TypedDict
+
+from stelae.domain.errors import InvalidInput, Unreachable
+
+_LONGEST = 100_000
+
+
+class Who(TypedDict):
+    """Who does something without asking a controller, and where."""
+
+    actor: str
+    host: str
+
+
+def who() -> Who:
+    """Return the user of this process and the machine's name."""
+    from stelae.controller.peer import actor_of
+
+    return Who(actor=actor_of(os.getuid()), host=socket.gethostname())
+
+
+def as_root(state: Path) -> None:
+    """Raise Unreachable when this user cannot read the private parts of *state*."""
+    if os.geteuid() != 0:
+        raise Unreachable("only root can read or make the state of an installation", where=str(state),
+                          hint="become root: sudo stelae …")  # fmt: skip
+
+
+def content(file: Path) -> bytes:
+    """Return the bytes of a small file; raises InvalidInput."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LONGEST + 1)
+    except OSError as error:
+        raise InvalidInput(f"it cannot be read: {error.strerror}", where=str(file)) from error
+    if len(data) > _LONGEST:
+        raise InvalidInput("it is too large", where=str(file))
+    return data
+
+
+def line(file: Path) -> str:
+    """Return the text of a file of one line; raises InvalidInput."""
+    try:
+        return content(file).decode("ascii").strip()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("it is no text of one line", where=str(file)) from error
