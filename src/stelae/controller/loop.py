@@ -17,6 +17,7 @@ from stelae.controller.letting_in import Judged, LettingIn, lets_in
 from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.scaler import Scaler
+from stelae.controller.watching import Watch
 from stelae.core import resume, verification
 from stelae.core.decide import Decision, decide
 from stelae.domain.action import Action, Verb
@@ -52,9 +53,11 @@ class EnvironmentLoop:
     """Holds one environment to its record."""
 
     def __init__(
-        self, name: EnvironmentId, record: Record, platform: Platform, clock: Callable[[], Instant], policy: Policy
-    ) -> None:
+        self, name: EnvironmentId, record: Record, platform: Platform, clock: Callable[[], Instant], policy: Policy,
+        watch: Watch | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
+        self._watch = watch or Watch()
         self._record = record
         self._platform = platform
         self._clock = clock
@@ -102,6 +105,7 @@ class EnvironmentLoop:
         counts, and no rollout ends twice.
         """
         seen = await self._observe()
+        self._watch.looked(seen)
         decision = self._decide(seen)
         if decision.events:
             enters = lets_in(self._env, decision.events)
@@ -113,6 +117,7 @@ class EnvironmentLoop:
         if not self._resumed:
             self._resumed = await self._resume(seen)
             return 0
+        await self._tell_of_watch()
         if await self._scaler.scale(seen):
             return 0
         if not self._next_actions(seen):
@@ -120,6 +125,13 @@ class EnvironmentLoop:
         intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
         return 0 if await self._carry_out(actions) else AFTER_FAILURE
+
+    async def _tell_of_watch(self) -> None:
+        """Record from time to time that it was looked at, once all that was seen is recorded."""
+        found = self._watch.standing if self._watch.due() else None
+        if found is not None:
+            await self._record.append([found], environment=self.name)
+            self._watch.recorded(found)
 
     def _to_record(self, seen: Observation | None, judged: Judged | None) -> Sequence[Event]:
         env, decided = self._env, self._decide(seen).events

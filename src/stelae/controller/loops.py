@@ -11,6 +11,7 @@ from collections.abc import Callable
 from stelae.controller.loop import EnvironmentLoop
 from stelae.controller.policy import Policy
 from stelae.controller.record import CONTROLLER, Record
+from stelae.controller.watching import Watches
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import Recorded
 from stelae.domain.units import Instant
@@ -22,8 +23,9 @@ class Loops:
 
     def __init__(
         self, record: Record, platform: Platform, clock: Callable[[], Instant], group: asyncio.TaskGroup,
-        policy: Policy,
+        policy: Policy, watches: Watches | None = None,
     ) -> None:  # fmt: skip
+        self._watches = watches or Watches()
         self._record = record
         self._platform = platform
         self._clock = clock
@@ -58,6 +60,7 @@ class Loops:
 
     def _ensure(self, name: EnvironmentId) -> None:
         if name not in self._loops:
-            loop = EnvironmentLoop(name, self._record, self._platform, self._clock, self._policy)
+            watch = self._watches.of(name)
+            loop = EnvironmentLoop(name, self._record, self._platform, self._clock, self._policy, watch)
             self._loops[name] = loop
             self._tasks.append(self._group.create_task(loop.run(), name=f"loop {name}"))

@@ -17,7 +17,7 @@ from stelae.domain.drift import Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import EnvironmentWatched
 from stelae.domain.observation import Observation
-from stelae.domain.units import Instant
+from stelae.domain.units import Duration, Instant
 from stelae.domain.watch import EVERY, INSPECTION_BOUND, LOOK_BOUND, MOST_GAPS, WHOLE, Gap
 from stelae.ledger.store import Draft
 
@@ -32,7 +32,8 @@ MOST_MISSED = 100
 class Watch:
     """The watch over one environment, since it was recorded last."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: Duration = EVERY) -> None:
+        self._every = every
         self._since: Instant | None = None
         self._last: Instant = 0
         self._looks = 0
@@ -118,7 +119,7 @@ class Watch:
 
     def due(self) -> bool:
         """True when it has lasted long enough to be recorded."""
-        return self._since is not None and self._last - self._since >= EVERY
+        return self._since is not None and self._last - self._since >= self._every
 
     def recorded(self, event: EnvironmentWatched) -> None:
         """Go on from the end of *event*, which was recorded."""
@@ -131,14 +132,17 @@ class Watch:
 
 
 class Watches:
-    """The watches over all environments."""
+    """The watches over all environments; each is recorded when it has lasted for *every*."""
 
-    def __init__(self) -> None:
+    def __init__(self, every: Duration = EVERY) -> None:
+        self._every = every
         self._watches: dict[EnvironmentId, Watch] = {}
 
     def of(self, environment: EnvironmentId) -> Watch:
         """Return the watch over *environment*."""
-        return self._watches.setdefault(environment, Watch())
+        if environment not in self._watches:
+            self._watches[environment] = Watch(self._every)
+        return self._watches[environment]
 
     def ends(self) -> list[Draft]:
         """Return what is to be recorded when the controller ends."""

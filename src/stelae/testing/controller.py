@@ -17,7 +17,9 @@ from stelae.controller.record import Record
 from stelae.controller.runs import Runs
 from stelae.controller.secrets import Secrets
 from stelae.controller.steering import Steering
+from stelae.controller.watching import Watches
 from stelae.domain.event import Recorded
+from stelae.domain.watch import EVERY
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.clock import OnwardClock
@@ -50,7 +52,9 @@ class WatchedLedger(Ledger):
 
 
 class Controller:
-    """One controller's life; its record is in *folder*."""
+    """One controller's life; its record is in *folder*. ``watched_every`` is how long a watch lasts."""
+
+    watched_every = EVERY
 
     def __init__(self, folder: Path, machine: Machine, faults: Faults, world: WorldClock, laws: Laws) -> None:
         self._clock = clock = OnwardClock(world, world.steady)
@@ -76,7 +80,8 @@ class Controller:
         self._task = asyncio.get_running_loop().create_task(self._run(group))
         admission = Admission(self.record, None)
         self.deployments = Deployments(self.record, self.platform, None, admission, self._clock)
-        self.loops = Loops(self.record, self.platform, self._clock, group, self.deployments.policy)
+        watches = Watches(self.watched_every)
+        self.loops = Loops(self.record, self.platform, self._clock, group, self.deployments.policy, watches)
         self.approvals = Approvals(self.record, self.deployments, admission, self._clock, who)
         self.environments = Environments(self.record)
         self.runs = Runs(self.record, self.platform)

@@ -30,6 +30,7 @@ from stelae.testing.rollout_laws import RolloutLaws
 from stelae.testing.scaling import ScalingLaws
 from stelae.testing.secrets import MemoryStore
 from stelae.testing.simulated import Look, SimulatedPlatform, Witness
+from stelae.testing.watch_laws import WatchLaws
 
 Counts = dict[str, int]
 
@@ -51,6 +52,8 @@ class Laws(Witness):
     def __init__(self, machine: Machine, alarm: Callable[[], None]) -> None:
         self.state = InstallationState()
         self.broken = ""
+        self.news = 0
+        """How many events were recorded, without those that say that there was nothing else, or what time it is."""
         self.platform: SimulatedPlatform | None = None
         self.store = MemoryStore()
         self.scaling = ScalingLaws()
@@ -63,6 +66,7 @@ class Laws(Witness):
         self._releases: dict[tuple[EnvironmentId, InstanceId], ReleaseId] = {}
         self._launched: set[tuple[EnvironmentId, InstanceId]] = set()
         self._promotion = PromotionLaws()
+        self._watching = WatchLaws()
         self._since: dict[EnvironmentId, _Since] = {}
         self._unrouted: dict[tuple[EnvironmentId, InstanceId], Instant] = {}
 
@@ -91,6 +95,7 @@ class Laws(Witness):
     def recorded(self, item: Recorded) -> None:
         """Judge one event, and fold it."""
         before, event = self.state.environments.get(item.environment), item.event
+        self.news += not isinstance(event, ev.EnvironmentWatched | ev.ClockDiffers)
         if before is not None:
             self._unless(jobs.broken(before, event, self._machine.sites[before.id]))
             look = self.platform.looks.get(before.id) if self.platform else None
@@ -98,6 +103,7 @@ class Laws(Witness):
             self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
             self._unless(self._judging.broken(before, event, self._machine.counted(before.id)))
             self._unless(self._promotion.broken(before, item))
+            self._unless(self._watching.broken(before.id, event))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
             elif isinstance(event, ev.ActionDone) and str(event.number) not in before.pending:
@@ -191,6 +197,7 @@ class Laws(Witness):
 
     def looked(self, env: EnvironmentState, look: Look) -> None:
         """See ``Witness.looked``: from now on the floor counts that the controller knows of."""
+        self._watching.looked(env.id, look.observation)
         own = self.state.environments.get(env.id)
         if own is not None:
             self._since_look(own, look)

@@ -185,10 +185,10 @@ class World:
 
     async def _stays(self) -> bool:
         """True when nothing happens any more (where something is ill, it goes on happening)."""
-        before = self.controller.record.state.size
+        before = self.laws.news
         await self.pass_time(_STILL)
         found = differences(self.controller.record.state, self.machine)
-        size = self.controller.record.state.size
+        size = self.laws.news
         if not found and size != before and not self._ill():
             self.laws.breaks(f"at rest, and still {size - before} events were recorded in {_STILL:g} s")
         return not found

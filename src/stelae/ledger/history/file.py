@@ -183,17 +183,16 @@ class IndexFile:
         self._stamp = self._look()
 
     def select(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; raises Untrusted when somebody else wrote the file since this process did."""
-        if self._look() != self._stamp:
-            raise Untrusted("somebody else wrote the file")
+        """Return the rows of a query; raises Untrusted when the file is damaged."""
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise Untrusted(f"the file is damaged: {error}") from error
 
-    def uncommitted(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a query within a transaction."""
-        return self._connection.execute(sql, values).fetchall()
+    def check_mine(self) -> None:
+        """Raise Untrusted when somebody else wrote the file since this process did."""
+        if self._look() != self._stamp:
+            raise Untrusted("somebody else wrote the file")
 
     def close(self) -> None:
         """Close it; what was committed stays."""

@@ -88,10 +88,12 @@ class Making:
         with self._lock:
             for last in (False, True):
                 try:
-                    self._opened()
+                    self._opened().check_mine()
                     while whole and self._step():
                         pass
-                    return work()
+                    found = work()
+                    self._opened().check_mine()  # nor meanwhile
+                    return found
                 except Untrusted as why:
                     self.distrusted = str(why)
                     self._forget()
@@ -246,7 +248,7 @@ class Making:
             return known
         if len(self._names) > _NAMES_KEPT:
             self._names.clear()
-        rows = file.uncommitted("SELECT id FROM name WHERE text = ?", (text,))
+        rows = file.select("SELECT id FROM name WHERE text = ?", (text,))
         number = rows[0][0] if rows else self._take("name")
         if not rows:
             file.add(NAMES, [(number, text)])
