@@ -27,7 +27,7 @@ from stelae.controller.client import Client, Json, heard
 from stelae.controller.wire import Connection
 from stelae.domain.errors import Failed, Unreachable
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """How long the controller may be away during a session, in seconds."""
 
 AHEAD = 256 * 1024

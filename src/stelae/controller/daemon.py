@@ -125,7 +125,8 @@ async def _hold(
         loops.start()
         kept = (
             serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),
-            service.keep_telling(), service.keep_terminals(), Checker(record, clock, loops.wake).keep_asking(),
+            service.keep_telling(), service.keep_terminals(loops.wake),
+            Checker(record, clock, loops.wake).keep_asking(),
             service.keep_publishing(),
             service.keep_inspecting(loops.wake),
         )  # fmt: skip

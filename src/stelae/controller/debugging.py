@@ -1,7 +1,8 @@
 """Use cases of debug sessions: a copy of an instance, with a shell for one person, out of traffic and for a while.
 
 A session is a run (``stelae.core.runs``): launched once, ended at its time, removed. Here it is asked for, its
-terminal is carried to the person who asked, and it is ended when that person has gone. What is said is recorded nowhere.
+terminal is carried to the person who asked, and it is ended when that person has gone. What is said is recorded
+nowhere.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ MOST_OPEN = 5
 
 DEFAULT_LIMIT: Duration = HOUR
 
-PATIENCE: Duration = 30 * SECOND
+PATIENCE: Duration = 10 * SECOND
 """How long a session may be without a terminal: before the first one, and after a restart of the controller."""
 
 AWAY = "its terminal went away"
@@ -56,6 +57,7 @@ class Debugging:
             (env.id, run.id): clock() for env in record.state.environments.values() for run in runs.debugging(env)
         }
         self._news = asyncio.Event()
+        self._wake: Callable[[EnvironmentId], None] = lambda _: None
         record.listen(self._heard)
 
     def _heard(self, item: Recorded) -> None:
@@ -141,8 +143,9 @@ class Debugging:
                     self._alone[key] = self._clock()
                     self._news.set()
 
-    async def keep_terminals(self) -> None:
-        """End each session whose terminal stays away."""
+    async def keep_terminals(self, wake: Callable[[EnvironmentId], None]) -> None:
+        """End each session whose terminal stays away; *wake* has an environment looked at."""
+        self._wake = wake
         while True:
             due = [key for key, since in self._alone.items() if self._clock() >= since + PATIENCE]
             for key in due:
@@ -168,6 +171,7 @@ class Debugging:
             return [ev.RunEnding(run=run.id, outcome=outcome, reason=AWAY)]
 
         await self._record.append(events, environment=key[0])
+        self._wake(key[0])
 
     async def _started(self, key: Key, typed: Typed) -> bool:
         """Wait until the session runs; false when it is over, never ran, or the person has gone meanwhile."""

@@ -10,8 +10,11 @@ from typing import Any
 from stelae.controller.admission import Admission
 from stelae.controller.approvals import Approvals
 from stelae.controller.checks import Checker
+from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
+from stelae.controller.drifts import Drifts
 from stelae.controller.environments import Environments
+from stelae.controller.inspection import Inspections
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
 from stelae.controller.runs import Runs
@@ -71,7 +74,10 @@ class Controller:
         self.approvals: Approvals
         self.environments: Environments
         self.runs: Runs
+        self.debugging: Debugging
         self.steering: Steering
+        self.inspections: Inspections
+        self.drifts: Drifts
         self._task: asyncio.Task[None]
 
     def start(self) -> None:
@@ -85,12 +91,17 @@ class Controller:
         self.approvals = Approvals(self.record, self.deployments, admission, self._clock, who)
         self.environments = Environments(self.record)
         self.runs = Runs(self.record, self.platform)
+        self.debugging = Debugging(self.record, self.platform, self._clock)
         self.steering = Steering(self.record)
+        self.inspections = Inspections(self.record, self.platform, self._clock)
+        self.drifts = Drifts(self.record, self.inspections)
 
     async def _run(self, group: asyncio.TaskGroup) -> None:
         async with group:
             self.loops.start()
             group.create_task(self.secrets.keep())
+            group.create_task(self.inspections.keep_inspecting(self.loops.wake))
+            group.create_task(self.debugging.keep_terminals(self.loops.wake))
             group.create_task(Checker(self.record, self._clock, self.loops.wake, outside).keep_asking())
             await asyncio.get_running_loop().create_future()
 

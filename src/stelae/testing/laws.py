@@ -21,7 +21,7 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
-from stelae.testing import jobs, secrets
+from stelae.testing import debugging, drifting, jobs, secrets
 from stelae.testing.deadlines import DeadlineLaws
 from stelae.testing.judging import JudgingLaws
 from stelae.testing.machine import Machine
@@ -98,11 +98,14 @@ class Laws(Witness):
         self.news += not isinstance(event, ev.EnvironmentWatched | ev.ClockDiffers)
         if before is not None:
             self._unless(jobs.broken(before, event, self._machine.sites[before.id]))
+            self._unless(debugging.broken(before, event, self._machine.sites[before.id]))
             look = self.platform.looks.get(before.id) if self.platform else None
             self._unless(self._rollouts.broken(before, event, item.at, look.observation if look else None))
             self._unless(self.scaling.broken(before, item, self._machine.now(), known=self._knows(before)))
             self._unless(self._judging.broken(before, event, self._machine.counted(before.id)))
             self._unless(self._promotion.broken(before, item))
+            seen = look.observation if look else None
+            self._unless(drifting.broken(before, event, self._machine.site(before.id), seen, self._machine.now()))
             self._unless(self._watching.broken(before.id, event))
             if isinstance(event, ev.ActionIntended):
                 self._intended(before, event.action)
@@ -290,6 +293,10 @@ def floor_of(env: EnvironmentState) -> Counts:
         return {}
     release = env.releases[name]
     counts = {process: count for process, count in env.wanted.items() if count and release.process(process)}
+    if rollout is None and env.config.strategy.kind is StrategyKind.RECREATE:
+        for instance in env.instances.values():  # what drifted ends first, where nothing may overlap
+            if (instance.drift or instance.replaced_for) and instance.process in counts:
+                counts[instance.process] = max(0, counts[instance.process] - 1)
     moving = rollout is not None and rollout.phase is Phase.FORWARD and env.stable not in (None, rollout.candidate)
     if rollout is None or not moving or rollout.strategy.kind is StrategyKind.BLUE_GREEN:
         return counts

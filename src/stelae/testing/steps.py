@@ -13,7 +13,7 @@ from stelae.domain.environment import EnvironmentId, environment_id
 from stelae.domain.image import Image, Source
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.units import SECOND
-from stelae.testing import promotion, scaling, steering
+from stelae.testing import debugging, drifting, promotion, scaling, steering
 from stelae.testing.faults import ActFault, Crash, LookFault
 from stelae.testing.jobs import jobs_of
 
@@ -153,6 +153,10 @@ def _cancel(world: World, environment: EnvironmentId, key: str) -> None:
         _ask(world, "cancel", lambda: world.controller.runs.cancel("ben", {"environment": environment, "run": name}))
 
 
+def _debug(world: World, args: Mapping[str, Any]) -> None:
+    debugging.take(world, _id(args), args)
+
+
 def _ask(world: World, what: str, ask: Callable[[], Any]) -> None:
     world.request(f"{what}-{len(world.story)}", ask)
 
@@ -205,6 +209,7 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     "revoke-secret": _revoke_secret,
     "scale": _scale,
     "run": _run,
+    "debug": _debug,
     "down": _down,
     "start": _start,
     "death": _death,
@@ -216,6 +221,7 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     "look-fault": _look_fault,
     **steering.TAKE,
     **scaling.TAKE,
+    **drifting.TAKE,
     **promotion.TAKE,
 }
 """How each kind of step is taken."""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stelae.controller import loop
+from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
 from stelae.controller.loop import EnvironmentLoop
 from stelae.controller.secrets import Recorded, Secrets
@@ -170,6 +171,10 @@ def _lets_failures_pass(says: Any) -> Any:
     return wrong
 
 
+async def _does_nothing(*_: Any) -> None:
+    return None
+
+
 def _any_run_of_the_release(env: Any, rollout: Any, step: int, job: str) -> Any:
     mine = (rollout.candidate, step, job)
     return next((run for run in env.runs.values() if (run.release, run.step, run.job) == mine), None)
@@ -214,6 +219,7 @@ PLANTED: dict[str, tuple[Any, str, Any]] = {
     "a job runs once a release and not once a deployment (law 6)": (jobs, "run_of", _any_run_of_the_release),
     "traffic before the jobs are done (law 6)": (phases, "preparation", lambda *_: False),
     "a run is never ended (law 8)": (runs, "_given_up", lambda *_: iter(())),
+    "a debug session whose person has gone goes on (law 8)": (Debugging, "_left", _does_nothing),
     "nothing is ever removed (exact inventory)": (converge, "_ends", lambda *_: iter(())),
     "surplus instances are forgotten (exact inventory)": (converge, "_stops", lambda *_: iter(())),
     "never waits (exact inventory)": (EnvironmentLoop, "_until", lambda *_: 0.0),

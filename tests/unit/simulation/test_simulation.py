@@ -20,7 +20,7 @@ SEEDS = int(os.environ.get("STELAE_SEEDS", "1500"))
 FAULTS = {
     *ActFault, *LookFault, *Point, "instance death", "power-off", "clock jump", "slow disk", "fenced",
     "outdated request", "slow start", "never ready", "flapping health", "gets unready", "exit by itself",
-    "ignores SIGTERM", "long connections", "job succeeds", "job fails", "job hangs", "counts lost",
+    "ignores SIGTERM", "long connections", "job succeeds", "job fails", "job hangs", "counts lost", "debug session",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import click
 
 from stelae.cli.common import client, reference, screen, verb
 from stelae.cli.screen import Screen
-from stelae.cli.words import local_time, short_commit, size
+from stelae.cli.words import local_time, short_commit, size, span
 from stelae.controller.client import Json
 
 _WIDTH = 100
@@ -107,6 +107,8 @@ def _text(name: str, value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int) and (name.endswith("_at") or name in ("at", "since")):
         return local_time(value)
+    if isinstance(value, int) and name == "limit":
+        return span(value)
     if isinstance(value, int) and name == "size":
         return size(value)
     if isinstance(value, list):
