@@ -114,7 +114,7 @@ def test_it_has_what_is_needed_and_gives_nothing_away(old: Old) -> None:
     assert old.archive.startswith(b"backup.json\0")
     keys = sealed.keys_in(old.own.keys)
     assert {"log", "secrets.key", "signing", "recovery.pub"} < keys.keys()
-    private = [keys["log"].rpartition(b"+")[2].strip(), keys["secrets.key"].strip(), VALUE]
+    private = [keys["log"].split(b"+", 4)[4].strip(), keys["secrets.key"].strip(), VALUE]
     private += [line for name, data in keys.items() if name.endswith(".pem") for line in data.split(b"\n")[1:2]]
     assert len(private) == 4
     for secret in private:
@@ -154,7 +154,9 @@ def test_it_comes_back_as_it_was_and_goes_on(old: Old, new: Installation, tmp_pa
         lost = {item.event.instance for item in found[size:] if isinstance(item.event, ev.InstanceLost)}
         assert lost == {name for env in old.state.environments.values() for name in env.instances}
         site.loops.start()
-        await site.until(lambda: all(env.table for env in site.record.state.environments.values()))
+        await site.until(
+            lambda: all(env.table and not set(env.table) & lost for env in site.record.state.environments.values())
+        )
         for name, env in site.record.state.environments.items():
             assert env.stable == old.state.environments[name].stable
             running = {i.id for i in env.instances.values() if i.exit is None}
@@ -167,7 +169,8 @@ def test_it_comes_back_as_it_was_and_goes_on(old: Old, new: Installation, tmp_pa
         await site.until(lambda: site.env().rollout is None)
         assert site.env().stable == done["release"] != old.state.environments[TEST].stable
         # The same log: what was proven before is proven by its key, and it goes on from where it was.
-        assert (await estate.audit.verify())["published"] == site.ledger.size
+        await estate.publish()
+        assert (await estate.audit.verify())["published"] > size
         key = (await estate.audit.log_key())["key"]
         assert key == old.key
         assert parse_receipt(old.receipt.encode()).check(parse_vkey(key)).size <= size
