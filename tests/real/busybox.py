@@ -19,6 +19,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process, Tmpfs
 from stelae.domain.release import Release
 from stelae.domain.units import MIB
+from stelae.images.roots import LayerFile
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.port import LaunchSpec
 from stelae.system.installation import Installation
@@ -60,6 +61,13 @@ class ErofsRoots:
             self.point.mkdir(parents=True, exist_ok=True)
             mount(self._image, self.point, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID)
         return self.point
+
+    def layers_of(self, digest: Digest) -> tuple[LayerFile, ...]:
+        """Return nothing: the image has no layers."""
+        return ()
+
+    def distrust(self, layer: Digest, file: tuple[int, int]) -> None:
+        raise AssertionError("the image has no layers")
 
 
 @contextlib.contextmanager

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import mmap
 import os
-from collections.abc import AsyncIterator, Callable
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from stelae.domain.drift import Drift
-from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
-from tests.real.drift_ground import Ground, idle, inside, own_ground
+from stelae.domain.units import MIB
+from stelae.images.loop import loop_device
+from stelae.system.fanotify import WriteNotice
+from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount, unmount
+from tests.real.busybox import ENVIRONMENT
+from tests.real.drift_ground import DATA, Ground, idle, inside, own_ground
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -149,3 +159,194 @@ async def test_what_a_program_does_to_itself_is_no_drift(ground: Ground) -> None
     await ground.launch("web-1", idle(f"{script}; exec busybox sh -c 'while :; do sleep 0.05; done'"))
     await named(ground.pid(), "busybox")
     await ground.clean()
+
+
+def _overwrite(file: Path, at: int = 0, data: bytes = b"evil") -> None:
+    """Write into *file* as an attacker on the machine does, and hide it as well as can be."""
+    before = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+async def test_a_write_to_a_layer_is_found_for_each_instance_on_it_and_the_next_one_has_a_sound_file(
+    ground: Ground,
+) -> None:
+    await ground.launch()
+    await ground.launch("web-2")
+    await ground.clean()
+    file = ground.layer_file(ground.app)
+    _overwrite(file, file.stat().st_size // 2)
+    found = (await ground.inspect()).findings
+    what = f"the layer {ground.app[:19]} of its image was changed"
+    assert {(item.kind, item.what, item.instance) for item in found} == {
+        (Drift.LAYER, what, "web-1"), (Drift.LAYER, what, "web-2"),
+    }  # fmt: skip
+    evidence = " ".join(found[0].evidence)
+    assert str(file) in evidence
+    assert f"written by process {os.getpid()}, user 0, " in evidence
+    await ground.launch("web-3")
+    assert {item.instance for item in (await ground.inspect()).findings} == {"web-1", "web-2"}
+    assert Path(f"/proc/{ground.pid('web-3')}/root/app/program").read_bytes() == DATA
+
+
+async def test_a_write_that_was_undone_is_a_difference_still(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    file = ground.layer_file(ground.base)
+    _overwrite(file, 5000, file.read_bytes()[5000:5004])
+    found = await ground.finds(Drift.LAYER, f"the layer {ground.base[:19]} of its image was written to")
+    assert "written by process" in found.evidence[-1]
+
+
+async def test_without_fanotify_a_write_is_found_all_the_same(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(WriteNotice, "__init__", refused)
+    await ground.launch()
+    await ground.clean()
+    _overwrite(ground.layer_file(ground.app))
+    found = await ground.finds(Drift.LAYER, f"the layer {ground.app[:19]} of its image was changed")
+    assert "written by" not in " ".join(found.evidence)
+
+
+async def test_a_write_through_a_mapping_is_found(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    with ground.layer_file(ground.app).open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapping:
+        mapping[2000:2004] = b"evil"
+        await ground.finds(Drift.LAYER, f"the layer {ground.app[:19]} of its image was changed")
+
+
+async def test_a_layer_that_was_replaced_is_found(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    file = ground.layer_file(ground.app)
+    copy = file.with_name("copy")
+    shutil.copy2(file, copy)
+    copy.replace(file)
+    await ground.finds(Drift.LAYER, f"the file of the layer {ground.app[:19]} of its image was deleted or replaced")
+    await ground.launch("web-2")
+    assert {item.instance for item in (await ground.inspect()).findings} == {"web-1"}
+
+
+async def test_a_layer_that_was_deleted_is_made_again_for_the_next_instance(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    ground.layer_file(ground.base).unlink()
+    await ground.finds(Drift.LAYER, f"the file of the layer {ground.base[:19]} of its image was deleted or replaced")
+    await ground.launch("web-2")
+    assert {item.instance for item in (await ground.inspect()).findings} == {"web-1"}
+
+
+async def test_what_is_mounted_over_a_layer_is_found(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    point = ground.roots.layers_of(ground.image)[1].point
+    mount(ground.layer_file(ground.base), point, "erofs", MS_RDONLY)
+    found = await ground.finds(
+        Drift.LAYER, f"the layer {ground.app[:19]} of its image is mounted from something else"
+    )
+    assert len(found.evidence) == 2
+    unmount(point)
+    await ground.clean()
+
+
+async def test_what_others_may_do_with_a_layer_is_no_drift(ground: Ground) -> None:
+    """Reading it, a backup that puts its times back, a hard link, another user of the image, and a new controller."""
+    await ground.launch()
+    await ground.clean()
+    file = ground.layer_file(ground.app)
+    before = file.stat()
+    file.read_bytes()
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    await ground.clean()
+    file.with_name("backup").hardlink_to(file)
+    await ground.clean()
+    file.with_name("backup").unlink()
+    ground.roots.prepare(ground.image)
+    await ground.launch("web-2")
+    await ground.clean()
+    another = ground.another()
+    found = await ground.inspect(engine=another, thorough=True)
+    assert (found.findings, found.missed) == ((), {})
+    _overwrite(file)
+    assert len((await ground.inspect(engine=another)).findings) == 2
+    await another.close()
+
+
+async def test_a_write_raises_the_alarm_at_once(ground: Ground) -> None:
+    told: list[str] = []
+    ground.engine.alarm(told.append)
+    await ground.launch()
+    await ground.clean()
+    assert told == []
+    began = time.monotonic()
+    _overwrite(ground.layer_file(ground.app))
+    while not told:
+        assert time.monotonic() < began + 2
+        await asyncio.sleep(0.005)
+    assert set(told) == {ENVIRONMENT}
+    assert len((await ground.inspect()).findings) == 1
+
+
+@contextmanager
+def own_disk(folder: Path, at: Path) -> Iterator[Path]:
+    """Mount a file system of its own at *at*; yield the file that is its disk."""
+    disk = folder / "disk"
+    with disk.open("wb") as file:
+        file.truncate(24 * MIB)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(disk)], check=True, capture_output=True)
+    at.mkdir(parents=True)
+    subprocess.run(["mount", "-o", "loop", str(disk), str(at)], check=True, capture_output=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(at)], check=False, capture_output=True)  # perhaps it is gone
+
+
+@pytest.mark.parametrize("by", ["guard", "thorough"])
+async def test_bytes_that_changed_below_the_file_system_are_found_by_reading(tmp_path: Path, by: str) -> None:
+    """As of a disk that rots, or by somebody who writes to the device itself: nothing of the file tells of it."""
+    folder = tmp_path / "ground"
+    with own_disk(tmp_path, folder / "state" / "layers") as disk, own_ground(folder) as ground:
+        await ground.launch()
+        await ground.clean()
+        os.sync()
+        place = disk.read_bytes().find(DATA[:8192])
+        with disk.open("r+b") as file:
+            file.seek(place + 5000)
+            file.write(b"evil")
+        await ground.clean()
+        if by == "guard":
+            told: list[str] = []
+            ground.engine.alarm(told.append)
+            began = time.monotonic()
+            while not told:
+                assert time.monotonic() < began + 5
+                await asyncio.sleep(0.01)
+        found = (await ground.inspect(thorough=by == "thorough")).findings
+        assert [item.what for item in found] == [f"the layer {ground.app[:19]} of its image was changed"]
+        await ground.engine.close()
+
+
+async def test_a_layer_on_a_loop_device(tmp_path: Path) -> None:
+    with own_ground(tmp_path, loop=True) as ground:
+        await ground.launch()
+        await ground.clean()
+        point = ground.roots.layers_of(ground.image)[1].point
+        other = tmp_path / "other"
+        shutil.copy(ground.layer_file(ground.app), other)
+        unmount(point, MNT_DETACH)
+        with loop_device(other) as device:
+            mount(device, point, "erofs", MS_RDONLY)
+        await ground.finds(Drift.LAYER, f"the layer {ground.app[:19]} of its image is mounted from something else")
+        unmount(point)
+        await ground.clean()
+        _overwrite(ground.layer_file(ground.app))
+        await ground.finds(Drift.LAYER, f"the layer {ground.app[:19]} of its image was changed")
+        await ground.engine.close()

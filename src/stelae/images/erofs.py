@@ -1,8 +1,10 @@
 """Layers as EROFS files: made once from the layer's tar, then only mounted.
 
 ``HEX.erofs`` is the file system of the layer whose tar has the digest ``sha256:HEX``; ``HEX.erofs.sha256``
-beside it holds the SHA-256 of the file in hexadecimal, so that it can be checked before it is mounted. The
-EROFS file never leaves the machine and is no part of an image's digest: the version of mkfs.erofs is free.
+beside it holds the SHA-256 of the file in hexadecimal, so that it can be checked before it is mounted, and while it
+is. Once made, the file is never touched again, not even its times: any change of it is somebody else's. Where the
+file system has fs-verity, the kernel refuses one. The EROFS file never leaves the machine and is no part of an
+image's digest: the version of mkfs.erofs is free.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from stelae.images.layer_tar import read_layer
 from stelae.images.layout import Layout
 from stelae.images.materialise import materialise
 from stelae.images.tree import Tree
+from stelae.system import verity
 from stelae.system.command import run
 from stelae.system.files import write_atomic
 
@@ -61,7 +64,7 @@ def ensure_layer(layout: Layout, layers: Path, digest: Digest) -> Path:
 def verify_layer(layers: Path, digest: Digest) -> None:
     """Raise Failed, naming the digest, unless the bytes of the EROFS file are those that were made."""
     try:
-        expected = record_path(layers, digest).read_text("ascii").strip()
+        expected = recorded(layers, digest)
         with layer_path(layers, digest).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
@@ -70,6 +73,18 @@ def verify_layer(layers: Path, digest: Digest) -> None:
         raise _corrupted(layers, digest) from None
     if found != expected:
         raise _corrupted(layers, digest)
+
+
+def recorded(layers: Path, digest: Digest) -> str:
+    """Return the SHA-256 that the EROFS file had when it was made; raises OSError, UnicodeDecodeError."""
+    return record_path(layers, digest).read_text("ascii").strip()
+
+
+def discard_layer(layers: Path, digest: Digest) -> None:
+    """Have the EROFS file of a layer made anew the next time; the caller sees that nobody does so now."""
+    # The record first: without it the file counts as not made.
+    record_path(layers, digest).unlink(missing_ok=True)
+    layer_path(layers, digest).unlink(missing_ok=True)
 
 
 def _corrupted(layers: Path, digest: Digest) -> Failed:
@@ -84,10 +99,10 @@ def _corrupted(layers: Path, digest: Digest) -> Failed:
 def _is_made(layers: Path, digest: Digest) -> bool:
     try:
         # A fresh time tells garbage collection that the layer is wanted.
-        os.utime(layer_path(layers, digest))
+        os.utime(record_path(layers, digest))
     except FileNotFoundError:
         return False
-    return record_path(layers, digest).exists()
+    return layer_path(layers, digest).exists()
 
 
 def _make(tree: Tree, layers: Path, digest: Digest) -> None:
@@ -130,6 +145,7 @@ def _publish(file: Path, layers: Path, digest: Digest) -> None:
     with file.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
         os.fsync(opened.fileno())
+        verity.enable(opened.fileno())
     file.replace(layer_path(layers, digest))
     # The layer counts as made when its record is there: a crash before this line makes it again.
     write_atomic(record_path(layers, digest), found.encode("ascii") + b"\n", mode=_READ_ONLY)

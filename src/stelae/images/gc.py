@@ -18,7 +18,7 @@ from stelae.domain.units import HOUR, Duration, Instant
 from stelae.images import referrers
 from stelae.images.blobs import ADDING, MAX_DOCUMENT
 from stelae.images.disk import locked
-from stelae.images.erofs import MAKING, layer_path, record_path
+from stelae.images.erofs import MAKING, discard_layer, layer_path
 from stelae.images.layout import Layout, is_manifest
 from stelae.images.loop import backing_file
 from stelae.images.rubbish import Found, Removed, Rubbish, What, is_old, leftovers, owned, thing
@@ -137,16 +137,16 @@ def _layers(layers: Path, kept: frozenset[Digest], before: Instant) -> Found:
         elif path.suffix == ".sha256":
             if not layer_path(layers, digest).exists() and is_old(path, before):
                 found.rubbish.append(thing(path, What.LEFTOVER, "its layer is gone"))
-        elif path not in mounted and path.resolve() not in mounted and digest not in kept and is_old(path, before):
+        elif path not in mounted and path.resolve() not in mounted and digest not in kept and _unwanted(path, before):
             removed = Removed(what=What.LAYER, name=digest, size=path.stat().st_size, reason="no image has it")
-            found.rubbish.append(Rubbish(removed, partial(_remove_layer, layers, digest)))
+            found.rubbish.append(Rubbish(removed, partial(discard_layer, layers, digest)))
     return found
 
 
-def _remove_layer(layers: Path, digest: Digest) -> None:
-    # The record first: without it the file counts as not made.
-    record_path(layers, digest).unlink(missing_ok=True)
-    layer_path(layers, digest).unlink(missing_ok=True)
+def _unwanted(path: Path, before: Instant) -> bool:
+    """True for a layer that is old, and whose record says that nobody asked for it lately."""
+    record = path.with_name(f"{path.name}.sha256")
+    return is_old(path, before) and (not record.exists() or is_old(record, before))
 
 
 def _mounted_files() -> frozenset[Path]:

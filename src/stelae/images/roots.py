@@ -5,7 +5,8 @@
                         second mount point of the layer when the image has one (overlayfs refuses one layer)
 
 The mount table is the only state: a new controller finds the mounts of the one before it. A layer is checked
-against its digest before its first mount after a power-off.
+against its digest before its first mount after a power-off. One whose file was touched while it was mounted is
+distrusted: it is made anew for the next who asks, and what runs keeps the mounts that it has.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from stelae.domain.digest import Digest, hex_of, parse_digest
 from stelae.domain.errors import Failed, StelaeError, Unreachable
 from stelae.images.disk import locked
-from stelae.images.erofs import ensure_layer, verify_layer
+from stelae.images.erofs import discard_layer, ensure_layer, layer_path, verify_layer
 from stelae.images.layout import Layout
 from stelae.images.loop import loop_device
 from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, mount, mounts_below, unmount
@@ -28,6 +30,15 @@ FLAGS = MS_RDONLY | MS_NOSUID | MS_NODEV
 
 _OPTIONS_LIMIT = 4000
 """mount(2) takes one page of options."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFile:
+    """A layer on this machine: its EROFS ``file``, and the ``point`` where that is mounted, or would be."""
+
+    digest: Digest
+    file: Path
+    point: Path
 
 
 class Roots:
@@ -44,6 +55,20 @@ class Roots:
         self._mounts = mounts
         self._loop = loop
         self._known: set[Digest] = set()
+        self._distrusted: dict[Digest, tuple[int, int]] = {}
+
+    def layers_of(self, digest: Digest) -> tuple[LayerFile, ...]:
+        """Return the layers of image *digest*, the lowest first; raises Failed."""
+        return tuple(
+            LayerFile(digest=layer, file=layer_path(self.layers, layer), point=self._layer_mounts / hex_of(layer))
+            for layer in self.layout.layers(digest)
+        )
+
+    def distrust(self, layer: Digest, file: tuple[int, int]) -> None:
+        """Have *layer* mounted anew, of a file that is not *file* (device and inode), for whoever asks next for an
+        image that has it. Changes nothing that is mounted now."""
+        self._distrusted[layer] = file
+        self._known.clear()
 
     def root(self, digest: Digest) -> Path:
         """Return where the root of image *digest* is or would be mounted."""
@@ -63,6 +88,7 @@ class Roots:
         root = self.root(digest)
         if digest in self._known and root.is_mount():
             return root
+        self._take_away_distrusted(digest)
         kinds = {"erofs", "overlay"}
         if self._kind_at(root, kinds) is None:
             self.prepare(digest)
@@ -93,6 +119,33 @@ class Roots:
     def mounted(self) -> frozenset[Digest]:
         """Return the images whose root is mounted."""
         return frozenset(Digest(f"sha256:{point.name}") for point in self._points(self._root_mounts))
+
+    def _take_away_distrusted(self, digest: Digest) -> None:
+        """Unmount the layers of image *digest* that are distrusted, with every root that has one, and delete their
+        files: they are made anew from what the store has."""
+        bad = self._distrusted.keys() & set(self._layers_of(digest))
+        if not bad:
+            return
+        with locked(self._mounts), locked(self.layers):
+            for image in self.mounted():
+                if bad & set(self._layers_of(image)):
+                    self._unmount(self.root(image))
+                    self._known.discard(image)
+            for layer in bad:
+                point = self._layer_mounts / hex_of(layer)
+                for _ in [item for item in mounts_below(point.resolve()) if item.point == point.resolve()]:
+                    unmount(point, MNT_DETACH)
+                if not self._is_another(layer, self._distrusted[layer]):
+                    discard_layer(self.layers, layer)
+                del self._distrusted[layer]
+
+    def _is_another(self, layer: Digest, file: tuple[int, int]) -> bool:
+        """True when the file of *layer* is not *file*, and is as it was made."""
+        with suppress(OSError, Failed):
+            found = layer_path(self.layers, layer).stat()
+            verify_layer(self.layers, layer)
+            return (found.st_dev, found.st_ino) != file
+        return False
 
     def _layers_of(self, digest: Digest) -> tuple[Digest, ...]:
         try:

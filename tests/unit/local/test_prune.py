@@ -18,6 +18,8 @@ class _NoRoots:
     def mount_image(self, digest: str) -> Path:
         raise AssertionError("nothing is launched")
 
+    layers_of = distrust = mount_image
+
 
 def test_removals_at_the_same_time_keep_the_newest_output(tmp_path: Path) -> None:
     installation = Installation(name="stprune", state=tmp_path / "state", run=tmp_path / "run")

@@ -24,6 +24,8 @@ from stelae.domain.release import Release
 from stelae.platforms.local import record
 from stelae.platforms.local.exits import ExitWatch
 from stelae.platforms.local.handle import Handle, look, open_handle
+from stelae.platforms.local.inspect.guard import Guard
+from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.sweep import Inspector
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.local.launcher import Launcher, Roots
@@ -75,7 +77,9 @@ class LocalEngine:
         self._launcher = Launcher(
             installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime, secrets=secrets
         )
-        self._inspector = Inspector(installation, self._launcher.cgroups)
+        self._layers = Layers(roots.layers_of, roots.distrust)
+        self._inspector = Inspector(installation, self._launcher.cgroups, self._layers)
+        self._guard: Guard | None = None
         self._handles: dict[EnvironmentId, dict[InstanceId, Handle]] = defaultdict(dict)
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
         self._pruning = anyio.Lock()
@@ -196,8 +200,10 @@ class LocalEngine:
             self._rotating = asyncio.get_running_loop().create_task(self._keep_logs_small())
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
-        """See ``Engine.alarm``."""
+        """See ``Engine.alarm``; from now on layers are guarded too."""
         self._alarmed.append(drifted)
+        if self._guard is None:
+            self._guard = Guard(self._layers, self._inspector.running_on, self._drifted)
 
     async def rotate(self, environment: EnvironmentId, instance: InstanceId) -> bool:
         """Start a new log file if the present one is too large; true when that happened."""
@@ -224,7 +230,11 @@ class LocalEngine:
             for handle in known.values():
                 handle.close()
         self._handles.clear()
+        if self._guard is not None:
+            await self._guard.close()
+            self._guard = None
         self._inspector.close()
+        self._layers.close()
         self._launcher.close()
 
     def _signal(self, place: Place, number: signal.Signals) -> None:
@@ -241,6 +251,10 @@ class LocalEngine:
         app, environment, _ = cid_to_key(cid).split("/")
         for changed in self._changed:
             changed(EnvironmentId(f"{app}/{environment}"))
+
+    def _drifted(self, environment: EnvironmentId) -> None:
+        for drifted in self._alarmed:
+            drifted(environment)
 
     async def _keep_logs_small(self) -> None:
         while True:

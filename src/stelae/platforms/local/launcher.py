@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed
 from stelae.domain.release import Release
+from stelae.images.roots import LayerFile
 from stelae.platforms.local import launched, private, record
 from stelae.platforms.local.addresses import AddressPool
 from stelae.platforms.local.bundle import Host, user_in, write_bundle
@@ -38,6 +39,12 @@ class Roots(Protocol):
 
     def mount_image(self, digest: Digest) -> Path:
         """Return the mounted read-only root of an image, mounting it when it is not; raises Failed."""
+
+    def layers_of(self, digest: Digest) -> tuple[LayerFile, ...]:
+        """Return the layers of an image; raises Failed."""
+
+    def distrust(self, layer: Digest, file: tuple[int, int]) -> None:
+        """Have a layer mounted from another file than this one (device and inode) for whoever asks next."""
 
 
 class Launcher:
@@ -202,7 +209,8 @@ class Launcher:
             stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
         )
         bundle = private.without((place.folder / "config.json").read_bytes(), spec.release.secret_env)
-        launched.save(place, process, bundle, self.cgroups.limit_files(place.cid))
+        limits = self.cgroups.limit_files(place.cid)
+        launched.save(place, process, bundle, limits, self._roots.layers_of(image))
         record.save(place, created)
         return created
 

@@ -16,8 +16,8 @@ from typing import Any
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.facts import mounts_in, read
 from stelae.platforms.local.inspect.scene import Scene
-from stelae.platforms.local.inspect.stamp import Stamp, stamp_of
 from stelae.platforms.local.launched import sha256
+from stelae.platforms.local.stamp import Stamp, stamp_of
 
 _FLAGS = frozenset({"ro", "nosuid", "nodev", "noexec"})
 _WRITABLE = frozenset({"tmpfs", "proc", "devpts", "mqueue"})

@@ -11,6 +11,7 @@ from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.facts import read
+from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.launched import Launched
 from stelae.platforms.local.place import Place
 from stelae.platforms.local.process import ProcessId
@@ -62,6 +63,7 @@ class Scene:
     launched: Launched
     bundle: Mapping[str, Any]
     cgroups: Cgroups
+    layers: Layers
     memory: Memory = field(default_factory=Memory)
     thorough: bool = False
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.facts import Facts, cgroups_in, limits_in, namespaces_of, read, root_of
 from stelae.platforms.local.inspect.scene import Scene
-from stelae.platforms.local.inspect.stamp import Stamp, stamp_of
 from stelae.platforms.local.launched import sha256
+from stelae.platforms.local.stamp import Stamp, stamp_of
 
 _RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 _FILTERED = "2"  # SECCOMP_MODE_FILTER

@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.drift import Finding
 from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import StelaeError
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import monitor, mounts, processes, settings
+from stelae.platforms.local.inspect import layers, monitor, mounts, processes, settings
+from stelae.platforms.local.inspect.layer_file import Identity
+from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
-from stelae.platforms.local.launched import Launched, bundle_of
+from stelae.platforms.local.launched import Launched, LayerStamps, bundle_of
 from stelae.platforms.local.place import place_of
 from stelae.platforms.local.process import ProcessId, identify
 from stelae.platforms.local.record import Stage
@@ -27,6 +31,7 @@ from stelae.platforms.port import EngineInspection, LaunchSpec
 from stelae.system.installation import Installation
 
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
+    layers.check,
     monitor.check,
     mounts.check,
     settings.check,
@@ -41,6 +46,7 @@ class _Known:
     """What is kept of one running instance."""
 
     process: ProcessId
+    image: Digest
     launched: Launched
     bundle: Mapping[str, Any]
     memory: Memory = field(default_factory=Memory)
@@ -57,9 +63,10 @@ class Inspector:
     """Inspects the instances of one installation, and remembers what makes the next time cheap. Safe for threads: one
     sweep at a time."""
 
-    def __init__(self, installation: Installation, cgroups: Cgroups) -> None:
+    def __init__(self, installation: Installation, cgroups: Cgroups, layers: Layers) -> None:
         self._installation = installation
         self._cgroups = cgroups
+        self._layers = layers
         self._known: defaultdict[EnvironmentId, dict[InstanceId, _Known]] = defaultdict(dict)
         self._of_all: defaultdict[EnvironmentId, Memory] = defaultdict(Memory)
         self._lock = threading.Lock()
@@ -72,11 +79,9 @@ class Inspector:
         with self._lock:
             result = _Result()
             self._forget(environment, {spec.instance for spec in expected})
-            scenes = []
-            for spec in expected:
-                scene = self._scene(spec, result, thorough=thorough)
-                if scene is not None and self._inspect(scene, result):
-                    scenes.append(scene)
+            found = [scene for spec in expected if (scene := self._scene(spec, result, thorough=thorough))]
+            self._layers.sweep(self._used(), thorough=thorough)
+            scenes = [scene for scene in found if self._inspect(scene, result)]
             whole = Whole(
                 installation=self._installation, environment=environment, known=known, scenes=scenes,
                 cgroups=self._cgroups, memory=self._of_all[environment], thorough=thorough,
@@ -87,6 +92,16 @@ class Inspector:
             findings=tuple(result.findings), inspected=frozenset(result.inspected), missed=result.missed
         )
 
+    def running_on(self, files: Collection[Identity]) -> frozenset[EnvironmentId]:
+        """Return the environments with an instance that was inspected and runs on one of the layers' *files*."""
+        with self._lock:
+            return frozenset(
+                environment
+                for environment, kept in self._known.items()
+                for known in kept.values()
+                if any((stamp[0], stamp[1]) in files for stamp in known.launched.layers.values())
+            )
+
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
@@ -95,6 +110,9 @@ class Inspector:
             for memory in self._of_all.values():
                 memory.close()
             self._of_all.clear()
+
+    def _used(self) -> list[tuple[Digest, LayerStamps]]:
+        return [(known.image, known.launched.layers) for kept in self._known.values() for known in kept.values()]
 
     def _forget(self, environment: EnvironmentId, expected: Collection[InstanceId]) -> None:
         kept = self._known[environment]
@@ -116,11 +134,11 @@ class Inspector:
             if began is None or bundle is None:
                 result.missed[spec.instance] = "nothing says how it was launched: an older Stelae did it"
                 return None
-            kept[spec.instance] = _Known(found.process, began, bundle)
+            kept[spec.instance] = _Known(found.process, spec.release.image, began, bundle)
         known = kept[spec.instance]
         return Scene(
             spec=spec, place=place, record=found, process=found.process, launched=known.launched, bundle=known.bundle,
-            cgroups=self._cgroups, memory=known.memory, thorough=thorough,
+            cgroups=self._cgroups, layers=self._layers, memory=known.memory, thorough=thorough,
         )  # fmt: skip
 
     def _inspect(self, scene: Scene, result: _Result) -> bool:
@@ -132,6 +150,8 @@ class Inspector:
                 found += check(scene)
             except NotInspected as reason:
                 reasons.append(str(reason))
+            except StelaeError as error:
+                reasons.append(error.message)
             except OSError as error:
                 reasons.append(f"{error.filename or 'a file of it'}: {error.strerror}")
         if identify(scene.process.pid) != scene.process:

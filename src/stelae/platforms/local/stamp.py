@@ -10,6 +10,10 @@ Stamp = tuple[int, ...]
 The last one is the kernel's own: nobody can set it, but by setting the machine's clock."""
 
 
+NOWHERE: Stamp = (0,) * 8
+"""The stamp of a file that was not there."""
+
+
 def stamp_of(file: str | int) -> Stamp | None:
     """Return the stamp of a path, or of an open file; None when there is none at that path."""
     try:
