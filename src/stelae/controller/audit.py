@@ -20,6 +20,7 @@ from anyio import to_thread
 from stelae.controller import references
 from stelae.controller.record import Record
 from stelae.controller.recovery.export import evidence_members, log_members
+from stelae.controller.witnesses import Witnesses
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.event import DeploymentRequested
@@ -58,9 +59,16 @@ class Audit:
         self._installation = installation
         self._files = Published(installation.log)
         self._publisher = Publisher(record.ledger, self._files, self._key)
+        self.witnesses = Witnesses(record, self._publisher)
 
     async def keep_publishing(self) -> None:
-        """Publish what is recorded, until cancelled. What goes wrong is logged, and disturbs nobody."""
+        """Publish what is recorded, and have it witnessed, until cancelled. What goes wrong is logged, and disturbs
+        nobody."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_publishing())
+            group.create_task(self.witnesses.keep_asking())
+
+    async def _keep_publishing(self) -> None:
         told = ""
         while True:
             size = self._record.state.size
@@ -82,18 +90,50 @@ class Audit:
             await self._record.changed(size)
             await asyncio.sleep(GATHER)
 
-    async def receipt(self, ref: str) -> Json:
+    async def receipt(self, ref: str, witnessed: bool = False) -> Json:
         """See ``Service.receipt``."""
+        index = await to_thread.run_sync(_on_disk, lambda: self._index(ref))
+        if witnessed and not await to_thread.run_sync(self._cosigned, index):
+            await self.witnesses.ask()
 
         def prove() -> Json:
-            index = self._index(ref)
-            receipt = self._publisher.receipt(index)
+            cosigned = self._cosigned(index)
+            if witnessed and not cosigned:
+                raise _not_witnessed(self.witnesses.report())
+            receipt = self._publisher.receipt(index, cosigned)
             checkpoint = receipt.check(self._publisher.signer().verifier)
             return {
                 "index": index, "size": checkpoint.size, "origin": checkpoint.origin, "text": receipt.text.decode(),
             }  # fmt: skip
 
         return await to_thread.run_sync(_on_disk, prove)
+
+    def _cosigned(self, index: int) -> bytes:
+        """Return the newest checkpoint with the cosignatures that it needs, b"" when event *index* is not in it, or
+        nobody has to cosign."""
+        found = self._publisher.witnessed() if self._record.state.witnesses else None
+        return found[1] if found is not None and index < found[0].size else b""
+
+    async def consistency(self, old: int) -> Json:
+        """See ``Service.consistency``."""
+
+        def prove() -> Json:
+            checkpoint, signed = self._publisher.signed()
+            hashes = self._publisher.growth(old, checkpoint.size) if old <= checkpoint.size else ()
+            return {
+                "size": checkpoint.size, "origin": checkpoint.origin, "checkpoint": signed.decode(),
+                "hashes": [base64.b64encode(item).decode() for item in hashes],
+            }  # fmt: skip
+
+        return await to_thread.run_sync(_on_disk, prove)
+
+    async def policy(self) -> Json:
+        """See ``Service.witness_policy``."""
+        return self.witnesses.policy()
+
+    async def set_policy(self, actor: str, text: str) -> Json:
+        """See ``Service.set_witness_policy``."""
+        return await self.witnesses.set_policy(actor, text)
 
     async def log_key(self) -> Json:
         """See ``Service.log_key``."""
@@ -104,9 +144,11 @@ class Audit:
         """See ``Service.verify_ledger``."""
         ledger = self._record.ledger
         checkpoint = await to_thread.run_sync(_on_disk, self._publisher.check)
+        found = await to_thread.run_sync(self._publisher.witnessed) if self._record.state.witnesses else None
         return {
             "size": ledger.size, "root": ledger.root, "origin": checkpoint.origin, "published": checkpoint.size,
-            "published_root": checkpoint.root.hex(),
+            "published_root": checkpoint.root.hex(), "witnessed": found[1].decode() if found is not None else "",
+            "witnessing": self.witnesses.report(),
         }  # fmt: skip
 
     async def export(self, evidence: bool) -> AsyncIterator[Json]:
@@ -170,6 +212,14 @@ class Audit:
                     return item.index
             end = start
         raise Failed(f"the event that asked for {ref} is not in the record")
+
+
+def _not_witnessed(report: Json) -> Failed:
+    """Return the error for an event whose cosignatures are not there."""
+    if not report["witnesses"]:
+        return Failed("nobody has to cosign this log", hint="say who does: stelae audit policy set FILE")
+    problems = tuple(f"{row['name']}: {row['problem']}" for row in report["witnesses"] if row["problem"])
+    return Failed(f"not witnessed: {report['missing'] or 'it cannot be said why'} is missing", details=problems)
 
 
 def _on_disk(work: Callable[[], _T]) -> _T:

@@ -158,7 +158,7 @@ class Service(Protocol):
 
     async def status(self, environment: str) -> Json:
         """``{"environments": [row], "record": {"size", "root"}, "storage": {"cleaned_at": time or null, "bytes",
-        "problem"}}``; *environment* is ``app/env`` or ``""`` for all.
+        "problem"}, "refusals": [of witnesses of the log]}``; *environment* is ``app/env`` or ``""`` for all.
 
         A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
         "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",
@@ -249,11 +249,24 @@ class Service(Protocol):
 
     async def verify_ledger(self) -> Json:
         """Check the whole record, and all that is published of it: ``{"size", "root", "origin", "published": size of
-        the checkpoint, "published_root"}``; raises Failed that names the first bad index."""
+        the checkpoint, "published_root", "witnessed": the newest cosigned checkpoint, "witnessing": what witnesses
+        answered}``; raises Failed that names the first bad index."""
 
-    async def receipt(self, ref: str) -> Json:
+    async def receipt(self, ref: str, witnessed: bool) -> Json:
         """``{"index", "size", "origin", "text"}``: the proof that the event *ref* (a number, or a deployment: the
-        event that asked for it) is in the log, as a C2SP tlog-proof."""
+        event that asked for it) is in the log, as a C2SP tlog-proof; with *witnessed* it has the cosignatures that
+        the policy wants, or Failed says which are missing."""
+
+    async def consistency(self, old: int) -> Json:
+        """``{"size", "origin", "checkpoint", "hashes"}``: the newest signed checkpoint, and the proof (RFC 6962,
+        base64) that it goes on from the one of *old* events."""
+
+    async def witness_policy(self) -> Json:
+        """``{"text", "digest", "witnessing": what they answered}``: who has to cosign the log, a C2SP tlog-policy; ""
+        for nobody."""
+
+    async def set_witness_policy(self, actor: str, text: str) -> Json:
+        """As ``witness_policy``, which is so from now on."""
 
     async def log_key(self) -> Json:
         """``{"origin", "key"}``: the log's name, and the line that its checkpoints are checked with."""

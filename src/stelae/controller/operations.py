@@ -336,7 +336,19 @@ _RECORD = (
     ),
     _get(
         "receipt", "/v1/receipts", am.ReceiptQuery, audit.Receipt, "Prove that an event is in the log.",
-        lambda s, asked: s.receipt(asked.ref),
+        lambda s, asked: s.receipt(asked.ref, asked.witnessed),
+    ),
+    _get(
+        "consistency", "/v1/consistency", am.ConsistencyQuery, audit.Consistency,
+        "Prove that the log goes on from an older checkpoint.", lambda s, asked: s.consistency(asked.old),
+    ),
+    _get(
+        "witness_policy", "/v1/witness-policy", m.Nothing, audit.Policy, "Show who has to cosign the log.",
+        lambda s, _: s.witness_policy(),
+    ),
+    _post(
+        "set_witness_policy", "/v1/witness-policy", am.SetPolicy, audit.Policy, "Say who has to cosign the log.",
+        lambda s, actor, asked: s.set_witness_policy(actor, asked.text),
     ),
     _get("log_key", "/v1/log-key", m.Nothing, audit.LogKey, "Show the log's key.", lambda s, _: s.log_key()),
     _stream(

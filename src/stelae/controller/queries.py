@@ -55,6 +55,16 @@ class Queries:
                 "bytes": cleaned.bytes if cleaned else 0,
                 "problem": cleaned.problem if cleaned else "",
             },
+            "refusals": [
+                {
+                    "witness": name,
+                    "seen": refusal.seen,
+                    "size": refusal.size,
+                    "at": refusal.at,
+                    "problem": refusal.reason,
+                }
+                for name, refusal in sorted(state.refusals.items())
+            ],
         }
 
     async def _row(self, state: InstallationState, env: EnvironmentState) -> Json:

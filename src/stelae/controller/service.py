@@ -96,6 +96,9 @@ class ControllerService:
         self.diff = inside.diff
         self.verify_ledger = audit.verify
         self.receipt = audit.receipt
+        self.consistency = audit.consistency
+        self.witness_policy = audit.policy
+        self.set_witness_policy = audit.set_policy
         self.log_key = audit.log_key
         self.export_log = audit.export
         self.keep_publishing = audit.keep_publishing

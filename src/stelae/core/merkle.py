@@ -43,6 +43,15 @@ def node_count(size: int) -> int:
     return 2 * size - size.bit_count()
 
 
+def node_place(index: int) -> tuple[int, int]:
+    """Return the level and the number there of the stored index *index*: what ``node_index`` was made of."""
+    leaf = index // 2
+    while node_count(leaf + 1) <= index:
+        leaf += 1
+    level = index - node_count(leaf)
+    return level, leaf >> level
+
+
 class Frontier:
     """The right edge of a tree: the roots of its perfect subtrees, largest first. All that appending needs."""
 

@@ -6,10 +6,10 @@ under a name of its own. Leaves themselves are in bundles, 256 each, at the leve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stelae.core.merkle import Frontier, node_hash, node_index
+from stelae.core.merkle import HASH_SIZE, Frontier, node_hash, node_index, node_place
 
 WIDTH = 256
 _BITS = 8
@@ -138,6 +138,28 @@ class Edge:
         for row in reversed(self._rows):
             peaks += _peaks(row)
         return Frontier(self._size, peaks).root()
+
+
+def stored_hashes(indexes: Sequence[int], size: int, read: Callable[[Tile], bytes]) -> list[bytes]:
+    """Return the stored hashes (see ``merkle.node_index``) at *indexes* of a tree of *size* leaves, from its
+    tiles, which *read* gives. Nothing is verified: whoever asks compares what it gets with a root. Raises ValueError
+    for a tile that is too short."""
+    tiles: dict[Tile, bytes] = {}
+    found = []
+    for index in indexes:
+        level, number = node_place(index)
+        row, above = divmod(level, _BITS)
+        first = number << above
+        tile = Tile(row, first // WIDTH, min(WIDTH, (size >> _BITS * row) - first // WIDTH * WIDTH))
+        if tile not in tiles:
+            tiles[tile] = read(tile)
+        place = first % WIDTH * HASH_SIZE
+        part = tiles[tile][place : place + (HASH_SIZE << above)]
+        if len(part) != HASH_SIZE << above:
+            message = f"{tile.path} is too short"
+            raise ValueError(message)
+        found.append(_root([part[at : at + HASH_SIZE] for at in range(0, len(part), HASH_SIZE)]))
+    return found
 
 
 def edge_indexes(size: int) -> list[list[int]]:

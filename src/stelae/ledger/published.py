@@ -1,6 +1,7 @@
 """The folder of the published log (C2SP tlog-tiles): files that any web server can give to anybody.
 
-``checkpoint`` is the newest signed checkpoint; all else, below ``tile/``, never changes once it is there.
+``checkpoint`` is the newest signed checkpoint, ``checkpoint.witnessed`` the newest that witnesses have cosigned as
+the policy wants it; all else, below ``tile/``, never changes once it is there.
 """
 
 from __future__ import annotations
@@ -38,6 +39,18 @@ class Published:
         """Publish another checkpoint: all that it is about has to be there, on the disk."""
         _make(self.folder)
         write_atomic(self.folder / "checkpoint", data)
+
+    def witnessed(self) -> bytes | None:
+        """Return the newest checkpoint that has all cosignatures it needs, None when there is none."""
+        try:
+            return (self.folder / "checkpoint.witnessed").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    @points.around("ledger.publish")
+    def set_witnessed(self, data: bytes) -> None:
+        """Publish another checkpoint with its cosignatures."""
+        write_atomic(self.folder / "checkpoint.witnessed", data)
 
     def read(self, tile: Tile) -> bytes:
         """Return a tile or a bundle; raises Failed when it is not there."""

@@ -68,16 +68,40 @@ class Publisher:
         with self._lock:
             return self._publish().checkpoint
 
-    def receipt(self, index: int) -> Receipt:
-        """Return the proof that event *index* is in the log, published up to now; raises what ``step`` does."""
+    def signed(self) -> tuple[Checkpoint, bytes]:
+        """Publish all that is recorded; return the checkpoint, and as it was signed. Raises what ``step`` does."""
         with self._lock:
             standing = self._publish()
-        size = standing.checkpoint.size
+        return standing.checkpoint, standing.signed
+
+    def growth(self, old: int, size: int) -> tuple[bytes, ...]:
+        """Return the proof that the first *size* events begin with the first *old*."""
+        return merkle.consistency_proof(old, size, self._ledger.hashes)
+
+    def receipt(self, index: int, cosigned: bytes = b"") -> Receipt:
+        """Return the proof that event *index* is in the log, published up to now, or up to *cosigned*, a
+        checkpoint of this log that has the event; raises what ``step`` does."""
+        checkpoint, signed = (self._opened(cosigned), cosigned) if cosigned else self.signed()
         (leaf,) = self._ledger.leaves(index, index + 1)
-        hashes = merkle.inclusion_proof(index, size, self._ledger.hashes)
-        receipt = Receipt(index, leaf, hashes, standing.signed)
+        hashes = merkle.inclusion_proof(index, checkpoint.size, self._ledger.hashes)
+        receipt = Receipt(index, leaf, hashes, signed)
         receipt.check(self.signer().verifier)
         return receipt
+
+    def witnessed(self) -> tuple[Checkpoint, bytes] | None:
+        """Return the newest checkpoint that has the cosignatures it needs, and as it was signed, None when there is
+        none; raises Failed when it is not to be trusted."""
+        data = self._files.witnessed()
+        return None if data is None else (self._opened(data), data)
+
+    def set_witnessed(self, checkpoint: Checkpoint, cosigned: bytes) -> None:
+        """Publish *checkpoint* with the cosignatures that it has in *cosigned*."""
+        with self._lock:
+            self._files.set_witnessed(cosigned)
+            standing = self._standing
+            if standing is not None and standing.checkpoint == checkpoint:
+                self._files.set_checkpoint(cosigned)
+                self._standing = _Standing(standing.edge, checkpoint, cosigned)
 
     def check(self) -> Checkpoint:
         """Check the whole record, then compare everything that is published with it, and return the checkpoint.
@@ -94,7 +118,20 @@ class Publisher:
                 )
             checkpoint = self._opened(signed) if signed is not None else self._publish().checkpoint
             self._files.check(checkpoint, self._ledger)
+            self._check_witnessed()
             return checkpoint
+
+    def _check_witnessed(self) -> None:
+        found = self.witnessed()
+        if found is None:
+            return
+        checkpoint, _ = found
+        if checkpoint.size > self._ledger.size or checkpoint.root.hex() != self._ledger.root_at(checkpoint.size):
+            raise Failed(
+                f"the record is not the one of whose first {checkpoint.size} events witnesses have cosigned a "
+                "checkpoint: it was rewritten, or put back to an older one", hint=INQUIRY,
+                where=str(self._files.folder / "checkpoint.witnessed"),
+            )  # fmt: skip
 
     def _publish(self) -> _Standing:
         while self._step():

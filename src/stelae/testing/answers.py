@@ -19,7 +19,7 @@ from stelae.testing.answer_parts import (
     row,
     run,
 )
-from stelae.testing.log import EXPORTED, RECEIPT, SIGNER
+from stelae.testing.log import COSIGNED, EXPORTED, POLICY_IN_FORCE, RECEIPT, SIGNER, WITNESSING
 
 _DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
 
@@ -143,6 +143,7 @@ ANSWERS: dict[str, Any] = {
         "environments": [row()],
         "record": {"size": 204, "root": "ab" * 32},
         "storage": {"cleaned_at": None, "bytes": 0, "problem": ""},
+        "refusals": [],
     },
     "history": {
         "events": [
@@ -316,7 +317,12 @@ ANSWERS: dict[str, Any] = {
         "origin": SIGNER.name,
         "published": 203,
         "published_root": "cd" * 32,
+        "witnessed": COSIGNED,
+        "witnessing": WITNESSING,
     },
+    "consistency": {"size": 1, "origin": SIGNER.name, "checkpoint": COSIGNED, "hashes": []},
+    "witness_policy": POLICY_IN_FORCE,
+    "set_witness_policy": POLICY_IN_FORCE,
     "receipt": {"index": 0, "size": 1, "origin": SIGNER.name, "text": RECEIPT},
     "log_key": {"origin": SIGNER.name, "key": SIGNER.verifier.vkey},
     "export_log": EXPORTED,

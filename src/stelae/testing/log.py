@@ -6,8 +6,10 @@ import base64
 from hashlib import sha256
 
 from stelae.core.merkle import leaf_hash
+from stelae.domain.digest import digest_of
+from stelae.domain.units import SECOND
 from stelae.ledger.checkpoint import Checkpoint
-from stelae.ledger.note import Signer
+from stelae.ledger.note import COSIGNATURE, Signer
 from stelae.ledger.proof import Receipt
 
 SIGNER = Signer("example.com/stelae/1f2e3d4c", bytes(range(32)))
@@ -17,8 +19,31 @@ LEAF = (
     b'"kind":"environment.scaled","v":1}'
 )
 
-RECEIPT = Receipt(0, LEAF, (), SIGNER.sign(Checkpoint(SIGNER.name, 1, leaf_hash(LEAF)).text)).text.decode()
+_CHECKPOINT = Checkpoint(SIGNER.name, 1, leaf_hash(LEAF)).text
+
+RECEIPT = Receipt(0, LEAF, (), SIGNER.sign(_CHECKPOINT)).text.decode()
 """The proof that LEAF is event 0."""
+
+WITNESS = Signer("witness.example/ana", bytes(range(1, 33)), COSIGNATURE)
+_COSIGNED_AT = 1_796_040_000
+
+COSIGNED = (SIGNER.sign(_CHECKPOINT) + WITNESS.cosign(_CHECKPOINT, _COSIGNED_AT)).decode()
+"""The checkpoint, with the cosignature of WITNESS."""
+
+POLICY = f"log {SIGNER.verifier.vkey}\nwitness ana {WITNESS.verifier.vkey} http://127.0.0.1:7390\nquorum ana\n"
+
+WITNESSING = {
+    "digest": digest_of(POLICY.encode()), "missing": "",
+    "witnesses": [
+        {
+            "name": "ana", "key": WITNESS.verifier.vkey, "url": "http://127.0.0.1:7390", "size": 1,
+            "at": _COSIGNED_AT * SECOND, "refused": False, "problem": "",
+        }
+    ],
+}  # fmt: skip
+"""What is told of the witness of POLICY."""
+
+POLICY_IN_FORCE = {"text": POLICY, "digest": digest_of(POLICY.encode()), "witnessing": WITNESSING}
 
 _ARCHIVE = b"what a tar of the log begins with"
 

@@ -264,9 +264,21 @@ class FakeService:
         """Answer as set."""
         return await self._answer("verify_ledger")
 
-    async def receipt(self, ref: str) -> Json:
+    async def receipt(self, ref: str, witnessed: bool) -> Json:
         """Answer as set."""
-        return await self._answer("receipt", ref)
+        return await self._answer("receipt", ref, witnessed)
+
+    async def consistency(self, old: int) -> Json:
+        """Answer as set."""
+        return await self._answer("consistency", old)
+
+    async def witness_policy(self) -> Json:
+        """Answer as set."""
+        return await self._answer("witness_policy")
+
+    async def set_witness_policy(self, actor: str, text: str) -> Json:
+        """Answer as set."""
+        return await self._answer("set_witness_policy", actor, text)
 
     async def log_key(self) -> Json:
         """Answer as set."""

@@ -34,7 +34,7 @@ from stelae.system.installation import Installation
 from stelae.testing.answers import ANSWERS
 from stelae.testing.service import FakeService
 
-TAKE_NOTHING = {"GET /v1/ping", "GET /v1/openapi.json", "GET /v1/keys", "GET /v1/log-key"}
+TAKE_NOTHING = {"GET /v1/ping", "GET /v1/openapi.json", "GET /v1/keys", "GET /v1/log-key", "GET /v1/witness-policy"}
 EXCHANGE = "POST /v1/debug-sessions/terminal"
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 

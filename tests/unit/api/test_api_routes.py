@@ -43,7 +43,10 @@ def last_call(service: FakeService) -> tuple[str, tuple[Any, ...]]:
         ("/v1/history", {"environment": "", "limit": 7, "everything": True}, "history", ("", 7, True)),
         ("/v1/show", {"ref": "r-7k"}, "show", ("r-7k",)),
         ("/v1/state", {"at": 5, "environment": ""}, "state", (5, "")),
-        ("/v1/receipts", {"ref": "d-7"}, "receipt", ("d-7",)),
+        ("/v1/receipts", {"ref": "d-7"}, "receipt", ("d-7", False)),
+        ("/v1/receipts", {"ref": "d-7", "witnessed": True}, "receipt", ("d-7", True)),
+        ("/v1/consistency", {"old": 7}, "consistency", (7,)),
+        ("/v1/witness-policy", {}, "witness_policy", ()),
         ("/v1/log-key", {}, "log_key", ()),
     ],
 )

@@ -32,6 +32,7 @@ def test_verify_says_what_was_checked(stelae: Stelae, service: FakeService) -> N
     assert plain(stelae("audit", "verify")) == snapshot("""\
   204 events are as they were recorded, root abababababababababababababababababababababababababababababababab
   the published log example.com/stelae/1f2e3d4c matches them up to 203, and its key signed it
+  witness ana cosigned 1 events 2026-11-30 12:00:00
 """)
     assert document(stelae("audit", "verify", "--json")) == ANSWERS["verify_ledger"]
     service.answers["verify_ledger"] = Failed("the record is damaged: event 7 is missing", hint="keep the files")
@@ -47,7 +48,7 @@ def test_the_key_is_one_line(stelae: Stelae) -> None:
 def test_a_receipt_is_printed_and_checked_alone(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:
     printed = plain(stelae("audit", "receipt", "d-7"))
     assert printed == RECEIPT
-    assert asked(service, "receipt") == ("d-7",)
+    assert asked(service, "receipt") == ("d-7", False)
     file = tmp_path / "d-7.tlog-proof"
     file.write_text(printed, "utf-8")
     service.calls.clear()

@@ -50,6 +50,8 @@ def command(env: str, watch: bool, app: str) -> None:
                 out.line(f"    {row['environment']} {loop['process']}  {line}")
     if answer["storage"]["problem"]:
         out.line(f"  disk    not cleaned: {answer['storage']['problem']}; try: stelae gc")
+    for refusal in answer["refusals"]:
+        out.line(f"  record  witness {refusal['witness']} refuses it: {refusal['problem']}", "red")
     out.line(f"  record  {answer['record']['size']} events, head {answer['record']['root'][:12]}")
 
 

@@ -251,12 +251,24 @@ class Row(TypedDict):
     crash_loops: list[CrashLoop]
 
 
+class Refusal(TypedDict):
+    """A witness of the log that has seen ``seen`` events did not cosign it at ``size``: it knows another history."""
+
+    witness: str
+    seen: Count
+    size: Count
+    at: Time
+    problem: str
+
+
 class Status(TypedDict):
-    """Where all environments stand, the record's head, and how the disk was cleaned last."""
+    """Where all environments stand, the record's head, how the disk was cleaned last, and which witnesses of the log
+    refuse it."""
 
     environments: list[Row]
     record: Head
     storage: Cleaned
+    refusals: list[Refusal]
 
 
 class Happened(TypedDict):
