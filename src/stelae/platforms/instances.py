@@ -19,6 +19,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, StelaeError
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
+from stelae.domain.run import Run
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import SECOND, Instant
 from stelae.platforms.port import (
@@ -200,6 +201,7 @@ class InstancePlatform:
         """See ``Platform.inspect``."""
         as_of = self._clock()
         specs = [spec for record in env.instances.values() if (spec := _launched(env, record)) is not None]
+        specs += [spec for run in env.runs.values() if (spec := _running(env, run)) is not None]
         known = {*env.instances, *env.runs, *(action.instance for action in env.pending.values())}
         found = await self._engine.inspect(env.id, specs, known, thorough=thorough)
         routing = await self._router.inspect(env.id)
@@ -233,3 +235,13 @@ def _launched(env: EnvironmentState, record: Instance) -> LaunchSpec | None:
     if process is None:
         return None
     return LaunchSpec(environment=env.id, instance=record.id, release=env.releases[record.release], process=process)
+
+
+def _running(env: EnvironmentState, run: Run) -> LaunchSpec | None:
+    """Return how *run* was launched, as ``_launched``; None for a debug session: a person may do anything there."""
+    release = env.releases.get(run.release)
+    process = jobs.process_of(release, run) if release is not None else None
+    begun = run.started and not run.failed and run.outcome is None
+    if release is None or process is None or not begun or run.stopped_at is not None or run.debug is not None:
+        return None
+    return LaunchSpec(environment=env.id, instance=run.id, release=release, process=process, once=True)
