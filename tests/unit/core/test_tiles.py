@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from stelae.core import merkle
-from stelae.core.tiles import ENTRIES, Edge, Tile, bundle, edge_indexes, tiles_of, unbundle
+from stelae.core.tiles import ENTRIES, Edge, Tile, bundle, edge_indexes, stored_hashes, tiles_of, unbundle
 
 SIZES = [0, 1, 2, 3, 255, 256, 257, 511, 512, 600, 65_535, 65_536, 65_537, 70_000]
 
@@ -102,3 +102,17 @@ def test_bundles_of_leaves() -> None:
     for end in (1, 3, 4, len(data) - 1):
         with pytest.raises(ValueError, match="cut off"):
             unbundle(data[:end])
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 513, SIZES[-1]])
+def test_every_stored_hash_is_in_the_tiles(leaves: list[bytes], size: int) -> None:
+    frontier, edge, tiles = merkle.Frontier(), Edge(), dict[Tile, bytes]()
+    nodes = [found for leaf in leaves[:size] for found in frontier.append(leaf)]
+    for leaf in leaves[:size]:
+        tiles.update(edge.append(leaf))
+    tiles.update(edge.partial())
+    assert stored_hashes(range(len(nodes)), size, tiles.__getitem__) == nodes
+    for index in range(len(nodes)):
+        assert merkle.node_index(*merkle.node_place(index)) == index
+    with pytest.raises(ValueError, match="is too short"):
+        stored_hashes([len(nodes) - 1], size, lambda _: b"x" * 31)
