@@ -59,6 +59,13 @@ class AtTerminal:
                     raise AssertionError(f"it ended, and said {self.said!r}") from error
         return self.said[begun:].decode(errors="replace")
 
+    def until_raw(self, seconds: float = 20) -> None:
+        """Wait until each key goes to the program as it is."""
+        deadline = time.monotonic() + seconds
+        while self.modes() == self.before:
+            assert time.monotonic() < deadline, "the terminal is as it was"
+            time.sleep(0.01)
+
     def ended(self, seconds: float = 20) -> int:
         """Read to the end of the program, and return its exit status."""
         deadline = time.monotonic() + seconds

@@ -23,6 +23,12 @@ from tests.real.terminals import AtTerminal
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 STELAE = [sys.executable, "-m", "stelae.cli"]
+IMPATIENT = """
+import sys
+from stelae.cli import debugging, entry
+debugging.PATIENCE = 1
+sys.exit(entry.main())
+"""
 ENDS_WHEN_ASKED = ("--", "/app/busybox", "sh", "-c", "trap 'exit 0' TERM; echo here; while :; do read -t 1 x; done")
 
 
@@ -178,18 +184,11 @@ def test_a_controller_that_is_killed_in_the_middle(machine: Machine) -> None:
         person.until("still yes")
         person.type("exit\n")
         assert person.ended() == 0
-    with at_terminal(machine, *ENDS_WHEN_ASKED) as person:
-        name = name_in(person.until("here"))
-        machine.kill()
-        person.program.kill()
-    machine.start()
-    found = ended(machine, name)
-    assert (found["outcome"], found["reason"]) == ("cancelled", "its terminal went away")
     assert machine.differences_soon() == []
 
 
 def test_a_controller_that_stays_away(machine: Machine) -> None:
-    with at_terminal(machine, "--for", "1h") as person:
+    with AtTerminal([sys.executable, "-c", IMPATIENT, "debug", instance(machine)], environment(machine)) as person:
         name = name_in(person.until(span(3_600_000_000)))
         person.until("$ ")
         machine.stop()

@@ -156,6 +156,8 @@ def test_a_session_is_opened_talked_to_and_ends(tmp_path: Path) -> None:
             assert {"progress": {"stream": "", "data": "", "typed": 5}} in came
             await site.until(lambda: place.platform.terminals[begun["run"]].sizes == [(30, 90)])
             typed.end()
+            await asyncio.sleep(0.01)
+            site.loops.wake(TEST)
         assert came[-1]["result"]["outcome"] == "ended"
         assert place.platform.terminals[begun["run"]].closed
         await site.until(lambda: place.run(begun["run"]).removed)
@@ -219,6 +221,8 @@ def test_who_goes_away_ends_it(tmp_path: Path, stuck: bool) -> None:
             await site.until(lambda: place.run(begun["run"]).started)
             typed.gone.set()
             typed.end()
+            await asyncio.sleep(0.01)
+            site.loops.wake(TEST)
         assert not any("result" in line for line in came)
         await site.until(lambda: place.run(begun["run"]).ending is not None)
         assert place.run(begun["run"]).reason == AWAY
