@@ -35,12 +35,21 @@ class Admission:
         *env* requires."""
         trust.admit(self._record.state, release.image)
         secrets.admit(env, release)
-        for why in filter(None, (await self.lacking(env, release)).values()):
-            needs = ", ".join(env.config.require if env.config is not None else ())
-            raise Refused(
+        for refusal in await self.unproven(env, release):
+            raise refusal
+
+    async def unproven(self, env: EnvironmentState, release: Release) -> list[Refused]:
+        """Return why the image of *release* does not come in, for each thing that *env* requires and it does not
+        prove."""
+        needs = ", ".join(env.config.require if env.config is not None else ())
+        return [
+            Refused(
                 f"refused by policy: image {short(release.image)} {why}; {env.id} requires {needs}",
                 hint=f"see it: stelae show {short(release.image)} · sign it again: stelae build, of its commit",
             )
+            for why in (await self.lacking(env, release)).values()
+            if why
+        ]
 
     async def lacking(self, env: EnvironmentState, release: Release) -> dict[Requirement, str]:
         """Return what *env* requires, each with why the image of *release* does not prove it ("" when it does)."""

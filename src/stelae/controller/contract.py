@@ -76,7 +76,8 @@ class Service(Protocol):
 
     async def apply(self, actor: str, request: Json) -> Json:
         """``{"spec": text, "dry_run", "environment": name or ""}`` to
-        ``{"changes": [{"environment", "path", "old", "new"}], "applied": [environment]}``."""
+        ``{"changes": [{"environment", "path", "old", "new"}], "applied": [environment],
+        "warnings": [text]}``."""
 
     async def environments(self, app: str) -> Json:
         """``{"environments": [...]}`` as they were applied: ``{"app", "name", "processes", ...}``."""
@@ -94,10 +95,11 @@ class Service(Protocol):
     async def plan(self, request: Json) -> Json:
         """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
-        {name: {"now", "then"}}, "settings": [{"name", "change"}], "secrets": [{"name", "old", "new"}], "hosts",
-        "promote_from", "policy", "strategy", "steps": [step], "after": step, "gates": [{"soak", "manual", "job",
-        "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusal": {"kind", "message",
-        "hint", "exit"} or null, "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
+        {name: {"now", "then"}}, "settings": [{"name", "change"}], "secret_env": the same, "secrets": [{"name", "old",
+        "new"}], "hosts", "promote_from", "policy", "strategy", "steps": [step], "after": step, "gates": [{"soak",
+        "manual", "job", "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusals":
+        [{"kind", "message", "hint", "exit"}], "refusal": the first of them or null, "warnings": [text],
+        "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
         "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from stelae.core.evolve import evolve
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput, Refused
+from stelae.domain.promotion import Approval
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.ledger.store import Draft
 from stelae.spec import document, render
@@ -26,11 +27,19 @@ DOWN_WITHIN = 120.0
 """Seconds in which all instances of an environment that is taken down must have ended."""
 
 
+async def _nobody(_: Approval) -> list[str]:
+    return []
+
+
 class Environments:
     """What environments are."""
 
-    def __init__(self, record: Record, addresses: int = DEFAULT_SUBNET.num_addresses) -> None:
-        """*addresses* is how many instances can have one."""
+    def __init__(
+        self, record: Record, addresses: int = DEFAULT_SUBNET.num_addresses,
+        strangers: Callable[[Approval], Awaitable[list[str]]] = _nobody,
+    ) -> None:  # fmt: skip
+        """*addresses* is how many instances can have one; *strangers* tells who may approve and cannot."""
+        self._strangers = strangers
         self._record = record
         self._addresses = addresses
 
@@ -71,7 +80,7 @@ class Environments:
 
         if request["dry_run"]:
             drafts()
-            return {"changes": changes, "applied": []}
+            return {"changes": changes, "applied": [], "warnings": await self._warnings(chosen)}
         try:
             recorded = await self._record.append_drafts(drafts, urgent=False)
         except Refused as refusal:
@@ -79,7 +88,15 @@ class Environments:
             await self._record.append([event], actor=actor)
             raise
         applied.extend(item.environment for item in recorded)
-        return {"changes": changes, "applied": applied}
+        return {"changes": changes, "applied": applied, "warnings": await self._warnings(chosen)}
+
+    async def warnings(self, environment: Environment) -> list[str]:
+        """Return what *environment* says and this machine cannot do: who may approve and is not known to it."""
+        found = await self._strangers(environment.approval)
+        return [f"env.{environment.name}: {what}" for what in found]
+
+    async def _warnings(self, environments: Sequence[Environment]) -> list[str]:
+        return [text for environment in environments for text in await self.warnings(environment)]
 
     def _check_hosts(self, chosen: Sequence[Environment]) -> None:
         """Raise InvalidInput for a host name that would belong to two environments once *chosen* are applied."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
+from stelae.core import promotion
+from stelae.domain.promotion import GROUP, Approval
+
 NOBODY = -1
 """The id of a user whom the machine does not know."""
 
@@ -37,6 +40,31 @@ def person(actor: str) -> Person:
 async def looked_up(actor: str) -> Person:
     """As ``person``, for who must not wait: the machine may have to ask another one."""
     return await to_thread.run_sync(person, actor)
+
+
+async def strangers(needs: Approval) -> list[str]:
+    """Return of each user and group who may approve by *needs*, and on this machine cannot, why."""
+    return await to_thread.run_sync(_strangers, needs)
+
+
+def _strangers(needs: Approval) -> list[str]:
+    unknown = (name for name in sorted(promotion.groups_named(needs)) if not _is_group(name))
+    found = [f"this machine has no group {name!r}, so nobody in it can approve" for name in unknown]
+    for name in needs.approvers:
+        who = None if name.startswith(GROUP) else person(name)
+        if who is not None and who.uid == NOBODY:
+            found.append(f"this machine has no user {name!r}, who could approve")
+        elif who is not None and who.uid == 0:
+            found.append(f"{name} approves nothing: it is nobody in particular")
+    return found
+
+
+def _is_group(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 def _names(ids: list[int]) -> list[str]:

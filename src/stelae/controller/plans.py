@@ -6,8 +6,9 @@ nothing that matters for the environment was recorded since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from anyio import to_thread
@@ -121,8 +122,8 @@ class Plans:
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
         word = None if rollback else await self._admission.vouched(env, release.image)
-        refusal = None if rollback else self._refusal(env, release, word, supersede=request["supersede"])
-        refusal = refusal or await self._distrust(env, release)
+        rules = self._rules(env, release, word, request)
+        refusals = [*_broken(rules), *await self._admission.unproven(env, release)]
         return {
             **plan_view(state, found, request["commit"]),
             "promote_from": asking.config(env).promote_from,
@@ -130,7 +131,9 @@ class Plans:
             "hosts": list(asking.config(env).routed_hosts),
             "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
             "proofs": await self._proofs(env, release),
-            "refusal": _told(refusal) if refusal else None,
+            "refusal": _told(refusals[0]) if refusals else None,
+            "refusals": [_told(refusal) for refusal in refusals],
+            "warnings": await self._environments.warnings(asking.config(env)),
             "spec": await self._spec(env.id, request["spec"]),
             "changes": await self._between(found),
             "memory": self._memory(env, found),
@@ -154,27 +157,22 @@ class Plans:
             "machine": machine.total(),
         }
 
-    def _refusal(
-        self, env: EnvironmentState, release: Release, word: Verified | None, *, supersede: bool
-    ) -> StelaeError | None:
-        """What a deployment would be refused with now."""
-        try:
-            self._policy.check(env, release, {}, word)
-            if not supersede:
-                asking.free(env)
-            if not self._record.ledger.room():
-                return Failed("the disk is nearly full", hint="make room: stelae gc")
-        except StelaeError as error:
-            return error
-        return None
+    def _rules(
+        self, env: EnvironmentState, release: Release, word: Verified | None, request: Json
+    ) -> Iterator[asking.Rule]:
+        """What a deployment or a rollback would be refused by now; proofs of the image come beside it."""
+        if request["rollback"]:
+            yield partial(trust.admit, self._record.state, release.image)
+            yield partial(secrets.admit, env, release)
+            return
+        yield from self._policy.rules(env, release, {}, word)
+        if not request["supersede"]:
+            yield partial(asking.free, env)
+        yield self._check_room
 
-    async def _distrust(self, env: EnvironmentState, release: Release) -> StelaeError | None:
-        """Why the image of *release* would not be let in now: it was revoked, or lacks what *env* requires."""
-        try:
-            await self._admission.admit(env, release)
-        except StelaeError as error:
-            return error
-        return None
+    def _check_room(self) -> None:
+        if not self._record.ledger.room():
+            raise Failed("the disk is nearly full", hint="make room: stelae gc")
 
     async def _proofs(self, env: EnvironmentState, release: Release) -> list[Json]:
         """What *env* requires to be proven, and whether the image of *release* proves it now."""
@@ -193,6 +191,15 @@ class Plans:
         return [{key: change[key] for key in ("path", "old", "new")} for change in changes]
 
 
+def _broken(rules: Iterable[asking.Rule]) -> Iterator[StelaeError]:
+    """Yield all that *rules* raise."""
+    for rule in rules:
+        try:
+            rule()
+        except StelaeError as error:
+            yield error
+
+
 def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
     """Return *found* as a JSON value; settings by name only. *commit* is that which the image was asked for by."""
     return {
@@ -206,6 +213,7 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
             for name, count in found.counts.items()
         },
         "settings": [{"name": name, "change": change} for name, change in found.settings.items()],
+        "secret_env": [{"name": name, "change": change} for name, change in found.secret_env.items()],
         "secrets": [
             {"name": name, "old": old, "new": new}
             for name, (old, new) in secrets.differences(found.previous, found.release).items()

@@ -6,6 +6,7 @@ What it finds is recorded with the deployment: on whose word the image was let i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from stelae.attest.verification import Verified
@@ -45,8 +46,20 @@ class Policy:
 
     def check(self, env: EnvironmentState, release: Release, request: Json, word: Verified | None) -> None:
         """As ``admit``, for what may have changed since."""
+        for rule in self.rules(env, release, request, word):
+            rule()
+
+    def rules(
+        self, env: EnvironmentState, release: Release, request: Json, word: Verified | None
+    ) -> tuple[asking.Rule, ...]:
+        """Return what ``check`` looks at, for who wants to know all that speaks against *release*."""
         now = self._clock()
-        asking.admit(self._record.state, env, release, now, vouched=self._counts(word))
+        return (
+            *asking.rules(self._record.state, env, release, now, vouched=self._counts(word)),
+            partial(self._check_freeze, env, request, now),
+        )
+
+    def _check_freeze(self, env: EnvironmentState, request: Json, now: Instant) -> None:
         frozen = self._frozen(env, now)
         if request.get("emergency") and not request["emergency"].strip():
             raise InvalidInput("why is it an emergency?", hint="give the reason; it is kept in the record")

@@ -10,6 +10,7 @@ from stelae.build.builder import Builder
 from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
+from stelae.controller import people
 from stelae.controller.admission import Admission
 from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
@@ -58,7 +59,7 @@ def use_cases(
     builder = Builder(layout, mirror, installation.cache / "build", installation.inputs, group=group)
     reproducer = Reproducer(layout, mirror, installation.cache / "again", installation.inputs, group=group)
     space = Space()
-    environments = Environments(record, installation.addresses)
+    environments = Environments(record, installation.addresses, people.strangers)
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))

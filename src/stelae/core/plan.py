@@ -38,7 +38,8 @@ class Plan:
 
     ``previous`` is the stable release, None for a first deployment. ``steps`` are the allocations of the rollout's
     path and ``after`` is what is held when it has succeeded; their generations mean nothing. ``settings`` says of
-    each name that differs whether it is ``added``, ``changed`` or ``removed``. ``warm`` is until when each replaced
+    each name that differs whether it is ``added``, ``changed`` or ``removed``, and ``secret_env`` of each secret that
+    is an environment variable too. ``warm`` is until when each replaced
     release would stay warm if the rollout ended now. ``gates`` are what each step waits for once it is held.
     ``nothing`` is true when the release serves already.
     """
@@ -51,6 +52,7 @@ class Plan:
     strategy: Strategy
     counts: Mapping[str, Count]
     settings: Mapping[str, str]
+    secret_env: Mapping[str, str]
     steps: tuple[Allocation, ...]
     after: Allocation
     warm: Mapping[ReleaseId, Instant]
@@ -75,6 +77,9 @@ def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: Depl
             name: Count(now=_serving(before, name), then=_serving(after, name)) for name in _names((before, after))
         },
         settings=_differences(previous.settings if previous else {}, release.settings),
+        secret_env=_differences(
+            dict.fromkeys(previous.secret_env if previous else (), ""), dict.fromkeys(release.secret_env, "")
+        ),
         steps=tuple(_path(asked)),
         after=after,
         warm=done.warm,

@@ -5,8 +5,9 @@ Who asks for a deployment or a rollback, and who only plans one, gets the same a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from stelae.core import secrets, trust, verification
@@ -46,13 +47,33 @@ def release_of(env: EnvironmentState, image: Image) -> Release:
     )  # fmt: skip
 
 
+Rule = Callable[[], None]
+"""What may speak against a request; it raises why."""
+
+
 def admit(
     state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool = False
 ) -> None:
     """Raise Refused when the image of *release* or a secret in it was revoked, or the policy of *env* does not let it
     in at *now*. *vouched*: a controller that counts says that it was verified where it has to come from."""
-    trust.admit(state, release.image)
-    secrets.admit(env, release)
+    for rule in rules(state, env, release, now, vouched=vouched):
+        rule()
+
+
+def rules(
+    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool
+) -> tuple[Rule, ...]:
+    """Return what ``admit`` looks at, for who wants to know all that speaks against *release*."""
+    return (
+        partial(trust.admit, state, release.image),
+        partial(secrets.admit, env, release),
+        partial(_comes_from, state, env, release, now, vouched=vouched),
+    )
+
+
+def _comes_from(
+    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool
+) -> None:
     of = config(env)
     if not of.promote_from:
         return

@@ -137,6 +137,7 @@ def plan(**changes: Any) -> Json:
             "worker": {"now": 0, "then": 1, "min": None, "max": None},
         },
         "settings": [{"name": "LOG_LEVEL", "change": "changed"}],
+        "secret_env": [],
         "secrets": [],
         "strategy": "rolling",
         "steps": [
@@ -171,6 +172,8 @@ def plan(**changes: Any) -> Json:
         "rollout": None,
         "proofs": [],
         "refusal": None,
+        "refusals": [],
+        "warnings": [],
         "spec": [],
         "changes": {
             "packages": [{"kind": "pypi", "name": "flask", "old": "3.1.1", "new": "3.1.2"}],

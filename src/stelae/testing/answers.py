@@ -88,6 +88,7 @@ ANSWERS: dict[str, Any] = {
     "apply": {
         "changes": [{"environment": "guestbook/production", "path": "processes.web", "old": 2, "new": 3}],
         "applied": ["guestbook/production"],
+        "warnings": [],
     },
     "environments": {
         "environments": [

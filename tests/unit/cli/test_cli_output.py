@@ -276,13 +276,13 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert asked(service, "apply")[1]["environment"] == "production"
     names = [f"processes.web{number}" for number in range(12)]
     changes = [{"environment": "a/new", "path": name, "old": "", "new": "1"} for name in names]
-    service.answers["apply"] = {"changes": changes, "applied": ["a/new"]}
+    service.answers["apply"] = {"changes": changes, "applied": ["a/new"], "warnings": ["b", "c"]}
     new = plain(stelae("env", "apply", "--dry-run"))
-    assert new == "  a/new  new: " + ", ".join(f"1 web{number}" for number in range(12)) + "\n"
+    assert new == "  a/new  new: " + ", ".join(f"1 web{number}" for number in range(12)) + "\n  b\n  c\n"
     changed = {"environment": "a/old", "path": "require", "old": "", "new": "signature, sbom"}
-    service.answers["apply"] = {"changes": [changed], "applied": ["a/old"]}
+    service.answers["apply"] = {"changes": [changed], "applied": ["a/old"], "warnings": []}
     assert plain(stelae("env", "apply", "--dry-run")) == "  a/old  require: nothing -> signature, sbom\n"
-    service.answers["apply"] = {"changes": [], "applied": []}
+    service.answers["apply"] = {"changes": [], "applied": [], "warnings": []}
     assert plain(stelae("env", "apply")) == "  environments are as the file says\n"
     assert plain(stelae("env", "show")) == snapshot("""\
   guestbook production

@@ -17,6 +17,8 @@ from stelae.domain.errors import Conflict
 from stelae.testing.answer_parts import IMAGE, NEXT_IMAGE, NEXT_RELEASE, NOON, RELEASE, plan
 from stelae.testing.service import FakeService
 
+REFUSED = {"kind": "refused", "message": "refused by policy: no", "hint": "first\nsecond", "exit": 3}
+
 Stelae = Callable[..., Any]
 
 
@@ -149,7 +151,10 @@ def test_a_plan_that_would_be_refused(stelae: Stelae, service: FakeService) -> N
             "deployment": "d-6", "candidate": NEXT_RELEASE, "strategy": "rolling", "step": 3, "steps": 2,
             "actor": "ana",
         },
-        refusal={"kind": "refused", "message": "refused by policy: no", "hint": "first\nsecond", "exit": 3},
+        refusal=REFUSED,
+        refusals=[REFUSED, {"kind": "conflict", "message": "busy: d-6", "hint": "wait", "exit": 4}],
+        warnings=["env.production: nobody can approve"],
+        secret_env=[{"name": "TOKEN", "change": "added"}],
     )  # fmt: skip
     ran = stelae("plan", "production", "--image", NEXT_IMAGE)
     assert (ran.code, ran.err) == (3, "")
@@ -159,6 +164,7 @@ def test_a_plan_that_would_be_refused(stelae: Stelae, service: FakeService) -> N
     packages   flask 3.1.1 -> 3.1.2
     files      1 added, 2 changed (app/guestbook.py, …); image 41 MB -> 41 MB
     settings   LOG_LEVEL changed
+    secret env TOKEN added
     processes  web 2 · worker 0 -> 1
     hosts      guestbook.localhost
     policy     no
@@ -166,9 +172,12 @@ def test_a_plan_that_would_be_refused(stelae: Stelae, service: FakeService) -> N
     rolling    1  r-7k2m9q web 2 · r-c04xvt web 1
                2  r-7k2m9q web 1 + 1 warm · r-c04xvt web 2
                then  r-c04xvt web 2; r-7k2m9q stays warm for 10 min
+  env.production: nobody can approve
   it would not be done now: refused by policy: no
     first
     second
+  nor because of this: busy: d-6
+    wait
 """)
     ran = stelae("plan", "production", "--image", NEXT_IMAGE, "--json")
     assert (ran.code, json.loads(ran.out)["refusal"]["exit"]) == (3, 3)

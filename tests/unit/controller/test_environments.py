@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stelae.controller.environments import Environments
+from stelae.controller.people import strangers
+from stelae.controller.plans import Plans
 from stelae.domain import event as ev
 from stelae.domain.errors import InvalidInput
 from stelae.domain.state import Outcome
@@ -26,7 +29,32 @@ def test_apply_tells_the_difference_and_a_second_time_there_is_none(tmp_path: Pa
         assert (dry["applied"], site.ledger.size) == ([], 0)
         done = await site.apply()
         assert (done["changes"], done["applied"]) == (dry["changes"], [TEST])
-        assert await site.apply() == {"changes": [], "applied": []}
+        assert await site.apply() == {"changes": [], "applied": [], "warnings": []}
+
+    on_site(tmp_path, body)
+
+
+def test_who_cannot_approve_is_told_when_it_is_applied_and_planned(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        site.environments = Environments(site.record, strangers=strangers)
+        site.plans = Plans(site.record, site.environments, site.clock)
+        groups = 'approvals = { root = 1, nosuchgroup = 1 }'
+        named = 'approvals = 1\napprovers = ["nobody", "root", "nobodythere", "group:root", "group:none"]'
+        text = spec(staging=f"{{0}}\n{groups}", production=f"{{0}}\n{named}").replace(
+            "{0}", "processes = { web = 1 }"
+        )
+        done = await site.apply(text, dry_run=True)
+        assert done["warnings"] == [
+            "env.staging: this machine has no group 'nosuchgroup', so nobody in it can approve",
+            "env.production: this machine has no group 'none', so nobody in it can approve",
+            "env.production: root approves nothing: it is nobody in particular",
+            "env.production: this machine has no user 'nobodythere', who could approve",
+        ]
+        assert (await site.apply(text))["warnings"] == done["warnings"]
+        image = await site.image("one")
+        request = {"environment": STAGING, "image": image, "release": "", "commit": "", "path": "", "strategy": ""}
+        found = await site.plans.plan({**request, "supersede": False, "rollback": False, "spec": ""})
+        assert found["warnings"] == done["warnings"][:1]
 
     on_site(tmp_path, body)
 

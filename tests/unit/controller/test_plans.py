@@ -147,8 +147,20 @@ def test_policy_is_told_and_no_refusal_is_recorded(tmp_path: Path) -> None:
             "kind": "refused", "message": str(caught.value), "hint": caught.value.hint, "exit": 3
         }  # fmt: skip
         await site.stable(one, "shop/staging")
+        two, three = await site.image("two"), await site.image("three")
+        await site.stable(two, "shop/staging")
+        await site.deploy(two, PRODUCTION)
+        await site.record.append([ev.Revoked(name=three, reason="a hole")], actor="ana")
+        every = await plan(site, PRODUCTION, image=three)
+        assert [item["kind"] for item in every["refusals"]] == ["refused", "refused", "conflict"]
+        said = [item["message"] for item in every["refusals"]]
+        assert "was revoked" in said[0]
+        assert "was never verified in staging" in said[1]
+        assert said[2].startswith("busy: deployment d-3")
+        assert every["refusal"] == every["refusals"][0]
+        await site.end("d-3", Outcome.CANCELLED, PRODUCTION)
         found = await plan(site, PRODUCTION, image=one)
-        assert found["refusal"] is None
+        assert (found["refusal"], found["refusals"]) == (None, [])
         assert found["settings"] == [{"name": "LEVEL", "change": "added"}]
         assert found["hosts"] == ["shop.production.localhost"]
         assert "info" not in str(found)

@@ -33,6 +33,8 @@ def apply(controller: Client, out: Screen, text: str, environment: str = "", *, 
     request: Json = {"spec": text, "environment": environment}
     answer = controller.post("/v1/environments/apply", {**request, "dry_run": True})
     _difference(out, answer["changes"])
+    for warning in answer["warnings"]:
+        out.line(f"  {warning}", "yellow")
     if not answer["changes"]:
         out.line("  environments are as the file says")
         return answer

@@ -127,6 +127,7 @@ def lines(plan: Json) -> Iterator[str]:
         *change_rows.rows(plan),
         ("settings", ", ".join(f"{item['name']} {item['change']}" for item in plan["settings"])),
         ("secrets", ", ".join(map(secret_change, plan["secrets"]))),
+        ("secret env", ", ".join(f"{item['name']} {item['change']}" for item in plan["secret_env"])),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
         ("hosts", ", ".join(plan["hosts"])),
         ("policy", _policy(plan)),
@@ -243,10 +244,14 @@ def _verdict(out: Screen, plan: Json, words: str) -> None:
     """Say last what can be done."""
     if plan["spec"]:
         out.line(f"  {SPEC} says more than is applied; first: stelae env apply, then plan again")
-    if plan["refusal"]:
-        out.line(f"  it would not be done now: {plan['refusal']['message']}", "yellow")
-        for line in plan["refusal"]["hint"].splitlines():
-            out.line(f"    {line}")
+    for warning in plan["warnings"]:
+        out.line(f"  {warning}", "yellow")
+    if plan["refusals"]:
+        for number, refusal in enumerate(plan["refusals"]):
+            what = "nor because of this:" if number else "it would not be done now:"
+            out.line(f"  {what} {refusal['message']}", "yellow")
+            for line in refusal["hint"].splitlines():
+                out.line(f"    {line}")
     elif plan["nothing"]:
         out.line(f"  nothing would change: {short_release(plan['to']['release'])} serves already")
     else:

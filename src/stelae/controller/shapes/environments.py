@@ -19,10 +19,11 @@ class Change(TypedDict):
 
 
 class Applied(TypedDict):
-    """What differed, and the environments that were changed (none in a dry run)."""
+    """What differed, the environments that were changed (none in a dry run), and what would not work as it says."""
 
     changes: list[Change]
     applied: list[str]
+    warnings: list[str]
 
 
 Freeze = TypedDict("Freeze", {"from": str, "for": str, "zone": str, "reason": NotRequired[str]})

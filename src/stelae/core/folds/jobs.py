@@ -49,9 +49,11 @@ def _kept(env: EnvironmentState) -> Mapping[InstanceId, Run]:
 
 
 def _told_by_newer(env: EnvironmentState, runs: Sequence[Run]) -> Iterator[Run]:
-    """Those of *runs*, which cannot be undone, oldest first, that no way back has to name. A way back to an image asks
-    where there is a run of another image that is newer than it. So the newest run stays, and the newest of another
-    image than that one's: one of the two is newer whenever any is."""
+    """Those of *runs*, which cannot be undone, oldest first, that no way back has to name.
+
+    A way back to an image asks where there is a run of another image that is newer than it. So the newest run stays,
+    and the newest of another image than that one's: one of the two is newer whenever any is.
+    """
     others = (run for run in reversed(runs) if _image(env, run) != _image(env, runs[-1]))
     asks = next(others, None)
     yield from (run for run in runs[: 1 - MOST] if run is not asks)
