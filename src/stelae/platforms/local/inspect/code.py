@@ -1,9 +1,9 @@
 """The code of a process: every file that it executes from is the image's, and no page of it was changed in memory.
 
-A page of code that somebody wrote to is the process's own from then on, no longer the file's; the kernel tells that of
-each page (``/proc/PID/pagemap``, Documentation/admin-guide/mm/pagemap.rst), and such pages are compared with the file.
-So it does not matter who wrote it or how, and no state of before is needed. Memory without a file is not looked at: a
-just-in-time compiler has its code there, also as a shared or unlinked file of memory, unless that is an ELF file.
+A page of code that somebody wrote to is the process's own from then on, no longer the file's; the kernel tells that
+of each page (``/proc/PID/pagemap``, Documentation/admin-guide/mm/pagemap.rst), and such pages are compared with the
+file. So it does not matter who wrote it or how, and no state of before is needed. Memory without a file is not looked
+at: a just-in-time compiler has its code there, also as a shared or unlinked file of memory, unless that is an ELF file.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _MOST_FILES = 2000
 _MOST_SHOWN = 4
 _BYTES_SHOWN = 16
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
     """A part of a process's memory that is executed from a file."""
 
     pid: int
-    place: bytes  # START-END, as the kernel writes it
     start: int
     end: int
     offset: int
@@ -47,7 +47,7 @@ class Mapping:
     @property
     def link(self) -> str:
         """What leads to the very file that is mapped."""
-        return f"/proc/{self.pid}/map_files/{self.place.decode()}"
+        return f"/proc/{self.pid}/map_files/{self.start:x}-{self.end:x}"
 
 
 class Files(dict[tuple[bytes, bytes], tuple[tuple[int, int], ...]]):
@@ -78,7 +78,7 @@ def _mappings(pid: int) -> Iterator[Mapping]:
     for place, flags, offset, device, inode, path in _MAPPING.findall(read(f"/proc/{pid}/maps")):
         start, _, end = place.partition(b"-")
         yield Mapping(
-            pid=pid, place=place, start=int(start, 16), end=int(end, 16), offset=int(offset, 16),
+            pid=pid, start=int(start, 16), end=int(end, 16), offset=int(offset, 16),
             private=flags.endswith(b"p"), device=device, inode=inode, path=path,
         )  # fmt: skip
 

@@ -23,7 +23,9 @@ def text_of(descriptor: int) -> tuple[tuple[int, int], ...]:
         segments = _segments(descriptor, head)
         wide = head[4] == 2
         for kind, _, offset, size in segments:
-            if kind == _DYNAMIC and _relocates_text(os.pread(descriptor, min(size, _MOST), offset), head[5], wide=wide):
+            if kind == _DYNAMIC and _relocates_text(
+                os.pread(descriptor, min(size, _MOST), offset), head[5], wide=wide
+            ):
                 return ()
     except struct.error:
         return ()

@@ -120,7 +120,8 @@ def _came_in(family: Family, pid: int, stat: Stat, shared: Collection[str]) -> s
     if pid not in family.group:
         return came
     above = namespace(stat.parent, "pid")
-    if above is not None and above != family.namespaces["pid"]:
+    # one that runs and does not tell even us is the machine's
+    if above != family.namespaces["pid"] and (above is not None or stat_of(stat.parent) is not None):
         return came
     orphan = stat.parent == family.first.pid
     if orphan and _login(pid) != _login(family.first.pid):  # whoever began it, logged in as somebody, has ended since
