@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ from stelae.domain.drift import Drift
 from stelae.domain.units import MIB
 from stelae.platforms.local import record
 from stelae.platforms.local.inspect import survey
+from stelae.platforms.local.inspect.kernel import namespace
 from stelae.system.installation import Installation
 from tests.real.busybox import own_installation, process
 from tests.real.drift_parts import PUPPET, TMP, Stage, cmdline, make_layers, python, until
@@ -161,7 +161,7 @@ async def test_whoever_comes_in_from_outside(stage: Stage, kind: str) -> None:
 
 def inside(first: int) -> list[int]:
     """All processes of the machine in the namespace of processes of *first*."""
-    return list(survey.look().members[os.readlink(f"/proc/{first}/ns/pid")])
+    return list(survey.look().members[namespace(first, "pid") or ""])
 
 
 async def test_a_process_of_the_machine_in_one_namespace_only(stage: Stage) -> None:

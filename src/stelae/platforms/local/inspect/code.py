@@ -3,7 +3,7 @@
 A page of code that somebody wrote to is the process's own from then on, no longer the file's; the kernel tells that
 of each page (``/proc/PID/pagemap``, Documentation/admin-guide/mm/pagemap.rst), and such pages are compared with the
 file. So it does not matter who wrote it or how, and no state of before is needed. Memory without a file is not looked
-at: a just-in-time compiler has its code there, also as a shared or unlinked file of memory, unless that is an ELF file.
+at, unless it is an ELF file: a just-in-time compiler has its code there, also as a shared or unlinked file of memory.
 """
 
 from __future__ import annotations

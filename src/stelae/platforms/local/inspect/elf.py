@@ -23,9 +23,8 @@ def text_of(descriptor: int) -> tuple[tuple[int, int], ...]:
         segments = _segments(descriptor, head)
         wide = head[4] == 2
         for kind, _, offset, size in segments:
-            if kind == _DYNAMIC and _relocates_text(
-                os.pread(descriptor, min(size, _MOST), offset), head[5], wide=wide
-            ):
+            dynamic = os.pread(descriptor, min(size, _MOST), offset) if kind == _DYNAMIC else b""
+            if _relocates_text(dynamic, head[5], wide=wide):
                 return ()
     except struct.error:
         return ()

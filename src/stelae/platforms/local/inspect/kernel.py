@@ -70,7 +70,7 @@ def stat_of(pid: int) -> Stat | None:
 def namespace(pid: int, kind: str) -> str | None:
     """Return the name of a namespace of the process, such as ``net:[4026531840]``."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/{kind}")
+        return os.readlink(f"/proc/{pid}/ns/{kind}")  # noqa: PTH115 - asked often; so below
     except OSError:
         return None
 
@@ -88,7 +88,7 @@ def mount_id(path: str) -> int | None:
 def link(path: str) -> str | None:
     """Return where a link of /proc leads, as text that is safe to show."""
     try:
-        return shown(os.readlink(path))
+        return shown(os.readlink(path))  # noqa: PTH115
     except OSError:
         return None
 
@@ -101,4 +101,4 @@ def shown(name: str | bytes) -> str:
 
 def processes() -> list[int]:
     """Return the numbers of all processes of the machine."""
-    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208

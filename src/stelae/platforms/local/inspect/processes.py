@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.inspect.code import Files, Home, inspect_code
@@ -141,7 +142,7 @@ def _age(stat: Stat) -> float:
 def _described(pid: int, stat: Stat) -> str:
     words = [f"process {pid} ({shown(stat.name)}), begun by process {stat.parent} {_age(stat):.0f} s ago"]
     with suppress(OSError):
-        words.append(f"as user {os.stat(f'/proc/{pid}').st_uid}")
+        words.append(f"as user {Path(f'/proc/{pid}').stat().st_uid}")
     login = _login(pid).decode("ascii", "replace")
     if login not in ("", "4294967295"):
         words.append(f"of login user {login}")

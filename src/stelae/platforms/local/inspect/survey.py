@@ -28,12 +28,12 @@ class Survey:
     at: float
 
 
-_kept: Survey | None = None
+_kept: Survey | None = None  # it is of the machine, not of an engine
 
 
 def survey() -> Survey:
     """Return what was found last, or look again when that is too long ago. Safe for threads."""
-    global _kept  # noqa: PLW0603 - it is of the machine, not of an engine
+    global _kept
     with _LOCK:
         if _kept is None or time.monotonic() - _kept.at > FRESH_SECONDS:
             _kept = look()
