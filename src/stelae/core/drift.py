@@ -52,8 +52,9 @@ class Sweep:
 
 
 def may_be_inspected(env: EnvironmentState) -> bool:
-    """True while something runs that could drift."""
-    return any(map(runs_now, env.instances.values())) or any(map(run_goes_on, env.runs.values()))
+    """True while something runs that could drift, or something is not over of which no instance ends it."""
+    running = any(map(runs_now, env.instances.values())) or any(map(run_goes_on, env.runs.values()))
+    return running or bool(env.drift.findings)
 
 
 def events(env: EnvironmentState, sweep: Sweep, now: Instant) -> Events:

@@ -88,7 +88,9 @@ def is_judged(env: EnvironmentState, instance: Instance) -> bool:
 def ended_first(env: EnvironmentState, wanted: Allocation, replaced: frozenset[InstanceId]) -> Allocation:
     """Return *wanted* with room for the end of what is *replaced*, where nothing may overlap (*recreate*): there it
     ends before the one that takes its place begins."""
-    strategy = env.rollout.strategy if env.rollout is not None else env.config.strategy if env.config else None
+    strategy = env.config.strategy if env.config is not None else None
+    if env.rollout is not None and env.rollout.phase in (Phase.FORWARD, Phase.REVERTING):
+        strategy = env.rollout.strategy
     if not replaced or strategy is None or strategy.kind is not StrategyKind.RECREATE:
         return wanted
     gone = Counter(env.instances[name].process for name in replaced)

@@ -15,6 +15,7 @@ from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.digest import Digest
+from stelae.domain.drift import Drift
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.observation import Exit, Phase, Seen
@@ -32,7 +33,8 @@ NO_SECRETS: Mapping[str, bytes] = MappingProxyType({})
 @dataclass(slots=True, kw_only=True)
 class Site:
     """What the machine holds of one environment. ``logs`` outlive their instances; ``begun`` counts how often the
-    program of each run was started, and outlives everything."""
+    program of each run was started, and outlives everything. ``differences`` is what of all of it is not
+    as it was told to be, in words, and ``gone`` what is again."""
 
     things: dict[InstanceId, Thing] = field(default_factory=dict)
     table: dict[InstanceId, int] = field(default_factory=dict)
@@ -41,6 +43,8 @@ class Site:
     begun: Counter[InstanceId] = field(default_factory=Counter)
     routes: tuple[Route, ...] = ()
     requests: Requests = field(default_factory=Requests)
+    differences: dict[str, Drift] = field(default_factory=dict)
+    gone: dict[str, Drift] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class Machine:
         self.sites: dict[EnvironmentId, Site] = defaultdict(Site)
         self.numbers: dict[EnvironmentId, Numbers] = defaultdict(Numbers)
         self.listeners: list[Callable[[EnvironmentId], None]] = []
+        self.alarms: list[Callable[[EnvironmentId], None]] = []
+        """Who is told of each environment in which something was made otherwise."""
         self.happened: Counter[str] = Counter()
         """How often instances of each kind of bad behaviour were started, or showed it."""
         self.controllers = 0
@@ -198,6 +204,21 @@ class Machine:
         self._ended(site, name)
         self._tell(environment)
         return True
+
+    def drift(self, environment: EnvironmentId, name: InstanceId, what: str, kind: Drift, alarm: bool = True) -> None:
+        """Make an instance, or ("") what is held of *environment*, something else; *alarm* says that it is told."""
+        site = self.site(environment)
+        place = site.things[name].differences if name else site.differences
+        place[what] = kind
+        for listener in self.alarms if alarm else ():
+            listener(environment)
+
+    def undo(self, environment: EnvironmentId, name: InstanceId, what: str) -> None:
+        """Have a difference be gone, where it still is; nobody is told."""
+        place = self.sites[environment].things.get(name) if name else self.sites[environment]
+        kind = place.differences.pop(what, None) if place is not None else None
+        if place is not None and kind is not None:
+            place.gone[what] = kind
 
     def power_off(self) -> int:
         """Take everything that runs away; return how many instances there were."""

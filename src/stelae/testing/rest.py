@@ -8,7 +8,7 @@ from stelae.core import secrets, verification
 from stelae.core.traffic import entry
 from stelae.domain.observation import Phase
 from stelae.domain.state import EnvironmentState, InstallationState
-from stelae.testing import scaling
+from stelae.testing import drifting, scaling
 from stelae.testing.jobs import twice
 from stelae.testing.machine import Machine, Site
 
@@ -50,6 +50,7 @@ def _of(env: EnvironmentState, machine: Machine) -> Iterator[str]:
             yield f"{name} has ended and is still there"
     if dict(env.table) != site.table:
         yield f"the traffic goes to {site.table}, the record says {dict(env.table)}"
+    yield from drifting.differences(env, site, machine.now())
     yield from _holdings(env, machine, site)
 
 

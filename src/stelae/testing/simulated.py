@@ -20,6 +20,7 @@ from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
 from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
+from stelae.testing.drifting import inspected
 from stelae.testing.faults import ActFault, Faults, LookFault
 from stelae.testing.machine import Machine
 from stelae.testing.terminal import SimulatedTerminal
@@ -63,7 +64,9 @@ class SimulatedPlatform:
         self._controller = machine.controllers
         self.dead = False
         self.looks: dict[EnvironmentId, Look] = {}
+        self._inspections: dict[EnvironmentId, Inspection] = {}
         machine.listeners.append(self._happened)
+        machine.alarms.append(self._drifted)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -178,8 +181,15 @@ class SimulatedPlatform:
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """See ``Platform.inspect``."""
         await self._reach()
-        running = frozenset(name for name in env.instances if self._runs(env.id, name))
-        return Inspection(as_of=self._clock(), inspected=running)
+        as_of = self._clock()
+        await asyncio.sleep(0.3 if self._faults.holds(LookFault.SLOW) else 0.01)  # what happens meanwhile is seen
+        await self._reach()
+        before = self._inspections.get(env.id)
+        if before is not None and self._faults.holds(LookFault.STALE):
+            return before
+        found = inspected(self._machine, env, as_of, blind=self._faults.holds(LookFault.INCOMPLETE))
+        self._inspections[env.id] = found
+        return found
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
         """See ``Platform.alarm``."""
@@ -188,12 +198,15 @@ class SimulatedPlatform:
     async def close(self) -> None:
         """See ``Platform.close``."""
         self._changed.clear()
+        self._alarmed.clear()
         self._machine.listeners.remove(self._happened)
+        self._machine.alarms.remove(self._drifted)
 
     def kill(self) -> None:
         """End the controller's part of it: it gets no answer and hears of nothing any more."""
         self.dead = True
         self._machine.listeners.remove(self._happened)
+        self._machine.alarms.remove(self._drifted)
 
     async def _reach(self) -> None:
         if self.dead:
@@ -243,6 +256,14 @@ class SimulatedPlatform:
             return
         for changed in self._changed:
             changed(environment)
+
+
+    def _drifted(self, environment: EnvironmentId) -> None:
+        if self._faults.holds(LookFault.MISSED):
+            self._faults.count(LookFault.MISSED)
+            return
+        for alarmed in self._alarmed:
+            alarmed(environment)
 
 
 async def _for_ever() -> None:

@@ -46,8 +46,9 @@ class Behaviour:
 
     @property
     def healthy(self) -> bool:
-        """True when its instances get ready and stay so."""
-        return self.ready_after is not None and (self.exits_after, self.unready_after, self.flaps) == (None,) * 3
+        """True when its instances get ready and stay so, and stay what they are."""
+        ills = (self.exits_after, self.unready_after, self.flaps, self.drifts_after)
+        return self.ready_after is not None and ills == (None,) * 4
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ class Behaviour:
 @dataclass(slots=True, kw_only=True)
 class Thing:
     """What is true of one instance in the world. ``secrets`` are the values that it was given; ``differences`` what
-    was done to it from outside, in words."""
+    was done to it from outside, in words, and ``gone`` what of that is not so any more."""
 
     release: ReleaseId
     process: str
@@ -90,6 +91,7 @@ class Thing:
     debug: bool = False
     secrets: Mapping[str, bytes] = field(default_factory=dict)
     differences: dict[str, Drift] = field(default_factory=dict)
+    gone: dict[str, Drift] = field(default_factory=dict)
 
     def phase(self, now: Instant) -> Phase:
         """Return what a probe at *now* would find."""
