@@ -117,12 +117,16 @@ def run_command(folder: Path, listen: str) -> None:
     from stelae.witness.server import bound, serve
     from stelae.witness.witness import Witness
 
-    out, ready = screen(), take_notifier()
+    out, notify = screen(), take_notifier()
     witness = Witness(folder)
     with bound(listen) as listener:
         host, port = listener.getsockname()[:2]
         shown = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        out.result({"name": witness.verifier.name, "key": witness.verifier.vkey, "address": shown})
-        out.line(f"  {witness.verifier.name} answers at {shown}")
+
+        def ready() -> None:
+            out.result({"name": witness.verifier.name, "key": witness.verifier.vkey, "address": shown})
+            out.line(f"  {witness.verifier.name} answers at {shown}")
+            notify()
+
         anyio.run(serve, witness, listener, ready)
     witness.close()
