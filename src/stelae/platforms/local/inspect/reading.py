@@ -31,7 +31,7 @@ class Reading:
 
     def __init__(self, file: int) -> None:
         self._cached = os.dup(file)
-        self._direct = _reopened(file)
+        self._direct = _direct(self._cached)
         self._buffer = mmap.mmap(-1, WINDOW)  # O_DIRECT wants whole pages
         self._hash = hashlib.sha256()
         self._at = 0
@@ -82,8 +82,14 @@ class Reading:
             return self._read()
 
 
-def _reopened(file: int) -> int:
-    return os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+def _direct(file: int) -> int:
+    """Return *file* opened again to read past the cache, or itself where that cannot be had."""
+    try:
+        return os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return file
 
 
 def _resident(file: int, offset: int, count: int) -> Iterator[tuple[int, int]]:

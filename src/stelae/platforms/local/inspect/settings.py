@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.facts import Facts, cgroups_in, limits_in, namespaces_of, read, root_of
+from stelae.platforms.local.inspect.kernel import mount_id
 from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.launched import sha256
 from stelae.platforms.local.stamp import Stamp, stamp_of
@@ -40,7 +41,9 @@ def check(scene: Scene) -> Iterator[Finding]:
         seen.from_release = tuple(_bundle_and_release(scene))
     yield from seen.from_release
     yield from _bundle_file(scene, seen)
-    yield from _rights(scene, fields_in(scene.proc("status")), seen)
+    rights = list(_rights(scene, fields_in(scene.proc("status")), seen))
+    if rights and mount_id(f"/proc/{scene.process.pid}/exe") == mount_id(f"/proc/{scene.process.pid}/root"):
+        yield from rights  # until it has become the program, it is the runtime, which gives them up last
     yield from _surroundings(scene)
     yield from _control_groups(scene)
     if not seen.environment:
