@@ -6,7 +6,7 @@ from typing import Any
 
 from stelae.controller import crash_loops, drift_views, progress
 from stelae.controller.run_views import run_view, under_way
-from stelae.core import gates, secrets, strategies, trust, verification
+from stelae.core import backoff, gates, secrets, strategies, trust, verification
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
@@ -106,10 +106,25 @@ def _state(env: EnvironmentState) -> str:
     lacking = _lacking(env)
     enough = all(_ready_of(env, name) >= count for name, count in env.wanted.items() if name not in lacking)
     if not enough:
-        return "degraded"
+        return "scaling" if all(_grows(env, name) for name in env.wanted) else "degraded"
     if drift_views.sentence(env, None):
         return "drifted"
     return "verified" if _is_verified(env, env.stable) else "steady"
+
+
+def _grows(env: EnvironmentState, process: str) -> bool:
+    """True when nothing of *process* is ill, and what it lacks is only not there yet: more were asked for."""
+    new = [
+        instance
+        for instance in env.instances.values()
+        if (instance.release, instance.process) == (env.stable, process) and live(instance) and not instance.ready_at
+    ]
+    pause = env.backoff.get(backoff.key(env.stable, process)) if env.stable else None
+    if pause is None:
+        return not any(instance.ever_ready for instance in new)
+    first = min((instance.launched_at for instance in new), default=None)
+    calm = first is not None and first - backoff.failed_at(pause) >= backoff.STABLE_AFTER
+    return calm and not any(instance.ever_ready for instance in new)
 
 
 def _is_verified(env: EnvironmentState, stable: ReleaseId) -> bool:

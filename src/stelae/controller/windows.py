@@ -15,8 +15,13 @@ from stelae.domain.units import SECOND, Instant
 AHEAD = timedelta(days=32)
 """How far the next freeze is looked for: what waits is looked at again and again."""
 
+ENDLESS = f"it is taken away: it has no end in the next {AHEAD.days} days"
+"""How the end is told of a freeze whose windows follow each other for as far as is looked."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICRO = timedelta(microseconds=1)
+_FAR = (AHEAD - timedelta(days=2)) // _MICRO
+"""A window that begins so late may have others after it that are not looked at any more."""
 
 
 def around(freezes: Iterable[tuple[Freeze, tzinfo]], now: Instant) -> Window | None:
@@ -30,7 +35,8 @@ def around(freezes: Iterable[tuple[Freeze, tzinfo]], now: Instant) -> Window | N
             found = window
         elif window.begins <= found.ends:
             later = window if window.ends > found.ends else found
-            found = replace(found, ends=later.ends, until=later.until)
+            endless = window.begins - now > _FAR
+            found = replace(found, ends=later.ends, until=ENDLESS if endless else later.until)
         else:
             break
     return found

@@ -8,7 +8,7 @@ from stelae.core import analysis, checks, jobs, moves, strategies
 from stelae.core.target import live_members, move
 from stelae.core.traffic import entry, scaled, shares
 from stelae.core.verdict import Answer, Verdict
-from stelae.domain.allocation import FULL_WEIGHT, Allocation, InstanceId
+from stelae.domain.allocation import FULL_WEIGHT, Allocation, InstanceId, RouteKind
 from stelae.domain.observation import Observation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Rollout
@@ -75,7 +75,13 @@ def _waits(env: EnvironmentState, rollout: Rollout, now: Instant) -> Iterator[Ve
     if now < rollout.held_at + wanted.soak:
         yield Verdict(answer=Answer.WAIT, reason="its soak is not over")
     if wanted.manual:
-        yield Verdict(answer=Answer.PERSON, reason=f"whether step {rollout.step + 1} may go on")
+        yield Verdict(answer=Answer.PERSON, reason=f"whether step {rollout.step + 1} may go on{_preview(env)}")
+
+
+def _preview(env: EnvironmentState) -> str:
+    """Say where the candidate can be looked at while it has none of the traffic, or not all."""
+    hosts = [route.name for route in env.allocation.routes if route.kind is RouteKind.HOST]
+    return f"; look at it: {', '.join(hosts)}" if hosts else ""
 
 
 def is_held(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> bool:

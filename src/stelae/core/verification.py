@@ -148,7 +148,8 @@ def _evidence(env: EnvironmentState, it: Verifying, seen: Observation, now: Inst
     counts = {name: _ready(env, it.release, name) for name in sorted(env.wanted)}
     held = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing wanted"
     traffic = seen.traffic.get(it.release)
-    answered = f"; {traffic.requests} requests answered, {traffic.errors} failed" if traffic else ""
+    requests = f"{traffic.requests} request{'' if traffic.requests == 1 else 's'}" if traffic else ""
+    answered = f"; {requests} answered, {traffic.errors} failed" if traffic else ""
     return f"{spell(now - it.since)} without a failure ({held}){answered}"
 
 

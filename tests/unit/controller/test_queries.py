@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from stelae.controller import views
+from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import InvalidInput
-from stelae.domain.state import Outcome
+from stelae.domain.state import Backoff, Outcome
+from stelae.domain.units import HOUR
 from stelae.ledger import state_codec
 from tests.unit.controller.site import ONE, STAGING, TEST, Site, on_site, spec
 
@@ -44,7 +46,20 @@ def test_status_tells_what_is_ready_and_where_the_traffic_goes(tmp_path: Path) -
         assert answer["record"] == {"size": site.ledger.size, "root": site.ledger.root}
         more = replace(site.env(), wanted={"web": 5})
         row = views.status_row(site.record.state, more)
-        assert (row["state"], row["detail"]) == ("degraded", "3 of web not ready yet")
+        assert (row["state"], row["detail"]) == ("scaling", "3 of web not ready yet")
+        stable = site.env().stable
+        ill = {f"{stable}/web": Backoff(failures=1, until=site.time, since=site.time)}
+        row = views.status_row(site.record.state, replace(more, backoff=ill))
+        assert (row["state"], row["detail"]) == ("degraded", "3 of web not ready yet"), "one of them ended"
+        long_ago = {f"{stable}/web": Backoff(failures=1, until=-HOUR, since=-HOUR)}
+        (first, *_) = site.env().instances.values()
+        new = replace(first, id=InstanceId("new"), ready_at=None, ever_ready=False)
+        begun = {**more.instances, new.id: new}
+        row = views.status_row(site.record.state, replace(more, backoff=long_ago, instances=begun))
+        assert row["state"] == "scaling", "what ended once has nothing to do with it"
+        unready = {name: replace(one, ready_at=None) for name, one in more.instances.items()}
+        row = views.status_row(site.record.state, replace(more, instances=unready))
+        assert row["state"] == "degraded", "those that were ready are not any more"
         row = views.status_row(site.record.state, replace(more, down=True))
         assert (row["state"], row["detail"]) == ("down", "")
         with pytest.raises(InvalidInput, match="no environment 'shop/none'") as refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,23 @@ def test_those_that_touch_or_overlap_are_one() -> None:
     assert windows.around([(inner, UTC), (nights, UTC)], found.begins) == windows.around(
         [(nights, UTC)], found.begins
     )
+
+
+@pytest.mark.parametrize(("cron", "length"), [("0 0 * * *", 24), ("0 0 * * *", 25), ("0 * * * *", 1)])
+def test_one_without_an_end_says_that_and_no_date(cron: str, length: int) -> None:
+    always = Freeze(cron=cron, length=length * HOUR)
+    now = at("2026-11-22 22:00", UTC_ZONE)
+    found = windows.around([(always, UTC)], now)
+    assert found is not None
+    assert found.holds(now)
+    assert found.until == "it is taken away: it has no end in the next 32 days"
+
+
+def test_a_long_one_with_an_end_says_the_date() -> None:
+    moratorium = Freeze(cron="0 0 1 11 *", length=60 * 24 * HOUR)
+    found = windows.around([(moratorium, UTC)], at("2026-11-22 22:00", UTC_ZONE))
+    assert found is not None
+    assert found.until == "Thu 2026-12-31 00:00 UTC"
 
 
 def test_none() -> None:

@@ -73,6 +73,13 @@ def test_a_soak_may_be_longer_than_the_machine_has_for_a_step() -> None:
     assert outcome(made, name) is Outcome.SUCCEEDED
 
 
+def test_a_manual_gate_says_where_the_release_can_be_looked_at() -> None:
+    made = deployed("blue-green", gate=Gate(manual=True), preview="next.example.com")
+    made.request(V2)
+    made.run(seconds=60)
+    assert under_way(made).asks == "whether step 1 may go on; look at it: next.example.com"
+
+
 @pytest.mark.parametrize("kind", ["rolling", "blue-green", "canary"])
 def test_a_manual_gate_asks_and_a_person_opens_this_step_only(kind: str) -> None:
     made = gated(kind, manual=True, soak=SECOND)

@@ -59,6 +59,10 @@ def test_the_evidence_says_what_was_seen() -> None:
     event = verification.due(running(), seen, 41 * MINUTE)
     assert event is not None
     assert event.evidence == ("41 min without a failure (2 web); 120 requests answered, 1 failed")
+    once = replace(FRESH, traffic={V1.id: Traffic(requests=1, errors=0)})
+    event = verification.due(running(), once, 41 * MINUTE)
+    assert event is not None
+    assert event.evidence.endswith("; 1 request answered, 0 failed")
 
 
 def test_what_goes_wrong_begins_the_time_anew() -> None:

@@ -243,7 +243,9 @@ class Row(TypedDict):
     processes: dict[str, Counted]
     traffic: dict[str, Count]
     since: Time | None
-    state: Literal["down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified"]
+    state: Literal[
+        "down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified", "scaling"
+    ]
     detail: str
     hosts: list[str]
     warm: dict[str, Time]
