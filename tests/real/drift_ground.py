@@ -51,9 +51,9 @@ class Ground:
         self.installation = installation
         self.layout = Layout.open(installation.images)
         self.roots = Roots(self.layout, installation.layers, installation.mounts, loop=loop)
-        layers = [self.layout.add_layer(tree, mtime=1_000_000_000) for tree in (_base(), _app())]
+        layers = [self.layout.add_layer(tree, mtime=1_000_000_000) for tree in (base_tree(), _app())]
         (self.base, _), (self.app, _) = layers
-        self.image = self._image(*layers)
+        self.image = self.add_image(*layers)
         self.engine = self.another()
         self.specs: list[LaunchSpec] = []
 
@@ -62,10 +62,12 @@ class Ground:
         roots = Roots(self.layout, self.installation.layers, self.installation.mounts)
         return LocalEngine(self.installation, roots, self.layout.config)
 
-    async def launch(self, instance: str = "web-1", definition: Process | None = None) -> Place:
-        """Start an instance."""
+    async def launch(
+        self, instance: str = "web-1", definition: Process | None = None, image: Digest | None = None
+    ) -> Place:  # fmt: skip
+        """Start an instance, of *image* or its own."""
         found = spec_of(instance, definition or idle())
-        spec = replace(found, release=replace(found.release, image=self.image))
+        spec = replace(found, release=replace(found.release, image=image or self.image))
         await self.engine.launch(spec)
         self.specs.append(spec)
         return place_of(self.installation, ENVIRONMENT, InstanceId(instance))
@@ -101,7 +103,8 @@ class Ground:
         """Return the file of a layer."""
         return layer_path(self.installation.layers, layer)
 
-    def _image(self, *layers: tuple[Digest, int]) -> Digest:
+    def add_image(self, *layers: tuple[Digest, int]) -> Digest:
+        """Put an image of *layers*, digests and sizes, into the store."""
         config = canonical({
             "architecture": "amd64", "os": "linux",
             "config": {"User": "10001:10001", "WorkingDir": "/", "Env": ["PATH=/bin", "FROM_IMAGE=1"]},
@@ -117,7 +120,8 @@ class Ground:
         )  # fmt: skip
 
 
-def _base() -> Tree:
+def base_tree() -> Tree:
+    """Return a busybox, and the mount points of an image."""
     busybox = shutil.which("busybox")
     if busybox is None or shutil.which("mkfs.erofs") is None or os.geteuid() != 0:
         pytest.skip("needs root, busybox-static and mkfs.erofs")
