@@ -92,8 +92,7 @@ class Network:
         firewall.uninstall(self._installation)
 
     def _veth_name(self, address: IPv4Address) -> str:
-        # at most 8 + 1 + 6 characters; an interface's name has at most 15
-        return f"{self._installation.name}v{int(address) - int(self._installation.subnet.network_address):x}"
+        return veth_name(self._installation, address)
 
     def _make_inside(self, address: IPv4Address, netns: Path) -> None:
         """Runs in a thread of its own, which ends in the new namespace."""
@@ -115,9 +114,30 @@ class Network:
             os.close(machine)
 
 
+def veth_name(installation: Installation, address: IPv4Address) -> str:
+    """Return the name of the machine's end of the interface of the instance with *address*."""
+    # at most 8 + 1 + 6 characters; an interface's name has at most 15
+    return f"{installation.name}v{int(address) - int(installation.subnet.network_address):x}"
+
+
 def mac_of(address: IPv4Address) -> str:
     """Return a locally administered MAC that follows from *address*, so that no neighbour cache is ever wrong."""
     return "02:5e:" + ":".join(f"{byte:02x}" for byte in address.packed)
+
+
+def in_namespace_of(pid: int, work: Callable[[], None]) -> None:
+    """Run *work* in the network namespace of a process and raise what it raised; OSError when the process is gone."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def inside() -> None:
+        if _LIBC.setns(namespace, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "setns")
+        work()
+
+    try:
+        _in_thread(inside)
+    finally:
+        os.close(namespace)
 
 
 def drop_namespace(netns: Path) -> None:

@@ -19,7 +19,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import layers, monitor, mounts, processes, settings
+from stelae.platforms.local.inspect import layers, monitor, mounts, network, processes, settings
 from stelae.platforms.local.inspect.layer_file import Identity
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
@@ -36,6 +36,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     mounts.check,
     settings.check,
     processes.check,
+    network.check,
 )
 
 CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = ()

@@ -1,0 +1,109 @@
+"""Whoever changes the network of an instance is found by one sweep."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from stelae.domain.drift import Drift
+from stelae.platforms.local.network import mac_of, veth_name
+from stelae.system.installation import Installation
+from tests.real.busybox import ENVIRONMENT, make_erofs, own_installation, process
+from tests.real.drift_parts import Stage
+
+pytestmark = [pytest.mark.real, pytest.mark.anyio]
+
+SLEEPER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    first, second = (make_erofs(tmp_path_factory.mktemp("layer")) for _ in range(2))
+    return first, second.rename(second.with_stem("again"))
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    with own_installation(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def stage(installation: Installation, layers: tuple[Path, ...]) -> AsyncIterator[Stage]:
+    made = Stage(installation, layers)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+INSIDE = [
+    ("ip address add 10.9.9.9/32 dev eth0", "ip address del 10.9.9.9/32 dev eth0", "has the address 10.9.9.9/32"),
+    ("ip address add fd00::1/64 dev eth0", "ip address del fd00::1/64 dev eth0", "has the address fd00::1/64"),
+    ("ip address add 127.0.0.2/8 dev lo", "ip address del 127.0.0.2/8 dev lo", "has the address 127.0.0.2/8 at lo"),
+    (
+        "ip route add 10.9.0.0/16 dev eth0 proto kernel", "ip route del 10.9.0.0/16",
+        "has the route to 10.9.0.0/16 by eth0",
+    ),
+    ("ip route add blackhole 10.9.0.0/16", "ip route del blackhole 10.9.0.0/16", "has the blackhole to 10.9.0.0/16"),
+    ("ip route del default", "ip route add default via {gateway}", "lacks the route to 0.0.0.0/0 via"),
+    ("ip rule add from 10.9.9.9 table 77", "ip rule del table 77", "has a routing rule of priority 32765 (table 77)"),
+    ("ip link add extra type veth peer name other", "true", ""),
+    ("ip link set extra up", "ip link del extra", "has the interface extra"),
+    ("ip link set eth0 address 02:00:00:00:00:99", "ip link set eth0 address {mac}", "02:00:00:00:00:99"),
+    (
+        "ip neigh add 10.9.9.8 lladdr 02:00:00:00:00:98 dev eth0 nud permanent", "ip neigh del 10.9.9.8 dev eth0",
+        "has a fixed neighbour 10.9.9.8 at eth0",
+    ),
+    ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact", "its interface eth0 (clsact)"),
+    ("nft add table inet evil", "nft delete table inet evil", "has the packet filter evil"),
+]  # fmt: skip
+
+
+async def test_what_somebody_changes_inside(stage: Stage) -> None:
+    first = await stage.launch("web-1", SLEEPER)
+    await stage.launch("web-2", SLEEPER)
+    address = await address_of(stage, "web-1")
+    assert (await stage.sweep()).findings == ()
+    for do, undo, what in INSIDE:
+        for command in (do, undo):
+            words = command.format(gateway=stage.installation.gateway, mac=mac_of(address)).split()
+            subprocess.run(["nsenter", "-t", str(first), "-n", *words], check=True)
+            if command == do and what:
+                found = (await stage.sweep()).findings
+                assert any(what in item.what for item in found), (do, found)
+                assert {(item.instance, item.kind) for item in found} == {("web-1", Drift.NETWORK)}
+            else:
+                assert (await stage.sweep()).findings == ()
+
+
+async def address_of(stage: Stage, name: str) -> IPv4Address:
+    return next(IPv4Address(item.address) for item in await stage.engine.observe(ENVIRONMENT) if item.id == name)
+
+
+async def test_what_somebody_changes_on_the_machine(stage: Stage) -> None:
+    await stage.launch("web-1", SLEEPER)
+    await stage.launch("web-2", SLEEPER)
+    veth = veth_name(stage.installation, await address_of(stage, "web-1"))
+    commands = [
+        ("ip link set {veth} nomaster", "its interface is on no bridge"),
+        ("ip link set {veth} master {bridge}", "its interface is not kept apart"),
+        ("ip link set {veth} type bridge_slave isolated on", ""),
+        ("ip link set {veth} down", "the machine's end of its interface is down"),
+        ("ip link set {veth} up", ""),
+    ]
+    for command, what in commands:
+        subprocess.run(command.format(veth=veth, bridge=stage.installation.bridge).split(), check=True)
+        if what:
+            assert (await stage.found("web-1", what)).kind is Drift.NETWORK
+        else:
+            assert (await stage.sweep()).findings == ()
