@@ -168,12 +168,15 @@ class Service(Protocol):
         "policy", "storm"}}``.
         """
 
-    async def history(self, environment: str, limit: int, everything: bool) -> Json:
-        """The newest *limit* events of *environment* (``""``: of all), oldest first; with *everything* each act
-        and observation too: ``{"events": [{"index", "at", "actor", "environment", "kind", "text"}]}``."""
+    async def history(self, request: Json) -> Json:
+        """The newest ``{"limit"}`` events of ``"environment"`` (``""``: of all), oldest first; with ``"everything"``
+        each act and observation too; only those ``"by"`` a person, ``"of"`` what a reference names, and from
+        ``"since"`` to ``"until"`` (moments, see ``state``), each ``""`` for any: ``{"events": [{"index", "at",
+        "actor", "environment", "kind", "text"}]}``."""
 
     async def show(self, ref: str) -> Json:
-        """What *ref* (a unique prefix) names: ``{"kind": "image|release|deployment|instance|commit|run", ...}``."""
+        """What *ref* (a unique prefix, or the whole name of a person or of an instance, also of one that is gone)
+        names: ``{"kind": "image|release|deployment|instance|commit|run|person", ...}``."""
 
     async def proof(self, ref: str) -> Json:
         """What was verified of the image that *ref* (an image, release, environment or commit) means: ``{"image",
@@ -186,7 +189,8 @@ class Service(Protocol):
 
     async def diff(self, old: str, new: str) -> Json:
         """What differs between two images: ``{"old", "new", "packages", "files", "layers", "processes",
-        "settings", "secrets"}``; settings by name and secrets by version, where both are releases or environments."""
+        "settings", "secrets", "unknown", "environments"}``; settings by name and secrets by version, where both are
+        releases or environments. An environment may be ``APP/ENV@MOMENT``: as it was then (see ``state``)."""
 
     async def keys(self) -> Json:
         """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "counts", "verifies", "revoked"}]}``: whose
@@ -212,9 +216,15 @@ class Service(Protocol):
         """Take back ``{"environment", "name", "version", "reason"}``: ``{"environment", "name", "version",
         "releases": those that run with it, "wiped", "image": what serves}``."""
 
-    async def state(self, at: int, environment: str) -> Json:
-        """``{"at", "index", "environments": [...]}``: what ran at *at*, each environment with ``"instances":
-        [{"id", "process", "release", "since", "ready"}]``, ``"subject"``, ``"deployed_by"``, ``"deployed_at"``."""
+    async def state(self, moment: str, environment: str) -> Json:
+        """``{"at", "index", "environments": [...]}``: what ran at *moment* (microseconds since 1970, ``@N`` once
+        event N was recorded, or ``d-N`` once that deployment was asked for), each environment with ``"instances": [{"id",
+        "process", "release", "since", "ready"}]``, ``"subject"``, ``"deployed_by"``, ``"deployed_at"``, and
+        ``"observed"``: {"since", "until", "share", "gaps"} of the day before."""
+
+    async def where(self, ref: str, everywhere: bool) -> Json:
+        """Where *ref*, a commit, image, release, or package (``NAME`` or ``NAME=VERSION``), runs now, or with
+        *everywhere* ever ran: ``{"ref", "kind", "images", "ever", "releases", "instances", "unknown"}``."""
 
     def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
         """Progress ``{"instance", "at", "stream", "text"}``, one a line of output."""

@@ -121,14 +121,14 @@ async def _hold(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with asyncio.TaskGroup() as group:
-        loops = Loops(record, platform, clock, group, service.policy)
+        loops = Loops(record, platform, clock, group, service.policy, service.watches)
         loops.start()
         kept = (
             serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),
             service.keep_telling(), service.keep_terminals(loops.wake),
             Checker(record, clock, loops.wake).keep_asking(),
             service.keep_publishing(),
-            service.keep_inspecting(loops.wake),
+            service.keep_inspecting(loops.wake), service.keep_indexing(),
         )  # fmt: skip
         beside = [group.create_task(each) for each in kept]
         log.info("controller.started", version=__version__, events=record.state.size)
@@ -136,6 +136,9 @@ async def _hold(
         for task in beside:
             task.cancel()
         loops.stop()
+    service.close()
+    with suppress(StelaeError, OSError):  # what it watched is not claimed then
+        await record.append_drafts(service.watches.ends, urgent=False)
 
 
 async def _until_the_end(stop: asyncio.Event, record: Record) -> None:

@@ -74,9 +74,12 @@ class Inside:
         return {"image": image.digest, "key": found.key, "document": found.predicate}
 
     async def diff(self, old: str, new: str) -> Json:
-        """See ``Service.diff``."""
-        one, one_settings = self._resolve(old)
-        other, other_settings = self._resolve(new)
+        """Return what differs between what *old* and *new* mean; see ``Service.diff``."""
+        return await self.compare(self.resolve(old), self.resolve(new))
+
+    async def compare(self, old: tuple[Image, Release | None], new: tuple[Image, Release | None]) -> Json:
+        """Return what differs between two images, and between their releases where both are given."""
+        (one, one_settings), (other, other_settings) = old, new
         found = await to_thread.run_sync(difference, self._layout, self._inspector, one, other)
         return {
             "old": one.digest,
@@ -99,9 +102,9 @@ class Inside:
 
     def image(self, ref: str) -> Image:
         """Return the image that *ref* means; raises InvalidInput."""
-        return self._resolve(ref)[0]
+        return self.resolve(ref)[0]
 
-    def _resolve(self, ref: str) -> tuple[Image, Release | None]:
+    def resolve(self, ref: str) -> tuple[Image, Release | None]:
         """Return the image that an image, a release, an environment or a commit means, and the release if any."""
         state = self._record.state
         if "/" in ref:
@@ -170,6 +173,15 @@ def _secrets(old: Release | None, new: Release | None) -> list[Json]:
     if old is None or new is None:
         return []
     return [{"name": name, "old": one, "new": two} for name, (one, two) in secrets.differences(old, new).items()]
+
+
+def without_files(old: tuple[Image, Release | None], new: tuple[Image, Release | None]) -> Json:
+    """Return what can be said of the difference where one of the images is not here any more."""
+    (one, one_settings), (other, other_settings) = old, new
+    return {
+        "old": one.digest, "new": other.digest, "packages": [], "files": [], "layers": [], "processes": [],
+        "settings": _settings(one_settings, other_settings), "secrets": _secrets(one_settings, other_settings),
+    }  # fmt: skip
 
 
 def _settings(old: Release | None, new: Release | None) -> list[Json]:

@@ -265,14 +265,6 @@ class EnvironmentQuery(Message, frozen=True):
     environment: OptionalEnvironmentRef = ""
 
 
-class HistoryQuery(Message, frozen=True):
-    """The query of GET /v1/history"""
-
-    environment: OptionalEnvironmentRef = ""
-    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 50
-    everything: bool = False
-
-
 class ShowQuery(Message, frozen=True):
     """The query of GET /v1/show"""
 
@@ -304,13 +296,6 @@ class Revoke(Message, frozen=True):
 
     ref: Ref
     reason: Text
-
-
-class StateQuery(Message, frozen=True):
-    """The query of GET /v1/state"""
-
-    at: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
-    environment: OptionalEnvironmentRef = ""
 
 
 class LogsQuery(Message, frozen=True):

@@ -14,11 +14,24 @@ from typing import Any, TypeVar
 from stelae.controller import audit_messages as am
 from stelae.controller import drift_messages as dm
 from stelae.controller import messages as m
+from stelae.controller import past_messages as ppm
 from stelae.controller import promotion_messages as pm
 from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
-from stelae.controller.shapes import audit, common, drift, environments, images, machine, plans, proofs, runs, secrets
+from stelae.controller.shapes import (
+    audit,
+    common,
+    drift,
+    environments,
+    images,
+    machine,
+    past,
+    plans,
+    proofs,
+    runs,
+    secrets,
+)
 from stelae.controller.talk import Typed
 
 _M = TypeVar("_M", bound=m.Message)
@@ -297,8 +310,8 @@ _PROMOTION = (
 
 _RECORD = (
     _get(
-        "history", "/v1/history", m.HistoryQuery, environments.History, "Show what happened.",
-        lambda s, asked: s.history(asked.environment, asked.limit, asked.everything),
+        "history", "/v1/history", ppm.HistoryQuery, environments.History, "Show what happened.",
+        lambda s, asked: s.history(asked.plain()),
     ),
     _get(
         "show", "/v1/show", m.ShowQuery, proofs.Shown, "Show what a reference names.",
@@ -314,7 +327,8 @@ _RECORD = (
         lambda s, asked: s.document(asked.ref, asked.kind),
     ),
     _get(
-        "diff", "/v1/diffs", m.DiffQuery, proofs.Diff, "Show what differs between two images.",
+        "diff", "/v1/diffs", m.DiffQuery, past.Differs,
+        "Show what differs between two images, or two environments, or two times.",
         lambda s, asked: s.diff(asked.old, asked.new),
     ),
     _get("keys", "/v1/keys", m.Nothing, proofs.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
@@ -327,8 +341,12 @@ _RECORD = (
         lambda s, actor, asked: s.revoke(actor, asked.ref, asked.reason), also=(CONFLICT,),
     ),
     _get(
-        "state", "/v1/state", m.StateQuery, environments.State, "Show what ran at a time.",
+        "state", "/v1/state", ppm.StateQuery, past.Then, "Show what ran at a time.",
         lambda s, asked: s.state(asked.at, asked.environment),
+    ),
+    _get(
+        "where", "/v1/where", ppm.WhereQuery, past.Where, "Show where something runs, or ever ran.",
+        lambda s, asked: s.where(asked.ref, asked.ever),
     ),
     _post(
         "verify_ledger", "/v1/verify-ledger", m.Nothing, audit.Audited,

@@ -1,4 +1,4 @@
-"""Use cases that only read: status, history, show, the state at a time, logs, the watch of a deployment."""
+"""Use cases that only read what is: status, show, logs, the watch of a deployment."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from anyio import to_thread
 from stelae.controller import progress, references, views
 from stelae.controller.record import Record
 from stelae.controller.run_views import run_view
-from stelae.controller.sentences import matters, sentence
-from stelae.core import analysis, fold
+from stelae.core import analysis
 from stelae.core.runs import as_instance
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput, StelaeError
-from stelae.domain.event import ActionIntended, Recorded
+from stelae.domain.event import ActionIntended
 from stelae.domain.state import EnvironmentState, InstallationState, Instance
 from stelae.domain.units import Instant
 from stelae.platforms.port import Platform
@@ -97,27 +96,6 @@ class Queries:
             if env.config is not None and app in ("", env.config.app)
         ]
         return {"environments": found}
-
-    async def history(self, environment: str, limit: int, everything: bool) -> Json:
-        """See ``Service.history``."""
-        if environment:
-            references.environment(self._record.state, environment)
-
-        def read() -> list[Recorded]:
-            found: list[Recorded] = []
-            end = self._record.ledger.size
-            while end > 0 and len(found) < limit:
-                start = max(0, end - 1000)
-                page = [
-                    item
-                    for item in self._record.ledger.read(start, end)
-                    if environment in ("", item.environment) and (everything or matters(item.event))
-                ]
-                found = page + found
-                end = start
-            return found[-limit:]
-
-        return {"events": [_event(item) for item in await to_thread.run_sync(read)]}
 
     async def deployment(self, deployment: str) -> Json:
         """See ``Service.deployment``."""
@@ -203,21 +181,6 @@ class Queries:
         ]
         return {**views.image_view(built), "releases": releases}
 
-    async def state(self, at: Instant, environment: str) -> Json:
-        """See ``Service.state``."""
-
-        def replay() -> InstallationState:
-            ledger = self._record.ledger
-            return fold.apply_all(InstallationState(), ledger.read(0, ledger.index_at(at)))
-
-        state = await to_thread.run_sync(replay)
-        chosen = [env for env in state.environments.values() if environment in ("", env.id) and env.config]
-        if environment and not chosen:
-            references.environment(self._record.state, environment)
-        return {
-            "at": at, "index": state.size, "environments": [views.environment_at(state, env) for env in chosen],
-        }  # fmt: skip
-
     async def logs(
         self, environment: str, instance: str, release: str, process: str, follow: bool
     ) -> AsyncIterator[Json]:
@@ -291,10 +254,3 @@ async def _ordered(lines: asyncio.Queue[Json | None], *, follow: bool) -> AsyncI
 
 def _launched(action: Action, at: Instant) -> Instance:
     return Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)
-
-
-def _event(item: Recorded) -> Json:
-    return {
-        "index": item.index, "at": item.at, "actor": item.actor, "environment": item.environment,
-        "kind": item.event.kind, "text": sentence(item.event),
-    }  # fmt: skip

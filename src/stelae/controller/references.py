@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from stelae.domain.allocation import InstanceId
@@ -10,6 +11,8 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.release import Release
 from stelae.domain.state import BuiltImage, Deployment, EnvironmentState, InstallationState, Instance
+
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
 
 
 def environment(state: InstallationState, name: str) -> EnvironmentState:
@@ -52,6 +55,27 @@ def instance(state: InstallationState, ref: str) -> tuple[EnvironmentState, Inst
         names = tuple(f"{env.id}/{name}" for env, _ in found)
         raise InvalidInput(f"{ref!r} names {len(found)} instances", hint="give APP/ENV/INSTANCE", details=names)
     return found[0]
+
+
+def of(state: InstallationState, ref: str) -> tuple[set[str], set[str], set[str]]:
+    """Return the releases, the images and the commits that *ref*, a release, an image or a commit, stands for: of a
+    commit its images too, and of these the releases. Raises InvalidInput."""
+    if ref.startswith("r-"):
+        found = [item for env in state.environments.values() for item in env.releases.values()]
+        name = _one("release", ref, {item.id for item in found if item.id.startswith(ref)})
+        return {name}, {item.image for item in found if item.id == name}, set()
+    commits = {
+        source.commit for built in state.images.values() for source in built.sources if source.commit.startswith(ref)
+    }
+    if _COMMIT.fullmatch(ref) and commits:
+        built_of = [one for one in state.images.values() if any(source.commit in commits for source in one.sources)]
+        images = {str(one.image.digest) for one in built_of}
+    else:
+        commits, images = set(), {str(image(state, ref).image.digest)}
+    releases = {
+        str(item.id) for env in state.environments.values() for item in env.releases.values() if item.image in images
+    }
+    return releases, images, commits
 
 
 def deployment(state: InstallationState, ref: str) -> tuple[EnvironmentState, Deployment]:

@@ -10,6 +10,7 @@ from stelae import __version__
 from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.cleaner import Cleaner
+from stelae.controller.comparing import Comparing
 from stelae.controller.contract import Json
 from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
@@ -18,6 +19,7 @@ from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
 from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
+from stelae.controller.past import Past
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
@@ -29,6 +31,8 @@ from stelae.controller.steering import Steering
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
 from stelae.controller.verifications import Verifications
+from stelae.controller.watching import Watches
+from stelae.controller.whereabouts import Whereabouts
 
 
 class ControllerService:
@@ -39,12 +43,14 @@ class ControllerService:
         plans: Plans, storage: Storage, cleaner: Cleaner, proofs: Proofs, inside: Inside,
         reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, debugging: Debugging,
         approvals: Approvals, verifications: Verifications, notifier: Notifier, audit: Audit,
-        inspections: Inspections, http_port: int,
+        inspections: Inspections, past: Past, whereabouts: Whereabouts, comparing: Comparing, watches: Watches,
+        http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
         self._http_port = http_port
         self.policy = deployments.policy  # for the loops
+        self.watches = watches
         self.deploy = deployments.deploy
         self.rollback = deployments.rollback
         self.abort = deployments.abort
@@ -59,11 +65,14 @@ class ControllerService:
         self.start = environments.start
         self.environments = queries.environments
         self.status = queries.status
-        self.history = queries.history
+        self.history = past.history
         self.deployment = queries.deployment
         self.watch = queries.watch
-        self.show = queries.show
-        self.state = queries.state
+        self.show = past.show
+        self.state = past.state
+        self.where = whereabouts.where
+        self.keep_indexing = past.keep_indexing
+        self.close = past.close
         self.logs = queries.logs
         self.build = storage.build
         self.gc = cleaner.gc
@@ -93,7 +102,7 @@ class ControllerService:
         self.watch_run = runs.watch
         self.proof = inside.proof
         self.document = inside.document
-        self.diff = inside.diff
+        self.diff = comparing.diff
         self.verify_ledger = audit.verify
         self.receipt = audit.receipt
         self.consistency = audit.consistency

@@ -281,6 +281,7 @@ def environment_at(state: InstallationState, env: EnvironmentState) -> Json:
     by = max(done, key=lambda d: d.requested_at, default=None)
     row["subject"] = built.sources[-1].subject if built and built.sources else ""
     row["deployed_by"] = by.actor if by else ""
+    row["deployment"] = by.id if by else ""
     row["approved_by"] = [item.person for item in by.approved] if by else []
     row["deployed_at"] = by.requested_at if by else None
     row["settings"] = dict(release.settings) if release else {}

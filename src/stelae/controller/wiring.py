@@ -16,12 +16,15 @@ from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
+from stelae.controller.comparing import Comparing
 from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.inside import Inside
 from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
+from stelae.controller.observed import Observed
+from stelae.controller.past import Past
 from stelae.controller.plans import Plans
 from stelae.controller.proofs import Proofs
 from stelae.controller.queries import Queries
@@ -36,9 +39,12 @@ from stelae.controller.space import Space
 from stelae.controller.storage import Storage
 from stelae.controller.transfers import Transfers
 from stelae.controller.verifications import Verifications
+from stelae.controller.watching import Watches
+from stelae.controller.whereabouts import Whereabouts
 from stelae.domain.units import Instant
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
+from stelae.ledger.history.index import History
 from stelae.platforms.port import Platform
 from stelae.system.installation import Installation
 
@@ -65,11 +71,18 @@ def use_cases(
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
     deployments = Deployments(record, platform, space, admission, clock)
     inside = Inside(record, layout, inspector, admission)
+    queries = Queries(record, platform)
+    inspections = Inspections(record, platform, clock)
+    watches = Watches()
+    inspections.on_sweep(lambda name, found: watches.of(name).inspected(found))
+    history = History(record.ledger, installation.cache / "history", installation.keys / "history")
+    observed = Observed(record.ledger, history, watches)
+    past = Past(record, queries, history, observed, clock)
     return ControllerService(
         record=record,
         deployments=deployments,
         environments=environments,
-        queries=Queries(record, platform),
+        queries=queries,
         plans=Plans(
             record, environments, clock, admission, Changes(record, layout, inspector), platform.capabilities
         ),
@@ -86,6 +99,10 @@ def use_cases(
         verifications=Verifications(record, layout, proofs, space),
         notifier=Notifier(record, installation.state / "notified"),
         audit=Audit(record, installation),
-        inspections=Inspections(record, platform, clock),
+        inspections=inspections,
+        past=past,
+        whereabouts=Whereabouts(record, past, history, observed, inspector, clock),
+        comparing=Comparing(record, past, history, inside),
+        watches=watches,
         http_port=installation.http_port,
     )

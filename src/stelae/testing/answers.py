@@ -19,6 +19,7 @@ from stelae.testing.answer_parts import (
     row,
     run,
 )
+from stelae.testing.answers_past import OBSERVED, WHERE
 from stelae.testing.log import COSIGNED, EXPORTED, POLICY_IN_FORCE, RECEIPT, SIGNER, WITNESSING
 
 _DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
@@ -202,6 +203,8 @@ ANSWERS: dict[str, Any] = {
         "processes": [{"name": "web", "change": "changed"}],
         "settings": [{"name": "LOG_LEVEL", "change": "added"}],
         "secrets": [{"name": "DATABASE_URL", "old": 0, "new": 3}],
+        "unknown": "",
+        "environments": None,
     },
     "keys": {
         "keys": [
@@ -271,6 +274,9 @@ ANSWERS: dict[str, Any] = {
         "environments": [
             row(
                 subject="Add export",
+                deployment="d-3",
+                event=120,
+                observed=OBSERVED,
                 deployed_by="ana",
                 approved_by=["ben"],
                 deployed_at=NOON - 86_400_000_000,
@@ -290,6 +296,7 @@ ANSWERS: dict[str, Any] = {
             )
         ],
     },
+    "where": WHERE,
     "logs": [
         {"progress": {"instance": "web-7k2m9q-1", "at": NOON, "stream": "stdout", "text": "listening on 8000"}},
         {"progress": {"instance": "web-7k2m9q-1", "at": NOON + 1, "stream": "stderr", "text": "warning: \x1b[2Jhm"}},

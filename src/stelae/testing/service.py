@@ -168,9 +168,9 @@ class FakeService:
         """Answer as set."""
         return await self._answer("status", environment)
 
-    async def history(self, environment: str, limit: int, everything: bool) -> Json:
+    async def history(self, request: Json) -> Json:
         """Answer as set."""
-        return await self._answer("history", environment, limit, everything)
+        return await self._answer("history", request)
 
     async def show(self, ref: str) -> Json:
         """Answer as set."""
@@ -212,9 +212,13 @@ class FakeService:
         """Answer as set."""
         return await self._answer("revoke", actor, ref, reason)
 
-    async def state(self, at: int, environment: str) -> Json:
+    async def state(self, moment: str, environment: str) -> Json:
         """Answer as set."""
-        return await self._answer("state", at, environment)
+        return await self._answer("state", moment, environment)
+
+    async def where(self, ref: str, everywhere: bool) -> Json:
+        """Answer as set."""
+        return await self._answer("where", ref, everywhere)
 
     def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
         """Answer as set."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 from stelae.controller.shapes.common import Count, Digest, Head, OptionalDigest, Time
+from stelae.controller.shapes.drift import Drift
 from stelae.controller.shapes.machine import Cleaned
 from stelae.controller.shapes.runs import Run
 
@@ -244,7 +245,8 @@ class Row(TypedDict):
     traffic: dict[str, Count]
     since: Time | None
     state: Literal[
-        "down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified", "scaling"
+        "down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified",
+        "drifted", "scaling",
     ]
     detail: str
     hosts: list[str]
@@ -252,6 +254,7 @@ class Row(TypedDict):
     rollout: Rollout | None
     runs: list[Run]
     crash_loops: list[CrashLoop]
+    drift: Drift
 
 
 class Refusal(TypedDict):
@@ -313,11 +316,3 @@ class RowAt(Row):
     secrets: dict[str, Count]
     table: dict[str, int]
     instances: list[Instance]  # type: ignore[misc]  # one by one, where a row of now has their counts
-
-
-class State(TypedDict):
-    """What ran at a time; ``index`` is the number of events that were recorded up to then."""
-
-    at: Time
-    index: Count
-    environments: list[RowAt]
