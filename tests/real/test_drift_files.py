@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from stelae.domain.drift import Drift
+from stelae.domain.errors import Failed
 from stelae.domain.units import MIB
 from stelae.images.loop import loop_device
 from stelae.system.fanotify import WriteNotice
@@ -350,3 +351,25 @@ async def test_a_layer_on_a_loop_device(tmp_path: Path) -> None:
         _overwrite(ground.layer_file(ground.app))
         await ground.finds(Drift.LAYER, f"the layer {ground.app[:19]} of its image was changed")
         await ground.engine.close()
+
+
+async def test_another_image_with_the_same_layer_gets_a_sound_one_too(ground: Ground) -> None:
+    other = ground.add_image((ground.base, ground.layout.blob_path(ground.base).stat().st_size))
+    await ground.launch()
+    await ground.launch("web-2", image=other)
+    await ground.clean()
+    _overwrite(ground.layer_file(ground.base), 300_000)
+    assert {item.instance for item in (await ground.inspect()).findings} == {"web-1", "web-2"}
+    await ground.launch("web-3", image=other)
+    await ground.launch("web-4")
+    assert {item.instance for item in (await ground.inspect(thorough=True)).findings} == {"web-1", "web-2"}
+
+
+async def test_a_layer_whose_source_is_corrupted_too_starts_nothing(ground: Ground) -> None:
+    await ground.launch()
+    await ground.clean()
+    _overwrite(ground.layer_file(ground.app))
+    _overwrite(ground.layout.blob_path(ground.app), 3000)
+    await ground.inspect()
+    with pytest.raises(Failed, match=ground.app[:30]):
+        await ground.launch("web-2")

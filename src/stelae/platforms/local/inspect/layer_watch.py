@@ -18,6 +18,7 @@ from pathlib import Path
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.errors import StelaeError
 from stelae.images.roots import LayerFile
+from stelae.platforms.local.facts import read
 from stelae.platforms.local.inspect.layer_file import Identity, Trouble, WatchedLayer
 from stelae.platforms.local.launched import LayerStamps
 from stelae.system.fanotify import WriteNotice
@@ -40,6 +41,7 @@ class Layers:
         self._images: dict[Digest, tuple[LayerFile, ...]] = {}
         self._watched: dict[Identity, WatchedLayer] = {}
         self._lock = threading.RLock()
+        self._table: tuple[bytes, frozenset[Identity]] = (b"", frozenset())
         self._mounted: dict[str, tuple[tuple[Mount, ...], Trouble | None]] = {}
         self._notice: WriteNotice | None = None
         self._asked = False
@@ -61,8 +63,11 @@ class Layers:
             self._images[image] = self._layers_of(image)
         return self._images[image]
 
-    def sweep(self, used: Collection[tuple[Digest, LayerStamps]], *, thorough: bool) -> None:
-        """Look at every layer that is *used*, by images and what was noted at launches; others are let go of."""
+    def sweep(
+        self, used: Collection[tuple[Digest, LayerStamps]], *, thorough: Collection[Identity] = ()
+    ) -> None:  # fmt: skip
+        """Look at every layer that is *used*, by images and what was noted at launches; others are let go of. Those
+        of *thorough* are read, whatever the look of them."""
         self.hear()
         with self._lock:
             wanted: dict[Identity, tuple[LayerFile, tuple[int, ...]]] = {}
@@ -79,7 +84,7 @@ class Layers:
             self._look_at_mounts()
             watched = list(self._watched.values())
         for item in watched:
-            item.look(thorough=thorough)
+            item.look(thorough=item.identity in thorough)
             self._answer(item)
 
     def trouble(self, identity: Identity) -> Trouble | None:
@@ -144,6 +149,10 @@ class Layers:
             self._distrust(item.layer.digest, item.identity)
 
     def _look_at_mounts(self) -> None:
+        table, watched = read("/proc/self/mountinfo"), frozenset(self._watched)
+        if (table, watched) == self._table:
+            return
+        self._table = (table, watched)
         points = {str(item.layer.point): item for item in self._watched.values() if item.trouble is None}
         folders = {item.layer.point.parent for item in self._watched.values()}
         found: dict[str, list[Mount]] = {}

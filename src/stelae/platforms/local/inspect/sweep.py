@@ -81,7 +81,8 @@ class Inspector:
             result = _Result()
             self._forget(environment, {spec.instance for spec in expected})
             found = [scene for spec in expected if (scene := self._scene(spec, result, thorough=thorough))]
-            self._layers.sweep(self._used(), thorough=thorough)
+            stamps = [stamp for scene in found for stamp in scene.launched.layers.values()] if thorough else []
+            self._layers.sweep(self._used(), thorough={(stamp[0], stamp[1]) for stamp in stamps})
             scenes = [scene for scene in found if self._inspect(scene, result)]
             whole = Whole(
                 installation=self._installation, environment=environment, known=known, scenes=scenes,
