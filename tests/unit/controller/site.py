@@ -11,11 +11,14 @@ from typing import Any
 from stelae.controller.deployments import Deployments
 from stelae.controller.environments import Environments
 from stelae.controller.loops import Loops
+from stelae.controller.observed import Observed
+from stelae.controller.past import Past
 from stelae.controller.plans import Plans
 from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.runs import Runs
 from stelae.controller.space import Space
+from stelae.controller.watching import Watches
 from stelae.core import converge
 from stelae.domain import event as ev
 from stelae.domain.action import Action
@@ -30,6 +33,7 @@ from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance, Outcome
 from stelae.domain.units import SECOND, Instant
+from stelae.ledger.history.index import History
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
 from stelae.platforms.port import Capability, LogLine
@@ -170,12 +174,23 @@ class Site:
         self.hold()
         self.environments = Environments(self.record)
         self.queries = Queries(self.record, self.platform)
+        self.index = History(self.ledger, folder / "history", folder / "history.key", step=16)
+        self.observed = Observed(self.ledger, self.index, self.watches)
+        self.past = Past(self.record, self.queries, self.index, self.observed, self.clock)
         self.runs = Runs(self.record, self.platform)
         self.plans = Plans(self.record, self.environments, self.clock)
 
     def hold(self) -> None:
         """Make the loops anew: after other deployments, which know other proofs."""
-        self.loops = Loops(self.record, self.platform, self.clock, self.group, self.deployments.policy)
+        self.watches = Watches()
+        policy = self.deployments.policy
+        self.loops = Loops(self.record, self.platform, self.clock, self.group, policy, self.watches)
+
+    async def history(self, **asked: Any) -> list[Json]:
+        """What happened, as it is told."""
+        request = {"environment": "", "limit": 50, "everything": False, "by": "", "of": "", "since": "", "until": ""}
+        events: list[Json] = (await self.past.history({**request, **asked}))["events"]
+        return events
 
     def clock(self) -> Instant:
         self.time += 1000
@@ -238,6 +253,7 @@ def on_site(folder: Path, body: Callable[[Site], Awaitable[None]]) -> None:
                 site.loops.stop()
                 with suppress(asyncio.CancelledError):
                     await asyncio.sleep(0)
+                site.past.close()
                 site.record.close()
 
     asyncio.run(run())

@@ -90,13 +90,13 @@ def test_the_past_is_what_it_was(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
         second = await site.deploy(await site.image("v2"))
         await site.until(lambda: site.env().stable == second["release"])
-        past = await site.queries.state(before, TEST)
+        past = await site.past.state(str(before), TEST)
         [then] = past["environments"]
         assert (then["release"], then["deployed_by"]) == (first["release"], "ana")
         assert {item["release"] for item in then["instances"]} == {first["release"]}
-        [now] = (await site.queries.state(site.clock(), ""))["environments"]
+        [now] = (await site.past.state(str(site.clock()), ""))["environments"]
         assert now["release"] == second["release"]
-        assert (await site.queries.state(0, TEST))["environments"] == []
+        assert (await site.past.state("0", TEST))["environments"] == []
 
     on_site(tmp_path, body)
 
@@ -124,11 +124,11 @@ def test_history_is_the_newest_of_one_environment_oldest_first(tmp_path: Path) -
         await site.stable(image, STAGING)
         for _ in range(3):
             await site.stable(image)
-        events = (await site.queries.history(TEST, 2, False))["events"]
+        events = await site.history(environment=TEST, limit=2)
         assert [item["kind"] for item in events] == ["deployment.requested", "rollout.ended"]
         assert events[0]["index"] < events[1]["index"] == site.ledger.size - 1
-        assert all(item["environment"] == TEST for item in (await site.queries.history(TEST, 50, True))["events"])
-        assert len((await site.queries.history("", 1000, True))["events"]) == site.ledger.size
+        assert all(item["environment"] == TEST for item in await site.history(environment=TEST, everything=True))
+        assert len(await site.history(limit=1000, everything=True)) == site.ledger.size
 
     on_site(tmp_path, body)
 
@@ -159,7 +159,7 @@ def test_a_watch_ends_with_the_outcome(tmp_path: Path) -> None:
 def test_show_tells_what_a_reference_names(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         done = await _serving(site)
-        show = site.queries.show
+        show = site.past.show
         assert (await show("d-1"))["kind"] == "deployment"
         assert (await show(done["release"][:8]))["kind"] == "release"
         assert (await show(done["image"][7:19]))["image"] == done["image"]

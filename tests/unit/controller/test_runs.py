@@ -59,7 +59,7 @@ def test_a_command_runs_to_its_end_and_is_told(tmp_path: Path) -> None:
         launches = [act for act in site.platform.acts if act.verb is Verb.LAUNCH and act.instance == begun["run"]]
         assert len(launches) == 1
         assert (await site.queries.show(begun["run"]))["kind"] == "run"
-        texts = [item["text"] for item in (await site.queries.history(TEST, 100, False))["events"]]
+        texts = [item["text"] for item in await site.history(environment=TEST, limit=100)]
         assert f"{begun['run']}: run sh -c x of {begun['release'][:8]}" in texts
         assert f"{begun['run']} succeeded" in texts
 
@@ -225,7 +225,7 @@ def test_status_and_the_past_tell_of_runs(tmp_path: Path) -> None:
         [row] = (await site.queries.status(TEST))["environments"]
         assert [run["run"] for run in row["runs"]] == [name]
         assert (row["state"], row["instances"]["ready"]) == ("steady", 2)
-        [then] = (await site.queries.state(site.clock(), TEST))["environments"]
+        [then] = (await site.past.state(str(site.clock()), TEST))["environments"]
         assert [run["run"] for run in then["runs"]] == [name]
         assert name not in {item["id"] for item in then["instances"]}
 

@@ -89,7 +89,7 @@ def test_what_a_load_asks_for_is_recorded_with_who_and_why(tmp_path: Path) -> No
         reason = item.event.reason
         assert item.actor == ACTOR
         assert re.fullmatch("41[0-2] requests a second, target 100 each", reason)
-        history = await site.queries.history("", 50, False)
+        history = {"events": await site.history()}
         told = [event["text"] for event in history["events"] if event["actor"] == ACTOR]
         assert told == [f"web scaled to 5: {reason}"]
 
