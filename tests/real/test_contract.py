@@ -19,13 +19,18 @@ from pathlib import Path
 
 import pytest
 
+from stelae.domain.allocation import InstanceId
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.platforms.instances import InstancePlatform
+from stelae.platforms.local import record
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.fence import Fence
 from stelae.platforms.local.inventory import list_all, teardown
+from stelae.platforms.local.place import place_of
+from stelae.platforms.local.process import identify
 from stelae.platforms.local.proxy.launch import layout_of, stop_supervisor, supervisor_status
 from stelae.platforms.local.proxy.router import HaproxyRouter
 from stelae.platforms.port import Platform
@@ -152,6 +157,15 @@ class _Parts:
             for worker in status.workers:
                 os.kill(worker.pid, signal.SIGCONT)
 
+    async def tamper(self, name: InstanceId) -> None:
+        """Kill the monitor of an instance: the instance itself goes on."""
+        found = record.load(place_of(self.installation, EnvironmentId("shop/test"), name))
+        assert found is not None
+        assert found.conmon is not None
+        os.kill(found.conmon.pid, signal.SIGKILL)
+        while identify(found.conmon.pid) == found.conmon:
+            await asyncio.sleep(0.01)
+
     async def left(self) -> list[str]:
         there = list_all(self.installation)
         kinds = {"cgroup": there.cgroups, "netns": there.netns, "conmon": there.conmons, "address": there.addresses}
@@ -172,6 +186,7 @@ class TestLocalPlatform(PlatformContract):
                 platform=platform, serving=_release("serving"), hanging=_release("hanging"),
                 exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
                 left=parts.left, rival=_release("rival"), ask=parts.ask, talking=_release("talking"),
+                tamper=parts.tamper,
                 telling=replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",)),
             )  # fmt: skip
             try:

@@ -19,6 +19,7 @@ from stelae.domain.observation import Exit, Phase, Seen
 from stelae.domain.release import Release
 from stelae.platforms.port import Capability, Platform
 from stelae.testing.contract_debug import DebugContract
+from stelae.testing.contract_drift import DriftContract
 from stelae.testing.contract_jobs import RunsContract
 from stelae.testing.contract_secrets import SecretsContract
 from stelae.testing.contract_traffic import TrafficContract
@@ -46,6 +47,8 @@ class Subject:
     A platform with ``Capability.TERMINALS`` has ``talking``, whose program reads lines: it ends with status N on the
     line ``exit N``, with 0 at the end of its input, and writes ``got LINE`` for every other one.
 
+    ``tamper`` makes a running instance something else than what it was launched as, where the maker of the tests can.
+
     A platform with ``Capability.SECRETS`` is given ``stelae.testing.contract_secrets.Given``, and ``telling`` has its
     ``VALUES``: the instance writes for each file below ``/run/secrets`` the line ``NAME SIZE SHA256``, and the line
     ``TEXT=SHA256`` of the environment variable.
@@ -63,6 +66,7 @@ class Subject:
     rival: Release | None = None
     talking: Release | None = None
     ask: Callable[[Asked], Awaitable[Told]] | None = None
+    tamper: Callable[[InstanceId], Awaitable[None]] | None = None
 
     def hand(self, *more: Release) -> Hand:
         """Return a hand that moves the platform; it knows *more* releases too."""
@@ -75,7 +79,7 @@ Body = Callable[[Subject], Awaitable[None]]
 """What a test does with a subject."""
 
 
-class PlatformContract(RunsContract, DebugContract, SecretsContract, TrafficContract):
+class PlatformContract(RunsContract, DebugContract, SecretsContract, TrafficContract, DriftContract):
     """The tests. A subclass gives ``run``: make a subject, await the body on it, take everything away."""
 
     def test_what_is_launched_gets_ready_and_is_all_that_is_there(self) -> None:

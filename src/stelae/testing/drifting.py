@@ -161,6 +161,8 @@ def broken(env: EnvironmentState, event: Event, site: Site, seen: Observation | 
                 return f"drift: {event.found} of {event.of} are no storm in {env.id}"
         case ev.AllocationSet():
             return next(_condemned(env, event.allocation.condemned), "")
+        case ev.ActionIntended() if event.action.verb == "launch":
+            return _launched(env, event.action.process)
         case ev.ActionIntended() if event.action.verb == "stop":
             return _stopped(env, event.action.instance, seen)
         case ev.RolloutReverting():
@@ -207,6 +209,21 @@ def _condemned(env: EnvironmentState, names: frozenset[InstanceId]) -> Iterator[
             yield f"drift: {name} is replaced, where drift is only reported"
         elif env.drift.storm is not None:
             yield f"drift: {name} is replaced in a storm"
+    drifted = [one for one in env.instances.values() if one.drift and not one.replaced_for and one.id in names]
+    if len(drifted) * 100 > replacing.policy(env).storm * sum(env.wanted.values()) and len(drifted) > 1:
+        yield f"drift: {len(drifted)} are replaced at once, which the rule of storms forbids"
+
+
+def _launched(env: EnvironmentState, process: str) -> str:
+    """Say whether a replacement begins beside what it replaces, where nothing may overlap."""
+    kind = env.config.strategy.kind if env.config is not None else None
+    if kind is not StrategyKind.RECREATE or env.rollout is not None:
+        return ""
+    there = [one for one in env.instances.values() if one.process == process and one.exit is None and not one.failed]
+    drifted = any(one.drift and one.id in env.allocation.condemned for one in there)
+    if drifted and len(there) >= env.wanted.get(process, 0):
+        return f"drift: {process} of {env.id} has one more than {len(there)}, which must not overlap"
+    return ""
 
 
 def _stopped(env: EnvironmentState, name: InstanceId, seen: Observation | None) -> str:
@@ -239,7 +256,8 @@ def _works(env: EnvironmentState, seen: Observation, name: InstanceId) -> bool:
 
 def differences(env: EnvironmentState, site: Site, now: Instant) -> Iterator[str]:
     """Yield what is not as it must be at rest: all that differs is found, and replaced where that is the policy."""
-    if any(what.endswith(_WHILE) for thing in (site, *site.things.values()) for what in thing.differences):
+    told = (site.differences, *(thing.differences for thing in site.things.values()))
+    if any(what.endswith(_WHILE) for named in told for what in named):
         yield "something differs for a while"
     for name, thing in site.things.items():
         instance = env.instances.get(name)

@@ -12,6 +12,7 @@ from stelae.core.runs import as_instance
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId, Route
+from stelae.domain.drift import Inspection
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
@@ -108,6 +109,10 @@ class Hand:
         await self._platform.apply(action, self.env)
         self._record(ev.ActionDone(number=action.number))
         return action
+
+    async def inspect(self, *, thorough: bool = False) -> Inspection:
+        """Return what an inspection finds; nothing of it is recorded."""
+        return await self._platform.inspect(self.env, thorough=thorough)
 
     async def look(self) -> Observation:
         """Observe, and record the facts."""

@@ -182,7 +182,7 @@ class SimulatedPlatform:
         """See ``Platform.inspect``."""
         await self._reach()
         as_of = self._clock()
-        await asyncio.sleep(0.3 if self._faults.holds(LookFault.SLOW) else 0.01)  # what happens meanwhile is seen
+        await asyncio.sleep(1.0 if self._faults.holds(LookFault.SLOW) else 0.01)  # what happens meanwhile is seen
         await self._reach()
         before = self._inspections.get(env.id)
         if before is not None and self._faults.holds(LookFault.STALE):

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
+from stelae.domain.drift import Drift
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
@@ -70,11 +72,14 @@ class TestSimulatedPlatform(PlatformContract):
             async def ask(asked: Asked) -> Told:
                 return machine.ask(EnvironmentId("shop/test"), asked)
 
+            async def tamper(name: InstanceId) -> None:
+                machine.drift(EnvironmentId("shop/test"), name, "its monitor has ended", Drift.MONITOR)
+
             await body(
                 Subject(
                     platform=attach(), serving=SERVING, hanging=HANGING, exiting=EXITING, another=another,
                     request=request, silence=silence, left=left, telling=TELLING, rival=RIVAL, ask=ask,
-                    talking=TALKING,
+                    talking=TALKING, tamper=tamper,
                 )
             )  # fmt: skip
 

@@ -13,8 +13,10 @@ import pytest
 from stelae.core import converge
 from stelae.domain.action import Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.drift import Drift, Finding
 from stelae.domain.errors import Failed
 from stelae.domain.observation import Observation, Phase
+from stelae.testing import simulated
 from stelae.testing.contract import PlatformContract
 from stelae.testing.faults import LookFault
 from stelae.testing.machine import Machine
@@ -199,6 +201,44 @@ def _keeps_old_routes(route: Any) -> Any:
     return wrong
 
 
+def _finds(when: Callable[[Any], bool]) -> Wrap:
+    """Find something where that is true of the site."""
+
+    def wrap(inspected: Any) -> Any:
+        def wrong(machine: Any, env: Any, *more: Any, **named: Any) -> Any:
+            found = inspected(machine, env, *more, **named)
+            invented = Finding(kind=Drift.PROCESS, what="invented", instance=InstanceId("web-one-1"))
+            return replace(found, findings=(*found.findings, invented)) if when(machine.site(env.id)) else found
+
+        return wrong
+
+    return wrap
+
+
+def _finds_something_anyhow(inspected: Any) -> Any:
+    return _finds(lambda _: True)(inspected)
+
+
+def _finds_what_ends(inspected: Any) -> Any:
+    return _finds(lambda site: any(thing.stopping for thing in site.things.values()))(inspected)
+
+
+def _finds_nothing(inspected: Any) -> Any:
+    return lambda *given, **named: replace(inspected(*given, **named), findings=())
+
+
+def _found_it_before(inspected: Any) -> Any:
+    return lambda *given, **named: replace(inspected(*given, **named), as_of=0)
+
+
+def _looks_the_hard_way(inspected: Any) -> Any:
+    def wrong(machine: Any, env: Any, *more: Any, **named: Any) -> Any:
+        machine.site(env.id).table.popitem()
+        return inspected(machine, env, *more, **named)
+
+    return wrong
+
+
 BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
     "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
@@ -234,6 +274,14 @@ BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
         (Machine, "_route", _routes_nobody), (Machine, "_route", _keeps_old_routes),
     ],
     "what_only_a_route_leads_to_drains_too": [(Machine, "look", _counts_nothing)],
+    "what_runs_as_it_was_launched_has_not_drifted": [(simulated, "inspected", _finds_something_anyhow)],
+    "an_inspection_says_when_it_was_made_and_changes_nothing": [
+        (simulated, "inspected", _found_it_before), (simulated, "inspected", _looks_the_hard_way),
+    ],
+    "what_ends_or_is_asked_to_has_not_drifted": [(simulated, "inspected", _finds_what_ends)],
+    "one_that_was_tampered_with_is_found_and_no_other": [
+        (simulated, "inspected", _finds_nothing), (simulated, "inspected", _finds_something_anyhow),
+    ],
 }  # fmt: skip
 """By the test of the contract that must find it: what of the simulated platform is put in another way."""
 
