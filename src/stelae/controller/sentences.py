@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stelae.controller import check_sentences
+from stelae.controller import check_sentences, watch_sentences
 from stelae.controller.drift_sentences import of_drift
 from stelae.controller.installation_sentences import of_installation
 from stelae.controller.promotion_sentences import of_promotion
@@ -45,6 +45,8 @@ def matters(event: Event) -> bool:
         return event.exit.code not in (0, 143)
     if isinstance(event, ev.CheckMeasured):
         return not check_sentences.is_usual(event)
+    if isinstance(event, ev.EnvironmentWatched):
+        return not watch_sentences.is_usual(event)
     return not isinstance(event, _ROUTINE)
 
 
@@ -52,7 +54,7 @@ def sentence(event: Event) -> str:
     """Return what *event* says, in words."""
     found = of_installation(event) or _of_people(event) or _of_rollouts(event) or _of_instances(event)
     found = found or of_secrets(event) or run_sentence(event) or of_promotion(event) or of_drift(event)
-    return found or check_sentences.of_checks(event) or event.kind
+    return found or check_sentences.of_checks(event) or watch_sentences.of_watches(event) or event.kind
 
 
 def _of_people(event: Event) -> str:
