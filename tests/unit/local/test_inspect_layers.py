@@ -38,11 +38,13 @@ def test_what_the_cache_has_otherwise_is_seen(tmp_path: Path, monkeypatch: pytes
     file.read_bytes()
     parts: list[tuple[int, int]] = []
 
-    def cached(number: int, offset: int, count: int) -> bytes:
-        parts.append((offset, count))
-        data = bytearray(os.pread(number, count, offset))
+    def cached(number: int, offset: int, buffer: memoryview) -> int:
+        parts.append((offset, len(buffer)))
+        data = bytearray(os.pread(number, len(buffer), offset))
         data[-1] ^= 1
-        return bytes(data)
+        buffer[:] = data
+        buffer.release()
+        return len(data)
 
     monkeypatch.setattr(reading, "_cached", cached)
     with file.open("rb") as opened:

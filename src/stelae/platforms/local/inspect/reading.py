@@ -23,6 +23,7 @@ _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _LIBC.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+_LIBC.memcmp.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -32,7 +33,8 @@ class Reading:
     def __init__(self, file: int) -> None:
         self._cached = os.dup(file)
         self._direct = _direct(self._cached)
-        self._buffer = mmap.mmap(-1, WINDOW)  # O_DIRECT wants whole pages
+        self._buffer, self._other = mmap.mmap(-1, WINDOW), mmap.mmap(-1, WINDOW)  # O_DIRECT wants whole pages
+        self._address, self._other_address = _address(self._buffer), _address(self._other)
         self._hash = hashlib.sha256()
         self._at = 0
         self.differs = False
@@ -51,8 +53,8 @@ class Reading:
         data = memoryview(self._buffer)[:count]
         self._hash.update(data)
         for start, end in _resident(self._cached, self._at, count):
-            cached = _cached(self._cached, self._at + start, end - start)
-            if cached != data[start : start + len(cached)]:
+            there = _cached(self._cached, self._at + start, memoryview(self._other)[: end - start])
+            if _LIBC.memcmp(self._address + start, self._other_address, there) != 0:
                 self.differs = True
         data.release()
         self._at += count
@@ -70,6 +72,7 @@ class Reading:
         if self._direct != self._cached:
             os.close(self._direct)
         self._buffer.close()
+        self._other.close()
 
     def _read(self) -> int:
         try:
@@ -112,10 +115,19 @@ def _resident(file: int, offset: int, count: int) -> Iterator[tuple[int, int]]:
         yield start, count
 
 
-def _cached(file: int, offset: int, count: int) -> bytes:
-    """Return what the page cache has from *offset* on, perhaps less than *count*."""
-    buffer = bytearray(count)
+def _cached(file: int, offset: int, buffer: memoryview) -> int:
+    """Read what the page cache has from *offset* on into *buffer*; return how much, perhaps not all."""
     try:
-        return bytes(buffer[: os.preadv(file, [buffer], offset, os.RWF_NOWAIT)])
+        return os.preadv(file, [buffer], offset, os.RWF_NOWAIT)
     except OSError:  # it left the cache, or this file system does not say
-        return b""
+        return 0
+    finally:
+        buffer.release()
+
+
+def _address(buffer: mmap.mmap) -> int:
+    view = ctypes.c_char.from_buffer(buffer)
+    try:
+        return ctypes.addressof(view)
+    finally:
+        del view  # which would keep the buffer from being closed
