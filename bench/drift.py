@@ -115,9 +115,9 @@ def section(rounds: int = 10) -> Section:
     if files:
         rows.append(Row(name="AIDE: each file of one instance, 2,900 files of 41 MB", samples=files))
     text = (
-        "Processor time of the controller's process for a sweep with every check, of instances with one process on an "
-        "image of two layers. AIDE reads and hashes files alone, warm; it knows nothing of mounts, processes, memory, "
-        "settings or networks."
+        "Processor time of the controller's process for a sweep with every check, of instances with one process on "
+        "an image of two layers. AIDE reads and hashes files alone, warm; it knows nothing of mounts, processes, "
+        "memory, settings or networks."
     )
     return Section(title="Inspection of running instances", text=text, rows=rows, ratios=False)
 
