@@ -24,13 +24,15 @@ _POLL = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """One HAProxy process that the supervisor knows. ``socket`` is its runtime socket."""
+    """One HAProxy process that the supervisor knows. ``socket`` is its runtime socket, ``shape`` that of the
+    configuration that it was started with ("" when an older supervisor does not say)."""
 
     pid: int
     generation: int
     ready: bool
     retired: bool
     socket: Path
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def supervisor_status(layout: Layout) -> SupervisorStatus | None:
         workers = tuple(
             WorkerStatus(
                 pid=item["pid"], generation=item["generation"], ready=item["ready"], retired=item["retired"],
-                socket=layout.socket(item["generation"]),
+                socket=layout.socket(item["generation"]), shape=item.get("shape", ""),
             )
             for item in status["workers"]
         )  # fmt: skip

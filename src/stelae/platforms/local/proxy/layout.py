@@ -58,6 +58,11 @@ class Layout:
         return self.folder / "counts.json"
 
     @property
+    def shapes(self) -> Path:
+        """The shapes of the configurations that were written here, a line each, the newest last."""
+        return self.folder / "shapes"
+
+    @property
     def state(self) -> Path:
         """The router's memory: which environment and instance has which backend and slot."""
         return self.folder / "table.json"

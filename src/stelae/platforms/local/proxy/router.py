@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import anyio
 
@@ -17,6 +17,7 @@ from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Unreachable
 from stelae.platforms.local.proxy.counts import Kept, read_kept, show, token_of, total
+from stelae.platforms.local.proxy.inspection import Looks, of_environment, told_by
 from stelae.platforms.local.proxy.launch import (
     SupervisorStatus,
     WorkerStatus,
@@ -45,6 +46,8 @@ from stelae.system.installation import Installation
 _PATIENCE = 3.0  # seconds: a worker that was killed is back long before
 _START_PATIENCE = 20.0  # seconds: a machine that boots is slow, and what starts the controller again is no quicker
 _POLL = 0.01
+_FRESH = 1.0  # seconds that a look at the whole proxy may be old: each environment is inspected, one after the other
+_AGAIN = 0.05
 
 
 class HaproxyRouter:
@@ -62,6 +65,8 @@ class HaproxyRouter:
         self._cgroup = cgroup
         self._lock = threading.Lock()
         self._known: set[int] = set()  # generations that were compared as a whole
+        self._unsettled: set[EnvironmentId] = set()  # whose last act has not come to its end
+        self._looks = Looks(self._layout, self._store)
 
     async def start(self) -> None:
         """Have the proxy run and hold the table; raises Failed when it cannot listen, Unreachable otherwise."""
@@ -86,8 +91,7 @@ class HaproxyRouter:
 
     async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
         """See ``Router.inspect``; raises Unreachable."""
-        found = await anyio.to_thread.run_sync(self.check)
-        return tuple(Finding(kind=Drift.ROUTING, what=sentence) for sentence in found)
+        return await anyio.to_thread.run_sync(self._inspect, environment)
 
     def check(self) -> list[str]:
         """Return what differs between the table, its files and every worker, a sentence each; raises Unreachable."""
@@ -119,15 +123,39 @@ class HaproxyRouter:
             before = self._store.table()
             self._store.save(before)
             after = routed(before, environment, entries, hosts, lambda number: self._busy(before, number), routes)
-            self._store.save(after)
-            self._sync(after, _numbers(environment, before, after))
+            self._change(environment, before, after)
 
     def _forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
         with self._lock:
             before = self._store.table()
-            after = forgotten(before, environment, instance)
-            self._store.save(after)
-            self._sync(after, _numbers(environment, before, after))
+            self._change(environment, before, forgotten(before, environment, instance))
+
+    def _change(self, environment: EnvironmentId, before: Table, after: Table) -> None:
+        """Make *after* the table, of the same backends but those of *environment*."""
+        self._unsettled.add(environment)
+        self._store.save(after)
+        self._sync(after, _numbers(environment, before, after))
+        self._unsettled.discard(environment)
+
+    def _inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+        """Return what two looks, a moment apart, both show."""
+        first = self._look(environment, _FRESH)
+        if not first:
+            return ()
+        time.sleep(_AGAIN)
+        second = self._look(environment, 0)
+        return tuple(
+            Finding(kind=Drift.ROUTING, what=sentence, evidence=second[sentence])
+            for sentence in sorted(first.keys() & second.keys())
+        )
+
+    def _look(self, environment: EnvironmentId, seconds: float) -> Mapping[str, tuple[str, ...]]:
+        with self._lock:
+            if not self._known or environment in self._unsettled:  # an act that is repeated puts it right
+                return {}
+            table = self._store.table()
+            tells = told_by(table) == environment and not self._unsettled
+            return of_environment(self._looks.all(table, seconds), environment, tells=tells)
 
     def _observe(self, environment: EnvironmentId) -> RouterView:
         with self._lock:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from stelae.platforms.local.proxy.config import connection_limit, proxy_user, render_config, render_map
 from stelae.platforms.local.proxy.counts import SCRIPT
 from stelae.platforms.local.proxy.layout import Layout
+from stelae.platforms.local.proxy.shape import shape_of
 from stelae.platforms.local.proxy.table import Table, empty_table, from_json, to_json
 from stelae.system.files import write_atomic
+
+_SHAPES = 10
 
 
 class Store:
@@ -19,9 +23,15 @@ class Store:
         self._layout = layout
         self._sizes = (backends, slots)
         self._table: Table | None = None
+        self._shapes: tuple[str, ...] = ()
         self._saved = False
         self._user = proxy_user()
         self._limit = connection_limit()
+
+    @property
+    def limit(self) -> int:
+        """How many connections a worker takes at once."""
+        return self._limit
 
     def table(self) -> Table:
         """Return the table, an empty one when there is no file; raises Failed when the file is broken."""
@@ -39,7 +49,23 @@ class Store:
         self._layout.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, data in self._files(table):
             write_atomic(path, data, mode=0o600, durable=False)
+            if path == self._layout.config:
+                self._add_shape(shape_of(data))
         self._table, self._saved = table, True
+
+    @property
+    def shapes(self) -> Collection[str]:
+        """The shapes of the configurations that were written, also by a Stelae before this one: a worker that has
+        another one was started with somebody else's."""
+        return self._shapes
+
+    def _add_shape(self, shape: str) -> None:
+        if not self._shapes and self._layout.shapes.exists():
+            self._shapes = tuple(self._layout.shapes.read_text().split())
+        if shape not in self._shapes:
+            self._shapes = (*self._shapes, shape)[-_SHAPES:]
+            text = "".join(f"{item}\n" for item in self._shapes)
+            write_atomic(self._layout.shapes, text.encode(), mode=0o600, durable=False)
 
     def differences(self) -> list[str]:
         """Return a sentence for each file that is not what follows from the table."""

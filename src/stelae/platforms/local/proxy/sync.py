@@ -41,11 +41,14 @@ class Differences:
         self.taking.append(f"set server {path} state {state}")
 
 
-def differences(table: Table, backends: Iterable[int], seen: Answer) -> Differences:
-    """Compare *backends* and all names and patterns of *table* with what a worker showed of them."""
+def differences(table: Table, backends: Iterable[int], seen: Answer, *, maps: bool = True) -> Differences:
+    """Compare *backends* and, unless it is not asked for, all names and patterns of *table* with what a worker showed
+    of them."""
     found = Differences()
     for number in backends:
         _compare_backend(number, table.backends[number], seen, found)
+    if not maps:
+        return found
     _compare_map(HOSTS, table.names(), seen.names, found)
     _compare_map(PATTERNS, table.patterns(), seen.patterns, found)
     return found

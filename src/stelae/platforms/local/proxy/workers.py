@@ -23,6 +23,7 @@ from typing import Any
 from stelae.platforms.local.proxy.counts import SHOW_ALL, read_kept
 from stelae.platforms.local.proxy.layout import FRONTEND, LISTENER_VARIABLE, SOCKET_VARIABLE, Layout, socket_name
 from stelae.platforms.local.proxy.runtime import ask, call
+from stelae.platforms.local.proxy.shape import shape_of
 from stelae.system.files import write_atomic
 
 _READY_POLL = 0.005
@@ -40,12 +41,14 @@ _SERVER = re.compile(rb"^(  server .*?)(?: disabled)?$", re.MULTILINE)
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
-    """One HAProxy process. ``watch`` is its pidfd; ``process`` is None for one that a dead supervisor left."""
+    """One HAProxy process. ``watch`` is its pidfd, ``shape`` that of its configuration; ``process`` is None for one
+    that a dead supervisor left."""
 
     pid: int
     generation: int
     started: float
     watch: int
+    shape: str = ""
     process: subprocess.Popen[bytes] | None = None
     ready: bool = False
     retired: bool = False
@@ -77,7 +80,9 @@ def orphans_of(layout: Layout) -> list[Worker]:
         if not same or f"{SOCKET_VARIABLE}={socket_name(generation)}".encode() not in environment:
             os.close(watch)  # the number belongs to another process now
             continue
-        worker = Worker(pid=pid, generation=generation, started=0, watch=watch, ready=True)
+        worker = Worker(
+            pid=pid, generation=generation, started=0, watch=watch, shape=item.get("shape", ""), ready=True
+        )
         _retire(layout, worker)
         found.append(worker)
     return found
@@ -122,6 +127,7 @@ class Workers:
         self._start_at = None
         self._generation += 1
         self._layout.log.unlink(missing_ok=True)
+        shape = shape_of(config.read_bytes())
         with self._layout.log.open("ab") as log:
             process = subprocess.Popen(
                 ["haproxy", "-db", "-f", config.name], cwd=self._layout.folder,
@@ -130,7 +136,7 @@ class Workers:
             )  # fmt: skip
         worker = Worker(
             pid=process.pid, generation=self._generation, started=time.monotonic(),
-            watch=os.pidfd_open(process.pid), process=process,
+            watch=os.pidfd_open(process.pid), shape=shape, process=process,
         )  # fmt: skip
         self._workers.append(worker)
         self._write_status()
@@ -263,7 +269,10 @@ class Workers:
             "pid": os.getpid(), **self._where, "generation": self._generation, "reloads": self._reloads,
             "problem": self._problem,
             "workers": [
-                {"pid": worker.pid, "generation": worker.generation, "ready": worker.ready, "retired": worker.retired}
+                {
+                    "pid": worker.pid, "generation": worker.generation, "ready": worker.ready,
+                    "retired": worker.retired, "shape": worker.shape,
+                }
                 for worker in self._workers
             ],
         }  # fmt: skip
