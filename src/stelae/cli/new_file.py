@@ -17,10 +17,10 @@ STDOUT = Path("-")
 
 
 @contextmanager
-def new_file(path: Path, *, mode: int = 0o644, replace: bool = False) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Give a file to write to, which gets the name *path* when the block ends, and none when it fails.
 
-    Raises InvalidInput when *path* is there already and may not be replaced, Failed when it cannot be written.
+    Raises InvalidInput when *path* is there already, Failed when it cannot be written.
     """
     if path == STDOUT:
         if sys.stdout.isatty():
@@ -30,7 +30,7 @@ def new_file(path: Path, *, mode: int = 0o644, replace: bool = False) -> Iterato
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if not replace and os.path.lexists(path):
+    if os.path.lexists(path):
         raise InvalidInput("it is there already, and is not written over", where=str(path), hint="give a new name")
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -40,10 +40,7 @@ def new_file(path: Path, *, mode: int = 0o644, replace: bool = False) -> Iterato
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-            if replace:
-                Path(name).replace(path)
-            else:
-                path.hardlink_to(name)  # raises FileExistsError
+            path.hardlink_to(name)  # raises FileExistsError
             sync_folder(path.parent)
         finally:
             Path(name).unlink(missing_ok=True)

@@ -67,7 +67,7 @@ def command(
         out.line(f"  {done.ended} deployments and runs that were under way were ended; stelae history tells which")
     if not done.continues:
         out.line("  a new log begins, and every secret has to be set again", "yellow")
-    elif newest is None:
+    elif newest is None and not check:
         out.line("  what was recorded after the backup is lost; a witness that saw more of this log will refuse it")
     if not check:
         out.line("  start it: stelae up, or systemctl start stelae")

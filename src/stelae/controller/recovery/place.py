@@ -14,7 +14,7 @@ from pathlib import Path
 from stelae.domain.errors import Conflict, Failed, Refused
 from stelae.ledger.lock import WriterLock
 from stelae.system import points
-from stelae.system.files import sync_folder
+from stelae.system.files import sync_disk, sync_folder
 from stelae.system.installation import Installation
 
 _STAGING, _READY = ".restoring", ".restored"
@@ -85,7 +85,7 @@ class Place:
     @points.around("ledger.restore")
     def commit(self) -> None:
         """Make what was made in ``folder`` the state."""
-        sync_all(self.folder)
+        sync_disk(self.folder)
         self.folder.rename(self._state / _READY)
         sync_folder(self._state)
         _move_up(self._state)
@@ -124,15 +124,3 @@ def _move(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)  # an empty one that a controller made on its way to where it refused to start
     source.rename(target)
-
-
-def sync_all(folder: Path) -> None:
-    """Make every file and every name below *folder* durable."""
-    for path, _, files in os.walk(folder):
-        for name in files:
-            descriptor = os.open(Path(path, name), os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        sync_folder(Path(path))

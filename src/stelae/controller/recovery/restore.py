@@ -18,9 +18,10 @@ from stelae.controller.recovery.archive import lay_out
 from stelae.controller.recovery.manifest import KeyForm, Manifest
 from stelae.controller.recovery.place import Place
 from stelae.core import fold
+from stelae.core.merkle import leaf_hash
 from stelae.core.recovery import restored
 from stelae.core.retention import image_roots
-from stelae.core.tiles import unbundle
+from stelae.core.tiles import Edge, tiles_of, unbundle
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, InvalidInput, Refused
@@ -33,7 +34,6 @@ from stelae.images.layout import Layout
 from stelae.ledger.checkpoint import Checkpoint, open_checkpoint
 from stelae.ledger.log_key import log_signer
 from stelae.ledger.note import Verifier, parse_vkey
-from stelae.ledger.published import Published
 from stelae.ledger.rebuild import rebuild
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
@@ -116,9 +116,7 @@ class _Restoring:
             lacking_secrets = self._put_secrets(manifest, state)
             self._put_inputs(manifest)
             if continues:
-                files = Published(self._folder / "log")
-                files.set_checkpoint(manifest.record.checkpoint.encode())
-                files.restore_missing(checkpoint.size, ledger)
+                self._put_log(manifest)
             ended = self._record(manifest, state, ledger, continues)
         finally:
             ledger.close()
@@ -243,6 +241,18 @@ class _Restoring:
                         lacking.append(f"{env.id} {name} v{version.version}")
         return tuple(lacking)
 
+    def _put_log(self, manifest: Manifest) -> None:
+        """Publish the log as it was; its controller goes on with it."""
+        folder, edge = self._folder / "log", Edge()
+        for tile, digest in zip(tiles_of(manifest.record.size), manifest.record.bundles, strict=False):
+            self._link(Digest(digest), _parent(folder / tile.path), mode=0o644)
+            for leaf in unbundle(self._read(digest)):
+                for made, data in edge.append(leaf_hash(leaf)):
+                    _parent(folder / made.path).write_bytes(data)
+        for made, data in edge.partial():
+            _parent(folder / made.path).write_bytes(data)
+        (folder / "checkpoint").write_text(manifest.record.checkpoint, "utf-8")
+
     def _put_inputs(self, manifest: Manifest) -> None:
         for digest in manifest.inputs:
             folder = self._folder / "inputs"
@@ -269,9 +279,9 @@ class _Restoring:
     def _read(self, digest: str) -> bytes:
         return (self._blobs / hex_of(Digest(digest))).read_bytes()
 
-    def _link(self, digest: Digest, target: Path) -> None:
+    def _link(self, digest: Digest, target: Path, mode: int = 0o444) -> None:
         source = self._blobs / hex_of(digest)
-        source.chmod(0o444)
+        source.chmod(mode)
         if not target.exists():
             target.hardlink_to(source)
 
@@ -279,3 +289,9 @@ class _Restoring:
         for path in self._blobs.iterdir():
             path.unlink()
         self._blobs.rmdir()
+
+
+def _parent(path: Path) -> Path:
+    """Make the folder of *path*."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
