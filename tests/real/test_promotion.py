@@ -6,11 +6,8 @@ import json
 import os
 import pwd
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import pytest
 
 from stelae.controller.client import Client, Json
 from stelae.domain.errors import StelaeError
+from tests.hooks import collector
 from tests.real import tiny
 from tests.real.machine import Machine
 from tests.real.registries import running
@@ -41,30 +39,6 @@ approvers = ["group:daemon"]
 notify = [{{ webhook = "{hook}", on = ["waiting", "succeeded", "emergency", "cancelled"] }}]
 {more}
 """
-
-
-@contextmanager
-def hooks() -> Iterator[tuple[str, list[Any]]]:
-    """A web server that keeps what it is told."""
-    got: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{serving.server_port}/hook", got
-        finally:
-            serving.shutdown()
-            thread.join()
 
 
 def asked_by(user: str, machine: Machine, path: str, request: Json) -> int:
@@ -106,7 +80,7 @@ def row(machine: Machine, environment: str) -> Any:
 
 def test_verified_on_one_machine_and_approved_on_another(tmp_path: Path) -> None:
     with (
-        hooks() as (hook, told),
+        collector() as (hook, told),
         running(tmp_path / "registry") as registry,
         Machine(seed=False) as staging,
         Machine(seed=False) as production,
@@ -156,7 +130,7 @@ def test_verified_on_one_machine_and_approved_on_another(tmp_path: Path) -> None
             "environments"
         ]
         assert now["approved_by"] == ["daemon"]
-        until(lambda: {item["moment"] for item in told} >= {"waiting", "succeeded"})
+        until(lambda: {json.loads(body)["moment"] for _, body in told} >= {"waiting", "succeeded"})
 
         # Frozen: refused, or an emergency that is told and still needs its approval.
         always = 'freeze = [{ from = "0 0 * * *", for = "24h", reason = "audit" }]'
@@ -171,13 +145,13 @@ def test_verified_on_one_machine_and_approved_on_another(tmp_path: Path) -> None
         assert "is frozen until" in refused.stderr
         assert "--emergency" in refused.stderr
         urgent = production.json("deploy", "production", "--image", image, "--emergency", "it burns", "--detach")
-        until(lambda: "emergency" in {item["moment"] for item in told})
+        until(lambda: "emergency" in {json.loads(body)["moment"] for _, body in told})
         assert row(production, "production")["state"] == "waiting"
         rejected = {"environment": "tiny/production", "deployment": urgent["deployment"], "reason": "it does not"}
         assert asked_by("daemon", production, "/v1/rejections", rejected) == 0
         ended = production.client.get(f"/v1/deployments/{urgent['deployment']}")
         assert (ended["outcome"], ended["emergency"]) == ("cancelled", "it burns")
         assert ended["why"] == "rejected by daemon: it does not"
-        until(lambda: "cancelled" in {item["moment"] for item in told})
+        until(lambda: "cancelled" in {json.loads(body)["moment"] for _, body in told})
         assert tiny.ask(production, FRONT) == "version 1"
         assert production.client.post("/v1/verify-ledger")["size"] > 0

@@ -53,36 +53,18 @@ class Deployments:
         done = self._answered(env, DeploymentKind.DEPLOY, request)
         if done is not None:
             return await self.policy.noted(env, done)
-        newest = _newest(env)
-
-        def free() -> None:
-            """Raise Conflict for a rollout that is under way, or for what came since the plan or while the image was
-            prepared."""
-            now = references.environment(self._record.state, env.id)
-            plans.fresh(now, request.get("plan"))
-            if now.config != env.config:  # the release has its settings, and its policy was asked
-                raise Conflict(f"{env.id} was changed meanwhile", hint="deploy again")
-            if request["supersede"]:
-                return
-            asking.free(now)
-            if _newest(now) != newest:
-                raise Conflict(
-                    f"deployment {_newest(now)} of {env.id} came first",
-                    hint="see what it did (stelae history), then deploy again",
-                )
-
         try:
             plans.fresh(env, request.get("plan"))
             release = self._release(env, request)
             word = await self.policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
             abilities.check(strategy, release, self._platform.capabilities)
-            free()
+            self._free(env, request)
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
 
             def check() -> list[ev.Event]:
-                free()
+                self._free(env, request)
                 now = references.environment(self._record.state, env.id)
                 self.policy.check(now, release, request, word)
                 return self.policy.before(now, release, word)
@@ -92,6 +74,22 @@ class Deployments:
             return await self.policy.noted(env, done)
         except StelaeError as refusal:
             raise await self._refused(env, actor, "deploy", refusal) from refusal.__cause__
+
+    def _free(self, env: EnvironmentState, request: Json) -> None:
+        """Raise Conflict for a rollout that is under way, or for what came since the plan, or while the image was
+        prepared: since *env* was so."""
+        now = references.environment(self._record.state, env.id)
+        plans.fresh(now, request.get("plan"))
+        if now.config != env.config:  # the release has its settings, and its policy was asked
+            raise Conflict(f"{env.id} was changed meanwhile", hint="deploy again")
+        if request["supersede"]:
+            return
+        asking.free(now)
+        if _newest(now) != _newest(env):
+            raise Conflict(
+                f"deployment {_newest(now)} of {env.id} came first",
+                hint="see what it did (stelae history), then deploy again",
+            )
 
     async def rollback(self, actor: str, request: Json) -> Json:
         """Ask for a return to an earlier release; it supersedes whatever holds the environment."""

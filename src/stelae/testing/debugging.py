@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +13,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.run import RunOutcome
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import HOUR, SECOND
+from stelae.testing.chance import drawn
 from stelae.testing.machine import Site
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def with_debugging(
     seed: str, steps: Sequence[S], environments: tuple[str, ...], step: Callable[..., S]
 ) -> tuple[S, ...]:
     """Return the life of *seed* with debug sessions in some of them, whatever else is drawn."""
-    chance = random.Random(f"{seed} debugging")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "debugging")
     lived = list(steps)
     if chance.random() >= SHARE:
         return tuple(lived)

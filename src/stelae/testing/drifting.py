@@ -18,6 +18,7 @@ from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.state import DeploymentKind, EnvironmentState
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import SECOND, Instant
+from stelae.testing.chance import drawn
 from stelae.testing.things import Behaviour
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def with_drift(
     step: Callable[..., S],
 ) -> tuple[tuple[Behaviour, ...], tuple[S, ...]]:  # fmt: skip
     """Return the life of *seed*, in some of the lives with things that drift, whatever else is drawn."""
-    chance = random.Random(f"{seed} drift")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "drift")
     if chance.random() >= _SHARE:
         return behaviours, tuple(steps)
     if chance.random() < 0.3:

@@ -15,6 +15,7 @@ from stelae.domain.job import Job, When
 from stelae.domain.run import RunOutcome
 from stelae.domain.state import DeploymentKind, EnvironmentState, Phase, Rollout
 from stelae.domain.units import MILLISECOND, SECOND
+from stelae.testing.chance import drawn
 from stelae.testing.faults import ActFault
 from stelae.testing.machine import Site
 from stelae.testing.things import Behaviour
@@ -42,7 +43,7 @@ def with_jobs(
 ) -> tuple[tuple[Behaviour, ...], tuple[S, ...]]:  # fmt: skip
     """Return the life of *seed* with jobs in about half of them, whatever else is drawn: more images, that have jobs,
     and steps that deploy them and run what they have."""
-    chance = random.Random(f"{seed} jobs")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "jobs")
     if chance.random() < 0.5:
         return behaviours, tuple(steps)
     more = tuple(replace(chance.choice(behaviours[:2]), **_job(chance)) for _ in _JOBS)

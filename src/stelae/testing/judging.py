@@ -17,6 +17,7 @@ from stelae.domain.state import EnvironmentState, Outcome, Rollout
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import MILLISECOND
+from stelae.testing.chance import drawn
 from stelae.testing.steering import PATIENCE
 from stelae.testing.things import Behaviour
 
@@ -47,7 +48,7 @@ def with_judging(
 ) -> tuple[tuple[Behaviour, ...], tuple[S, ...]]:  # fmt: skip
     """Return the images and the life of *seed*, in some of the lives with limits, checks, requests and images that
     fail many of them, whatever else is drawn."""
-    chance = random.Random(f"{seed} judging")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "judging")
     if chance.random() >= _SHARE:
         return behaviours, tuple(steps)
     first, *others = behaviours

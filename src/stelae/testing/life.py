@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stelae.domain.units import MILLISECOND, SECOND
+from stelae.testing.chance import drawn
 from stelae.testing.debugging import with_debugging
 from stelae.testing.drifting import with_drift
 from stelae.testing.faults import ActFault, LookFault, Point
@@ -52,7 +53,7 @@ class Life:
 
 def draw(seed: str) -> Life:
     """Return the life of *seed*: the same one, always."""
-    chance = random.Random(seed)  # noqa: S311 - it must be the same again
+    chance = drawn(seed)
     environments = ("testing", "production") if chance.random() < 0.25 else ("testing",)
     behaviours = (Behaviour(), *(_behaviour(chance) for _ in range(IMAGES - 1)))
     steps = [Step(what="apply", args=_settings(chance, name), wait=0.0) for name in environments]

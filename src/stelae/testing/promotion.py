@@ -21,6 +21,7 @@ from stelae.domain.promotion import Approval
 from stelae.domain.release import ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.domain.units import HOUR, MINUTE, SECOND, Instant
+from stelae.testing.chance import drawn
 
 if TYPE_CHECKING:
     from stelae.testing.simulation import World
@@ -51,7 +52,7 @@ def with_promotion(
     seed: str, steps: Sequence[S], environments: tuple[str, ...], step: Callable[..., S]
 ) -> tuple[S, ...]:
     """Return the life of *seed*, in some of the lives with a policy and people, whatever else is drawn."""
-    chance = random.Random(f"{seed} promotion")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "promotion")
     if chance.random() < 0.6:
         return tuple(steps)
     lived: list[S] = []

@@ -15,6 +15,7 @@ from stelae.domain.event import Recorded
 from stelae.domain.scaling import Scaling
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import Instant
+from stelae.testing.chance import drawn
 from stelae.testing.faults import LookFault
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def with_scaling(
     seed: str, steps: Sequence[S], environments: tuple[str, ...], step: Callable[..., S]
 ) -> tuple[S, ...]:
     """Return the life of *seed*, in some of the lives with limits, targets and loads, whatever else is drawn."""
-    chance = random.Random(f"{seed} scaling")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "scaling")
     if chance.random() >= _SHARE:
         return tuple(steps)
     lived = [replace(one, args={**one.args, "web": _web(chance)}) if one.what == "apply" else one for one in steps]

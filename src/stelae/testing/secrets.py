@@ -13,6 +13,7 @@ from stelae.domain import event as ev
 from stelae.domain.errors import Failed
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState
+from stelae.testing.chance import drawn
 
 if TYPE_CHECKING:
     from stelae.testing.life import Step
@@ -52,7 +53,7 @@ class MemoryStore:
 def with_secrets(seed: str, steps: Sequence[Step], environments: Sequence[str], step: type[Step]) -> tuple[Step, ...]:
     """Return *steps*, in half of the lives with secrets: environments name some, and they are set, rotated and
     revoked in between. Drawn apart, so that everything else in a life is what it would be without them."""
-    chance = random.Random(f"{seed} secrets")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "secrets")
     if chance.random() < 0.5:
         return tuple(steps)
     names = chance.choice((NAMES[:1], NAMES))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stelae.domain import event as ev
 from stelae.domain.environment import environment_id
+from stelae.testing.chance import drawn
 
 if TYPE_CHECKING:
     from stelae.testing.simulation import World
@@ -41,7 +42,7 @@ def with_steering(
 ) -> tuple[S, ...]:
     """Return the life of *seed* with gates, canaries and people in about half of them, whatever else is drawn: people
     act where a deployment has just begun, and go on acting on it."""
-    chance = random.Random(f"{seed} steering")  # noqa: S311 - it must be the same again
+    chance = drawn(seed, "steering")
     if chance.random() < 0.45:
         return tuple(steps)
     lived = [replace(one, args=_gated(chance, one.args)) if one.what == "apply" else one for one in steps]

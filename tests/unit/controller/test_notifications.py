@@ -7,9 +7,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from stelae.controller import notifications
 from stelae.controller.notifications import Notifier, post
 from stelae.domain import event as ev
 from stelae.domain.state import Outcome
+from tests.hooks import collector
 from tests.unit.controller.site import TEST, Site, on_site, spec
 
 HOOKS = (
@@ -231,39 +231,13 @@ def test_whatever_sending_raises_ends_nothing(tmp_path: Path) -> None:
 # Over a real socket
 
 
-@contextmanager
-def server(status: int, headers: dict[str, str] | None = None) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    got: list[tuple[str, bytes]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{serving.server_port}", got
-        finally:
-            serving.shutdown()
-            thread.join()
-
-
 def test_a_post() -> None:
-    with server(204) as (url, got):
+    with collector(204) as (url, got):
         assert post(f"{url}/hook?a=b", b'{"a":1}') == ""
         assert got == [("/hook?a=b", b'{"a":1}')]
-    with server(500) as (url, _):
+    with collector(500) as (url, _):
         assert post(url, b"{}") == "it answered 500"
-    with server(302, {"location": "http://169.254.169.254/"}) as (url, got):
+    with collector(302, {"location": "http://169.254.169.254/"}) as (url, got):
         assert post(url, b"{}") == "it answered 302: a redirect is not followed"
         assert len(got) == 1, "redirects are not followed"
 
@@ -291,7 +265,7 @@ def test_a_hook_that_answers_byte_by_byte_has_its_time_all_in_all(monkeypatch: p
 
 
 def test_nobody_there() -> None:
-    with server(204) as (url, _):
+    with collector(204) as (url, _):
         pass
     assert "refused" in post(url, b"{}")
     assert post("http://no-such-host.invalid/", b"{}") != ""

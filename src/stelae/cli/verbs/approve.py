@@ -6,7 +6,7 @@ import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
 from stelae.cli.words import short_release
-from stelae.controller.client import Client, Json
+from stelae.controller.client import Json
 
 
 @click.command("approve", short_help="Let a deployment on that waits for a person.")
@@ -20,13 +20,10 @@ def command(env: str, reason: str, app: str) -> None:
     Nobody approves what they asked for themselves, and root approves nothing: it is nobody in particular. The
     approval is for this one deployment. It replaces nothing that must be true of the image.
     """
-    out, controller = screen(), client()
-    environment = environment_name(env, app)
-    seen = waiting(controller, environment)
-    request = {"environment": environment, "deployment": seen.get("deployment", ""), "reason": reason}
-    answer = controller.post("/v1/approvals", request)
+    out = screen()
+    seen, answer = say("/v1/approvals", environment_name(env, app), reason)
     out.result(answer)
-    app, _, name = environment.partition("/")
+    app, _, name = answer["environment"].partition("/")
     what = f" ({short_release(seen['candidate'])}, asked for by {seen['actor']})" if seen else ""
     out.line(f"  {answer['deployment']}   {app} {name}   let on{what}")
     if answer["waits"]:
@@ -35,9 +32,11 @@ def command(env: str, reason: str, app: str) -> None:
         out.line(f"  watch it: stelae status {name} --watch")
 
 
-def waiting(controller: Client, environment: str) -> Json:
-    """Return the deployment that is under way in *environment*, {} for none: what is let on, or rejected, is what the
-    person saw, and not what came in its place."""
+def say(path: str, environment: str, reason: str) -> tuple[Json, Json]:
+    """Say to *path* what is thought of the deployment that is under way in *environment*; return it, {} for none, and
+    the answer. What is let on, or rejected, is what the person saw, and not what came in its place."""
+    controller = client()
     rows = controller.get("/v1/status", environment=environment)["environments"]
-    rollout: Json = (rows[0]["rollout"] or {}) if rows else {}
-    return rollout
+    seen: Json = (rows[0]["rollout"] or {}) if rows else {}
+    request = {"environment": environment, "deployment": seen.get("deployment", ""), "reason": reason}
+    return seen, controller.post(path, request)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from stelae.cli.common import app_option, client, environment_name, screen, verb
-from stelae.cli.verbs.approve import waiting
+from stelae.cli.common import app_option, environment_name, screen, verb
+from stelae.cli.verbs.approve import say
 
 
 @click.command("reject", short_help="End a deployment that waits for a person.")
@@ -15,10 +15,7 @@ from stelae.cli.verbs.approve import waiting
 @verb
 def command(env: str, reason: str, app: str) -> None:
     """End the deployment that waits for a person in ENV. What served before goes on serving."""
-    out, controller = screen(), client()
-    environment = environment_name(env, app)
-    seen = waiting(controller, environment)
-    request = {"environment": environment, "deployment": seen.get("deployment", ""), "reason": reason}
-    answer = controller.post("/v1/rejections", request)
+    out = screen()
+    _, answer = say("/v1/rejections", environment_name(env, app), reason)
     out.result(answer)
     out.line(f"  {answer['deployment']} rejected: {reason}")
