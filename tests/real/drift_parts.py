@@ -138,6 +138,10 @@ class Stage:
         await until(lambda: definition.command[0].encode() in cmdline(self.first(name)))
         return self.first(name)
 
+    def forget(self, name: str) -> None:
+        """Have an instance, which runs on, be nothing that is known."""
+        del self._specs[name]
+
     def place(self, name: str) -> Place:
         """Return where the things of an instance are."""
         return place_of(self.installation, ENVIRONMENT, InstanceId(name))

@@ -127,6 +127,11 @@ class Cgroups:
             if child.is_dir()
         )
 
+    def groups(self) -> Iterator[Path]:
+        """Yield the folders of all hierarchies that have a folder for each instance, or for its conmon."""
+        for group in ("conmon", "instances"):
+            yield from self._folders(group)
+
     def remove_all(self) -> None:
         """Remove the parent and everything below it; raises Failed when a process is still there."""
         for folder in self._folders(""):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -167,7 +168,10 @@ class LocalEngine:
         thorough: bool,
     ) -> EngineInspection:  # fmt: skip
         """See ``Engine.inspect``."""
-        return await run_sync(lambda: self._inspector.sweep(environment, expected, known, thorough=thorough))
+        asked = time.time()
+        return await run_sync(
+            lambda: self._inspector.sweep(environment, expected, known, asked=asked, thorough=thorough)
+        )
 
     async def logs(self, environment: EnvironmentId, instance: InstanceId, *, follow: bool) -> AsyncIterator[LogLine]:
         """Yield the instance's output over all files from its start; with *follow* until it has ended.

@@ -79,12 +79,13 @@ class Scene:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
     """An environment in a sweep: the ``scenes`` of those of its instances that could be looked at, and the instances
-    that are ``known`` to the record."""
+    that are ``known`` to the record, which was ``asked`` at that time (seconds since 1970)."""
 
     installation: Installation
     environment: EnvironmentId
     known: Collection[InstanceId]
     scenes: Sequence[Scene]
     cgroups: Cgroups
+    asked: float
     memory: Memory = field(default_factory=Memory)
     thorough: bool = False

@@ -19,7 +19,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import layers, monitor, mounts, network, processes, settings
+from stelae.platforms.local.inspect import layers, monitor, mounts, network, processes, settings, unknown
 from stelae.platforms.local.inspect.layer_file import Identity
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
@@ -39,7 +39,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     network.check,
 )
 
-CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = ()
+CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = (unknown.check,)
 
 
 @dataclass(slots=True)
@@ -74,9 +74,10 @@ class Inspector:
 
     def sweep(
         self, environment: EnvironmentId, expected: Sequence[LaunchSpec], known: Collection[InstanceId] = (),
-        *, thorough: bool = False,
+        *, asked: float = 0.0, thorough: bool = False,
     ) -> EngineInspection:  # fmt: skip
-        """Inspect the *expected* instances of *environment*, and find those that are not *known*."""
+        """Inspect the *expected* instances of *environment*, and find those that were not *known* to the record when
+        it was *asked* (seconds since 1970)."""
         with self._lock:
             result = _Result()
             self._forget(environment, {spec.instance for spec in expected})
@@ -86,7 +87,7 @@ class Inspector:
             scenes = [scene for scene in found if self._inspect(scene, result)]
             whole = Whole(
                 installation=self._installation, environment=environment, known=known, scenes=scenes,
-                cgroups=self._cgroups, memory=self._of_all[environment], thorough=thorough,
+                cgroups=self._cgroups, asked=asked, memory=self._of_all[environment], thorough=thorough,
             )  # fmt: skip
             for check in CHECKS_OF_ALL:
                 result.findings += check(whole)
