@@ -81,7 +81,7 @@ class Cache:
             "layers": [{"digest": layer.digest, "size": layer.size} for layer in made.layers],
             "facts": made.facts,
         }
-        write_atomic(path, canonical(entry))
+        write_atomic(path, canonical(entry), durable=False)  # what a power-off takes of it is made again
 
     def _path(self, step: str, inputs: Mapping[str, Any]) -> Path:
         key = digest_of(canonical({"format": FORMAT, "step": step, "inputs": inputs}))

@@ -7,6 +7,8 @@ or a base of another name with the same content, makes no new layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +19,16 @@ from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.credentials import check
 from stelae.build.inputs import Inputs, plain, told
+from stelae.build.python_target import Target
 from stelae.build.requirements import Pinned
 from stelae.build.roots import Roots
 from stelae.build.spool import Spool
 from stelae.build.wheel_store import Wheels
 from stelae.build.wheels import install_wheels
 from stelae.domain.digest import digest_of
+from stelae.domain.errors import StelaeError
 from stelae.domain.inputs import Input
+from stelae.images.tree import Tree
 
 Progress = Callable[[str], None]
 
@@ -65,6 +70,8 @@ class _Step:
     ) -> None:  # fmt: skip
         self._roots, self._base, self._lock, self._cache = roots, base, lock, cache
         self._inputs, self._work, self._progress, self._credentials = inputs, work, progress, credentials
+        self._spool = Spool(work / "wheels.spool")
+        self._laid: dict[Input, Tree] = {}
 
     def question(self, locked: Sequence[Input] | None) -> dict[str, object]:
         """Return all that decides which wheels are taken."""
@@ -83,25 +90,43 @@ class _Step:
         """Return the layer of the wheels *items*."""
         pinned, wheels = self._wheels
         paths = wheels.bring(items, pinned)
-        spool = Spool(self._work / "wheels.spool")
-        trees = {item: install_wheels([path], wheels.target, spool) for item, path in zip(items, paths, strict=True)}
+        trees = {
+            item: self._laid.get(item) or install_wheels([path], wheels.target, self._spool)
+            for item, path in zip(items, paths, strict=True)
+        }
         bytecode = Bytecode(self._cache, self._roots, self._base, wheels.target, self._work, _tools("installer"))
         layer = bytecode.joined(trees, self._progress)
         digest, size = self._cache.layout.add_layer(layer, mtime=FILE_TIME)
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
+    def _lay_out(self, items: Sequence[Input]) -> None:
+        """Lay out the wheels *items*, which are there, while others are downloaded; what is damaged is found later."""
+        _, wheels = self._wheels
+        with suppress(StelaeError):
+            for item, path in wheels.whole(items):
+                self._laid[item] = install_wheels([path], wheels.target, self._spool)
+
     @property
     def _wheels(self) -> tuple[tuple[Pinned, ...], Wheels]:
         if not hasattr(self, "_found"):
-            target = python_target.find(self._roots.tree(self._base))
+            target = self._target()
             folder = self._work / "python"
             folder.mkdir()
             wheels = Wheels(
                 cache=self._cache, inputs=self._inputs, target=target, work=folder, progress=self._progress,
-                credentials=self._credentials,
+                credentials=self._credentials, meanwhile=self._lay_out,
             )  # fmt: skip
             self._found = python_lock.read(*self._lock, target), wheels
         return self._found
+
+    def _target(self) -> Target:
+        """Return the Python of the base: what its files say is looked for once."""
+
+        def make() -> Made:
+            return Made(facts=asdict(python_target.find(self._roots.tree(self._base))))
+
+        key = {"base": [layer.digest for layer in self._base]}
+        return Target(**self._cache.once("python-target", key, make).facts)
 
 
 @lru_cache(maxsize=4)

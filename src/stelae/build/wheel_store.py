@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from packaging.tags import Tag
@@ -35,6 +36,8 @@ class Wheels:
     work: Path
     progress: Callable[[str], None]
     credentials: Mapping[str, Path]
+    meanwhile: Callable[[Sequence[Input]], None] = lambda _: None
+    """Is called with the wheels that are there while others are downloaded, in a thread of its own."""
 
     def choose(self, wanted: Sequence[Pinned], locked: Sequence[Input] | None) -> tuple[Input, ...]:
         """Return the wheel of each of *wanted*: the one that *locked* names, or else the best that fits.
@@ -47,7 +50,10 @@ class Wheels:
         known = {pinned.name: self._known(pinned) for pinned in wanted}
         unknown = [pinned for pinned in wanted if known[pinned.name] is None]
         if unknown:
-            asked = {item.name: item for item in self._download(unknown, len(wanted))}
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                preparing = beside.submit(self.meanwhile, [item for item in known.values() if item is not None])
+                asked = {item.name: item for item in self._download(unknown, len(wanted))}
+                preparing.result()
             for pinned in unknown:
                 item = asked.get(pinned.name)
                 if item is None or hex_of(item.digest) not in pinned.hashes:
@@ -125,8 +131,13 @@ class Wheels:
         if found is None:
             raise Failed(f"the index gave another wheel of {item.name} {item.version} than {item.file}")
         place = self.work / item.file
-        place.symlink_to(found.absolute())
+        if not place.is_symlink():
+            place.symlink_to(found.absolute())
         return place
+
+    def whole(self, items: Sequence[Input]) -> tuple[tuple[Input, Path], ...]:
+        """Return those of *items* that are in the store, whole, with their files under their own names."""
+        return tuple((item, self._named(item)) for item in items if self._sound(item))
 
 
 def wheel_input(name: str, version: str, file: str, digest: Digest) -> Input:

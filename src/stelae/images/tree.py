@@ -204,15 +204,18 @@ class Tree(Mapping[bytes, Node]):
         gone = {path for path, node in upper.items() if node.kind is Kind.WHITEOUT}
         gone |= {p for p, n in upper.items() if p in self and not (n.kind is self[p].kind is Kind.DIRECTORY)}
         opaque = {path for path, node in upper.items() if node.opaque}
-        gone |= {p for p in self._nodes if p.rpartition(b"/")[0] in opaque}
-        result._drop(gone & self._nodes.keys())
+        if opaque:
+            gone |= {p for p in self._nodes if p.rpartition(b"/")[0] in opaque}
+        if gone := gone & self._nodes.keys():
+            result._drop(gone)
         for path, node in upper.items():
             if node.kind is Kind.WHITEOUT:
                 continue
             if path in result:
                 result._unput(path)
             # A hard link is put as the file first: what it names may come later in the order of bytes.
-            result.add(path, dataclasses.replace(upper.resolve(path), opaque=False))
+            found = upper.resolve(path)
+            result.add(path, dataclasses.replace(found, opaque=False) if found.opaque else found)
         result._link_like(upper)
         return result
 
