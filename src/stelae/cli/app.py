@@ -11,9 +11,9 @@ from stelae import __version__
 
 VERBS = (
     "up", "down", "env", "init", "lock", "build", "plan", "deploy", "promote", "approve", "reject", "rollback",
-    "abort", "pause", "resume", "replace", "run", "debug", "scale", "status", "verify", "history", "show", "diff",
-    "reproduce", "push", "pull", "key", "trust", "revoke", "secret", "state", "logs", "audit", "witness", "backup",
-    "restore", "gc", "doctor", "controller", "version",
+    "abort", "pause", "resume", "replace", "run", "debug", "scale", "status", "verify", "history", "show", "where",
+    "diff", "reproduce", "push", "pull", "key", "trust", "revoke", "secret", "state", "logs", "audit", "witness",
+    "backup", "restore", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 
 

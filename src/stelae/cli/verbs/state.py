@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.observed import gaps, share
 from stelae.cli.screen import Screen
+from stelae.cli.when import FORMS, parse_moment
 from stelae.cli.words import local_time, short_commit, short_digest, short_release
 from stelae.controller.client import Json
 from stelae.system.clock import now
@@ -13,21 +15,20 @@ from stelae.system.clock import now
 
 @click.command("state", short_help="Show exactly what ran at a time.")
 @click.argument("env", metavar="[ENV]", default="")
-@click.option(
-    "--at", "at", default="now", show_default=True, metavar="TIME",
-    help="A local time (2026-11-19 14:00), an ISO 8601 time, or '10 min ago'.",
-)  # fmt: skip
+@click.option("--at", "at", default="now", show_default=True, metavar="TIME", help=FORMS)
 @app_option
 @verb
 def command(env: str, at: str, app: str) -> None:
-    """Show exactly what ran at TIME: in all environments, or in ENV."""
-    from stelae.cli.when import parse_time
+    """Show exactly what ran at TIME: in all environments, or in ENV, and whether somebody looked.
 
+    @EVENT is once that event of the record was recorded (stelae history has the numbers), and a deployment (d-12)
+    once it was asked for.
+    """
     out = screen()
-    instant = parse_time(at, now())
-    answer = client().get("/v1/state", at=instant, environment=environment_name(env, app) if env else "")
+    moment = parse_moment(at, now())
+    answer = client().get("/v1/state", at=moment, environment=environment_name(env, app) if env else "")
     out.result(answer)
-    out.line(f"  {local_time(instant)}, after {answer['index']} events")
+    out.line(f"  {local_time(answer['at'])}, after {answer['index']} events")
     if not answer["environments"]:
         out.line("  nothing was there yet")
     for environment in answer["environments"]:
@@ -55,3 +56,11 @@ def _environment(out: Screen, env: Json) -> None:
     for (process, release), names in sorted(groups.items()):
         many = "instance" if len(names) == 1 else "instances"
         out.line(f"    {process}  {len(names)} {many} of {short_release(release)}: {', '.join(sorted(names))}")
+    observed = env["observed"]
+    hours = (observed["until"] - observed["since"]) // 3_600_000_000 if observed["since"] is not None else 0
+    of = f" of the {hours} h before" if hours else " of the time before"
+    out.line(f"    observed  {share(observed)}{of if observed['share'] is not None else ''}")
+    for line in gaps(observed):
+        out.line(f"      {line}")
+    if env["event"] is not None:
+        out.line(f"    proof  event {env['event']}: stelae audit receipt {env['event']}")
