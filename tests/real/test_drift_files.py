@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from stelae.domain.drift import Drift
 from stelae.domain.errors import Failed
 from stelae.domain.units import MIB
 from stelae.images.loop import loop_device
+from stelae.platforms.local import runtime
+from stelae.platforms.local.engine import LocalEngine
 from stelae.system.fanotify import WriteNotice
 from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount, unmount
 from tests.real.busybox import ENVIRONMENT
@@ -54,7 +57,7 @@ async def named(pid: int, name: str) -> None:
 
 async def test_what_was_launched_and_left_alone_has_not_drifted(ground: Ground) -> None:
     await ground.launch()
-    await ground.launch("web-2")
+    await ground.launch("web-2", replace(idle(), cpu=500, memory=33_333_333))
     for _ in range(3):
         await ground.clean()
 
@@ -373,3 +376,47 @@ async def test_a_layer_whose_source_is_corrupted_too_starts_nothing(ground: Grou
     await ground.inspect()
     with pytest.raises(Failed, match=ground.app[:30]):
         await ground.launch("web-2")
+
+
+EVIL = """#!/bin/sh
+# A runtime in between: it launches another bundle than it was told to, and puts the one that it was told to back.
+case " $* " in *" create "*)
+  for word in "$@"; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
+  cp "$bundle/config.json" "$bundle/kept"
+  sed -i "$EVIL" "$bundle/config.json"
+  runc "$@"; status=$?
+  cat "$bundle/kept" > "$bundle/config.json"; rm "$bundle/kept"
+  exit $status;;
+esac
+exec runc "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("edit", "what"),
+    [
+        ("s/GREETING=hello/GREETING=bye/", "other environment variables than its release's: GREETING"),
+        ('s/"noNewPrivileges": true/"noNewPrivileges": false/', "its first process may gain rights (NoNewPrivs)"),
+        ('s/"seccomp": {/"ignored": {/', "its first process is without its system call filter"),
+        ('s/"gid": 10001/"gid": 0/', "its first process is another user's"),
+        ('s/"gid": 10001/"gid": 10001, "additionalGids": [7]/', "its first process is in other groups"),
+        ('s/"bounding": \\[\\]/"bounding": ["CAP_CHOWN"]/', "its first process has capabilities"),
+        ('s/"noexec", "nodev", "uid/"nodev", "uid/', "the mount at /data was never noexec"),
+        ('s/"limit": 64}/"limit": 640}/', "its control group was made with other limits: pids.max"),
+    ],
+)
+async def test_what_was_launched_otherwise_than_it_was_told_is_seen(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: str, what: str
+) -> None:
+    if shutil.which("runc") is None:
+        pytest.skip("needs runc")
+    evil = tmp_path / "evil"
+    evil.write_text(EVIL)
+    evil.chmod(0o755)
+    monkeypatch.setenv("EVIL", edit)
+    monkeypatch.setattr(runtime, "_ENVIRONMENT", {**runtime._ENVIRONMENT, "EVIL": edit})
+    ground.engine = LocalEngine(ground.installation, ground.roots, ground.layout.config, runtime=str(evil))
+    await ground.launch()
+    await named(ground.pid(), "sh")
+    kind = Drift.MOUNT if "mount" in what else Drift.SETTINGS
+    await ground.finds(kind, what)

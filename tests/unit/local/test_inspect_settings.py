@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stelae.platforms.local.facts import Facts, cgroups_in, facts_of, limits_in, mounts_in
-from stelae.platforms.local.inspect.settings import changed_in, compare
+from stelae.platforms.local.inspect.settings import changed_in, compare, limits_of
 
 GROUP = "/stelae/instances/shop.test.web-1"
 BEFORE = Facts(
@@ -99,3 +100,24 @@ def test_lines_of_the_kernel() -> None:
         b"Max cpu time              unlimited            unlimited            seconds   \n"
         b"Max open files            1024                 1048576              files     \n"
     ) == {"Max cpu time": "unlimited", "Max open files": "1048576"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "files"),
+    [
+        (
+            {"memory": {"limit": 10_000, "swap": 10_000}, "pids": {"limit": 64}, "cpu": {"quota": 50, "period": 100}},
+            {
+                "memory.max": "8192", "memory.swap.max": "0", "memory.limit_in_bytes": "8192",
+                "memory.memsw.limit_in_bytes": "8192", "pids.max": "64", "cpu.max": "50 100",
+                "cpu.cfs_quota_us": "50", "cpu.cfs_period_us": "100",
+            },
+        ),
+        (
+            {"memory": {"limit": 8192}, "pids": {"limit": 1}},
+            {"memory.max": "8192", "memory.limit_in_bytes": "8192", "pids.max": "1"},
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_files_of_a_control_group_hold(resources: dict[str, Any], files: dict[str, str]) -> None:
+    assert limits_of(resources) == files

@@ -203,12 +203,12 @@ class Launcher:
                 delivery = private.fill(place, spec, values, user_in(config), root)
                 lent = lend(self._installation) if spec.debug is not None and spec.debug.lent else None
                 write_bundle(place, spec, root, config, begun.address, host, delivery, lent)
+                bundle = private.without((place.folder / "config.json").read_bytes(), spec.release.secret_env)
                 network.result()
                 process, conmon = waiting.create()
         created = Record(
             stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
         )
-        bundle = private.without((place.folder / "config.json").read_bytes(), spec.release.secret_env)
         limits = self.cgroups.limit_files(place.cid)
         launched.save(place, process, bundle, limits, self._roots.layers_of(image))
         record.save(place, created)

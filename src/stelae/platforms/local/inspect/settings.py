@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from mmap import PAGESIZE
 from pathlib import Path
+from typing import Any
 
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.facts import Facts, cgroups_in, limits_in, namespaces_of, read, root_of
@@ -74,9 +76,29 @@ def _bundle_and_release(scene: Scene) -> Iterator[Finding]:
     own = scene.spec.release.settings
     names = sorted(name for name in own if name not in scene.spec.release.secret_env and given.get(name) != own[name])
     names = [name for name in names if not _is_own(name)]
+    limited = limits_of(resources)
+    launched = {file.rpartition("/")[2]: content.strip() for file, content in scene.launched.limits.items()}
+    others = sorted(name for name, limit in limited.items() if launched.get(name, limit) != limit)
+    if others:
+        evidence = [f"{name} is {launched[name]}, not {limited[name]}" for name in others]
+        what = f"its control group was made with other limits: {', '.join(others)}"
+        yield scene.finding(Drift.SETTINGS, what, *evidence)
     if names:
         what = f"it was launched with other settings than its release's: {', '.join(names)}"
         yield scene.finding(Drift.SETTINGS, what)
+
+
+def limits_of(resources: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the files of a control group hold that has these *resources* of a bundle, on cgroup v1 and v2."""
+    memory = resources["memory"]["limit"] // PAGESIZE * PAGESIZE
+    found = {"memory.max": memory, "memory.limit_in_bytes": memory, "pids.max": resources["pids"]["limit"]}
+    if resources["memory"].get("swap") == resources["memory"]["limit"]:
+        found |= {"memory.swap.max": 0, "memory.memsw.limit_in_bytes": memory}
+    texts = {name: str(limit) for name, limit in found.items()}
+    if cpu := resources.get("cpu"):
+        quota, period = cpu["quota"], cpu["period"]
+        texts |= {"cpu.max": f"{quota} {period}", "cpu.cfs_quota_us": f"{quota}", "cpu.cfs_period_us": f"{period}"}
+    return texts
 
 
 def _is_own(name: str) -> bool:
