@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import Awaitable, Callable
 from io import BytesIO
 from pathlib import Path
@@ -54,9 +55,13 @@ class Estate:
         store = SecretStore(own.secrets, own.name, SecretKeys(own.keys, {}), lambda: site.record.state.names)
         self.secrets = Secrets(site.record, store)
 
-    async def image(self, content: str) -> Digest:
-        """Store, sign and record an image."""
-        digest = image(self.layout, "shop", {b"app/version": content.encode()}, processes=(WEB, WORKER))
+    async def image(self, content: str, packages: int = 0) -> Digest:
+        """Store, sign and record an image, with so many packages inside."""
+        files = {b"app/version": content.encode()}
+        for number in range(packages):
+            about = json.dumps({"name": f"thing-{number}", "version": "1.2.3", "license": "MIT"})
+            files[f"app/node_modules/thing-{number}/package.json".encode()] = about.encode()
+        digest = image(self.layout, "shop", files, processes=(WEB, WORKER))
         keys = Keys(self.own.keys)
         key = keys.signing() or keys.make()
         keys.keep(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -15,6 +16,7 @@ import pytest
 from stelae.controller.audit import Audit
 from stelae.controller.recovery.checking import check_archive
 from stelae.controller.recovery.export import log_members
+from stelae.core.tiles import unbundle
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.event import Scaled
 from stelae.images.pack import packed
@@ -22,6 +24,7 @@ from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.note import Signer
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
+from tests.unit.controller.estate import Estate, installed, on_estate
 from tests.unit.controller.site import Site, on_site
 
 SIGNER = Signer("example.com/export/log", bytes(range(32)))
@@ -57,10 +60,10 @@ def packed_again(files: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def checked(tmp_path: Path, archive: bytes, signer: Signer = SIGNER) -> int:
+def checked(tmp_path: Path, archive: bytes, signer: Signer | None = SIGNER) -> int:
     file = tmp_path / "log.tar"
     file.write_bytes(archive)
-    return check_archive(file, signer.verifier).checkpoint.size
+    return check_archive(file, signer.verifier if signer else None).checkpoint.size
 
 
 def test_it_is_whole_and_says_so_with_and_without_a_key(tmp_path: Path, archive: bytes) -> None:
@@ -207,3 +210,75 @@ def test_a_controller_gives_it_in_pieces_and_the_same_each_time(tmp_path: Path) 
         assert (await exported())[0] != first
 
     on_site(tmp_path, body)
+
+
+def evident(archive: bytes) -> dict[str, bytes]:
+    return {name: data for name, data in opened(archive).items() if name.startswith("evidence/")}
+
+
+@pytest.fixture(scope="module")
+def with_evidence(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The log of an installation with two images, one of which has very many packages inside."""
+    own, made = installed(tmp_path_factory.mktemp("evidence")), []
+
+    async def body(estate: Estate) -> None:
+        await estate.image("one")
+        await estate.image("two", packages=400)
+        async for item in estate.audit.export(evidence=True):
+            made.append(base64.b64decode(item["progress"]["data"]) if "progress" in item else b"")
+
+    on_estate(own, body)
+    return b"".join(made)
+
+
+def test_what_is_too_large_for_an_event_is_there_by_its_digest(tmp_path: Path, with_evidence: bytes) -> None:
+    """Lists of contents and provenance of images: their digests are in the log, they are beside it."""
+    (tmp_path / "log.tar").write_bytes(with_evidence)
+    found = check_archive(tmp_path / "log.tar", None).evidence
+    assert found is not None
+    assert (len(found.signed), found.unsigned, found.absent) == (2, (), ())
+    parts = evident(with_evidence)
+    assert max(map(len, parts.values())) > 65_535
+    leaves = [leaf for name, data in opened(with_evidence).items() if name.startswith("tile/entries/")
+              for leaf in unbundle(data)]  # fmt: skip
+    assert max(map(len, leaves)) < 10_000
+    layout = json.loads(parts["evidence/index.json"])
+    assert len(layout["manifests"]) == 2
+
+
+def test_evidence_that_was_changed_or_is_of_something_else_is_found(tmp_path: Path, with_evidence: bytes) -> None:
+    parts = opened(with_evidence)
+    for name, data in parts.items():
+        if name.startswith("evidence/blobs/"):
+            changed = {**parts, name: data[:-1] + bytes([data[-1] ^ 1])}
+            with pytest.raises(Failed, match="another digest"):
+                checked(tmp_path, packed_again(changed), None)
+    for name in [name for name in parts if name.startswith("evidence/blobs/")]:
+        with pytest.raises(StelaeError):
+            checked(tmp_path, packed_again({key: data for key, data in parts.items() if key != name}), None)
+    other = json.loads(parts["evidence/index.json"])
+    other["manifests"][0]["digest"] = f"sha256:{0:064}"
+    with pytest.raises(Failed, match="which no event of the log names"):
+        checked(tmp_path, packed_again({**parts, "evidence/index.json": json.dumps(other).encode()}), None)
+
+
+def test_a_statement_that_is_left_out_is_named(tmp_path: Path, with_evidence: bytes) -> None:
+    parts = opened(with_evidence)
+    name = next(name for name in parts if name.startswith("evidence/referrers/"))
+    listed = json.loads(parts[name])
+    listed["manifests"] = [
+        item for item in listed["manifests"] if "cyclonedx" not in json.dumps(item.get("annotations", {})).lower()
+    ]
+    (tmp_path / "log.tar").write_bytes(packed_again({**parts, name: json.dumps(listed).encode()}))
+    found = check_archive(tmp_path / "log.tar", None).evidence
+    assert found is not None
+    assert len(found.absent) == 1
+    assert found.absent[0].encode() in b"".join(parts.values())
+
+
+def test_an_event_that_is_too_large_is_not_recorded(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: 1)
+    with pytest.raises(InvalidInput, match="at most 65535"):
+        ledger.append([Draft(event=Scaled(process="w" * 65_536, count=1), actor="ana")])
+    assert ledger.size == 0
+    ledger.close()

@@ -294,14 +294,20 @@ def _check_archive(file: Path, verifier: Verifier | None) -> None:
     checkpoint = found.checkpoint
     out.result({
         "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex(),
-        "key": found.verifier.vkey, "own_key": found.own_key, "signed": list(found.signed),
-        "unsigned": list(found.unsigned),
+        "key": found.verifier.vkey, "own_key": found.own_key,
+        "signed": list(found.evidence.signed) if found.evidence else [],
+        "unsigned": list(found.evidence.unsigned) if found.evidence else [],
+        "absent": list(found.evidence.absent) if found.evidence else [],
     })  # fmt: skip
     out.line(f"  the {checkpoint.size} events of {checkpoint.origin} are those that its key has signed")
-    if found.signed or found.unsigned:
-        out.line(f"  evidence of {len(found.signed)} images is whole, and signed by keys that the log trusts")
-    for image in found.unsigned:
-        out.line(f"  nothing by such a key speaks of {image}")
+    if found.evidence:
+        out.line(
+            f"  evidence of {len(found.evidence.signed)} images is whole, and signed by keys that the log trusts"
+        )
+        for image in found.evidence.unsigned:
+            out.line(f"  nothing by such a key speaks of {image}", "yellow")
+        for digest in found.evidence.absent:
+            out.line(f"  named by an event, and not in the archive: {digest}", "yellow")
     if found.own_key:
         out.line("  the key came with the archive: compare it with the one that you were given before", "yellow")
         out.line(f"  {found.verifier.vkey}")

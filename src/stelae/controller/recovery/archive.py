@@ -15,7 +15,7 @@ from stelae.controller.recovery.backup import BLOBS, LISTS, MANIFEST, newest
 from stelae.controller.recovery.manifest import LARGEST, Manifest, digests, parse_manifest
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.errors import Failed, InvalidInput
-from stelae.images.content import Slice, chunks
+from stelae.images.content import CHUNK, chunks
 from stelae.images.disk import room_on
 from stelae.images.pack import Pack
 
@@ -64,7 +64,8 @@ def _of_file(path: Path, digest: Digest) -> Iterator[bytes]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            yield from chunks(Slice(path, 0, os.fstat(file.fileno()).st_size))
+            while data := file.read(CHUNK):
+                yield data
     except FileNotFoundError:
         raise InvalidInput(f"the backup is not whole: {digest} is missing", where=str(path)) from None
 
