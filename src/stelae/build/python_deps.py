@@ -100,7 +100,7 @@ class _Step:
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
     def _lay_out(self, items: Sequence[Input]) -> None:
-        """Lay out the wheels *items*, which are there, while others are downloaded; what is damaged is found later."""
+        """Lay out the wheels *items*, which are there, while others come; what is damaged is found later."""
         _, wheels = self._wheels
         with suppress(StelaeError):
             for item, path in wheels.whole(items):
