@@ -7,7 +7,8 @@ the policy wants it; all else, below ``tile/``, never changes once it is there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stelae.core.merkle import HASH_SIZE, leaf_hash
@@ -17,6 +18,9 @@ from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.store import Ledger
 from stelae.system import points
 from stelae.system.files import sync_folder, write_atomic
+
+AT_A_TIME = 4
+"""So many files are written at once."""
 
 INQUIRY = "keep the record and the published files as they are for an inquiry"
 
@@ -75,6 +79,12 @@ class Published:
             return
         if there != data:
             raise changed(path, "it is not what was published", tile.first)
+
+    def add_all(self, files: Sequence[tuple[Tile, bytes]]) -> None:
+        """Publish tiles and bundles, on the disk when this returns; some at a time, so that they share its syncs."""
+        with ThreadPoolExecutor(max_workers=AT_A_TIME, thread_name_prefix="publish") as pool:
+            for future in [pool.submit(self.add, tile, data) for tile, data in files]:
+                future.result()
 
     def restore_missing(self, size: int, ledger: Ledger) -> list[Tile]:
         """Publish what is not there of a log of *size* leaves, and remove partial tiles of full ones; a look at

@@ -1,7 +1,7 @@
 """Publishing the record as a log: files of its tree, and a checkpoint that the log's key has signed.
 
-Files of leaves come before the tiles above them, and the checkpoint last, each on the disk before the next. So what a
-checkpoint speaks of is always there, whenever the process ends. What is published is made of the leaves alone, and
+Files of leaves and tiles come first, and the checkpoint last, when all of them are on the disk. So what a checkpoint
+speaks of is always there, whenever the process ends. What is published is made of the leaves alone, and
 compared with the record's root before it is signed; a checkpoint is signed only if the record goes on from the one
 before. Not a part of an append: the record is the truth, these files are made of it and may be late.
 """
@@ -177,8 +177,7 @@ class Publisher:
         files = self._files_of(edge, size)
         if edge.root().hex() != self._ledger.root_at(size):
             raise Failed(f"the root of the record's first {size} events does not match them", hint=INQUIRY)
-        for tile, data in files:
-            self._files.add(tile, data)
+        self._files.add_all(files)
         signer = self.signer()
         checkpoint = Checkpoint(signer.name, size, edge.root())
         signed = signer.sign(checkpoint.text)
