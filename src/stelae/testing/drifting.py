@@ -218,10 +218,10 @@ def _condemned(env: EnvironmentState, names: frozenset[InstanceId]) -> Iterator[
 def _launched(env: EnvironmentState, process: str) -> str:
     """Say whether a replacement begins beside what it replaces, where nothing may overlap."""
     kind = env.config.strategy.kind if env.config is not None else None
-    if kind is not StrategyKind.RECREATE or env.rollout is not None:
+    if kind is not StrategyKind.RECREATE or env.rollout is not None or env.drift.storm is not None:
         return ""
     there = [one for one in env.instances.values() if one.process == process and one.exit is None and not one.failed]
-    drifted = any(one.drift and one.id in env.allocation.condemned for one in there)
+    drifted = any(one.drift and one.ready_at and one.id in env.allocation.condemned for one in there)
     if drifted and len(there) >= env.wanted.get(process, 0):
         return f"drift: {process} of {env.id} has one more than {len(there)}, which must not overlap"
     return ""
