@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import app, builds, launch, ledger, machine, memory, scale
+from bench import app, builds, launch, ledger, log, machine, memory, scale
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
@@ -68,10 +68,11 @@ def measure(rounds: int) -> str:
         large = memory.section(1024, say)
         say("ledger")
         record = ledger.measure(folder)
+        logged = log.measure(folder, 100_000)
         decided = scale.decisions(say)
     sections = [
         _launch(launches), _deploy(ours, others), _rollback(ours), *built, large, _command_line(ours),
-        scale.rest_section(simulated, real), scale.section(decided),
+        scale.rest_section(simulated, real), scale.section(decided), *logged,
     ]  # fmt: skip
     head = _head(runtime, before, sections)
     tables = [section.markdown() for section in sections]
