@@ -107,3 +107,18 @@ async def test_what_somebody_changes_on_the_machine(stage: Stage) -> None:
             assert (await stage.found("web-1", what)).kind is Drift.NETWORK
         else:
             assert (await stage.sweep()).findings == ()
+
+
+async def test_what_somebody_changes_of_the_packet_filter(stage: Stage) -> None:
+    await stage.launch("web-1", SLEEPER)
+    await stage.launch("web-2", SLEEPER)
+    name = stage.installation.name
+    assert (await stage.sweep()).findings == ()
+    commands = [f"nft insert rule inet {name} forward accept", f"nft flush chain inet {name} leave"]
+    for command in [*commands, f"nft delete table inet {name}"]:
+        subprocess.run(command.split(), check=True)
+        (found,) = (await stage.sweep()).findings
+        assert (found.kind, found.instance) == (Drift.NETWORK, "")
+        assert found.what == "the machine's packet filter for instances is not what it should be"
+        await stage.engine.ensure_network()
+        assert (await stage.sweep()).findings == ()

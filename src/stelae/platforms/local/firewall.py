@@ -14,6 +14,14 @@ from stelae.system.installation import Installation
 
 def install(installation: Installation) -> None:
     """Make the table be exactly ours, in one transaction; raises Unreachable without nft, Failed."""
+    load(installation)
+    for rule in _docker_rules(installation):
+        if run(["iptables", "-C", "DOCKER-USER", *rule], check=False).status != 0:
+            run(["iptables", "-I", "DOCKER-USER", *rule])
+
+
+def load(installation: Installation) -> None:
+    """Make the table be exactly ours in the network namespace of this thread; raises Unreachable without nft, Failed."""
     bridge, name = installation.bridge, installation.name
     rules = f"""
 table inet {name} {{}}
@@ -33,9 +41,6 @@ table inet {name} {{
 }}
 """
     run(["nft", "-f", "-"], stdin=rules.encode())
-    for rule in _docker_rules(installation):
-        if run(["iptables", "-C", "DOCKER-USER", *rule], check=False).status != 0:
-            run(["iptables", "-I", "DOCKER-USER", *rule])
 
 
 def uninstall(installation: Installation) -> None:

@@ -140,6 +140,18 @@ def in_namespace_of(pid: int, work: Callable[[], None]) -> None:
         os.close(namespace)
 
 
+def in_empty_namespace(work: Callable[[], None]) -> None:
+    """Run *work* in a network namespace in which there is nothing yet and that ends with it, and raise what it raised,
+    or OSError."""
+
+    def inside() -> None:
+        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "unshare")
+        work()
+
+    _in_thread(inside)
+
+
 def drop_namespace(netns: Path) -> None:
     """Unmount and delete the file of a network namespace."""
     with suppress(OSError):  # not mounted, or not there

@@ -19,7 +19,16 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
-from stelae.platforms.local.inspect import layers, monitor, mounts, network, processes, settings, unknown
+from stelae.platforms.local.inspect import (
+    layers,
+    monitor,
+    mounts,
+    network,
+    packet_filter,
+    processes,
+    settings,
+    unknown,
+)
 from stelae.platforms.local.inspect.layer_file import Identity
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.scene import Memory, NotInspected, Scene, Whole
@@ -39,7 +48,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     network.check,
 )
 
-CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = (unknown.check,)
+CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = (unknown.check, packet_filter.check)
 
 
 @dataclass(slots=True)

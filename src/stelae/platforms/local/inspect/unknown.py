@@ -57,7 +57,7 @@ def check(whole: Whole) -> Iterator[Finding]:
         traces = _kept[run] = _look(whole.installation, whole.cgroups)
     mine = {f"{whole.environment.replace('/', '.')}.{name}" for name in whole.known}
     told = [trace for trace in traces.of.get(whole.environment.replace("/", "."), ()) if trace.cid not in mine]
-    if traces.of_none and _first(run / "instances") == whole.environment:
+    if traces.of_none and first_environment(whole.installation) == whole.environment:
         told += traces.of_none
     unknown: defaultdict[str, list[str]] = defaultdict(list)
     for trace in told:
@@ -108,9 +108,9 @@ def _listed(folder: Path, *, folders: bool = False) -> list[str]:
         return []
 
 
-def _first(folder: Path) -> str:
+def first_environment(installation: Installation) -> str:
     """Return the first environment, by name, that has an instance: it tells what is of none."""
-    for path in sorted(folder.glob("*/*")):
+    for path in sorted((installation.run / "instances").glob("*/*")):
         if any(path.iterdir()):
             return f"{path.parent.name}/{path.name}"
     return ""

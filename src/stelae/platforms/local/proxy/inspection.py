@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Unreachable
-from stelae.platforms.local.proxy.counts import TABLE, TOKEN_LENGTH
+from stelae.platforms.local.proxy.counts import TABLE
 from stelae.platforms.local.proxy.launch import WorkerStatus, supervisor_status
 from stelae.platforms.local.proxy.layout import FRONTEND, Layout, backend_name
 from stelae.platforms.local.proxy.runtime import SHOW_MAPS, ask, call, show_backends
@@ -29,7 +29,8 @@ _GENERAL = ("show stat -1 3 -1", "show info", f"show table {TABLE}", "show acl")
 _FRONTENDS_AND_BACKENDS = re.compile(
     r"^([^,\n#]+),(FRONTEND|BACKEND),(?:[^,\n]*,){4}(\d*),(?:[^,\n]*,){10}([^,\n]*),", re.MULTILINE
 )
-_LIMITS = re.compile(r"^(?:Conn|Sess|Ssl)RateLimit: (?!0$)", re.MULTILINE)
+_VALUE = re.compile(r"^(\w+): (\d+)$", re.MULTILINE)
+_LIMITS = ("ConnRateLimit", "SessRateLimit", "SslRateLimit")
 _RULE = re.compile(r"^(\d+) \(", re.MULTILINE)
 _ADDRESS = re.compile(r"^0x[0-9a-f]+ ", re.MULTILINE)
 _BACKEND = re.compile(r"\bb(\d+)\b")
@@ -47,7 +48,7 @@ class Difference:
     worker: int = 0
 
 
-def of_worker(table: Table, worker: WorkerStatus, maxconn: int) -> Iterator[Difference]:
+def of_worker(table: Table, worker: WorkerStatus) -> Iterator[Difference]:
     """Yield what *worker* does that it should not; raises OSError when it does not answer."""
     everything = range(len(table.backends))
     seen = ask(worker.socket, [*show_backends(everything), *SHOW_MAPS])
@@ -59,7 +60,7 @@ def of_worker(table: Table, worker: WorkerStatus, maxconn: int) -> Iterator[Diff
         return
     for sentence in differences(table, (), seen).sentences:
         yield _difference(_owner(table, sentence), sentence, worker)
-    for sentence in _general(table, call(worker.socket, ";".join(_GENERAL), timeout=_SECONDS), maxconn):
+    for sentence in _general(table, call(worker.socket, ";".join(_GENERAL), timeout=_SECONDS)):
         yield _difference(NOBODY, sentence, worker)
 
 
@@ -74,27 +75,28 @@ def rules_of(worker: WorkerStatus) -> str:
     return found.hexdigest()
 
 
-def _general(table: Table, text: str, maxconn: int) -> Iterator[str]:
+def _general(table: Table, text: str) -> Iterator[str]:
     wanted = {(FRONTEND, "FRONTEND")}
     wanted |= {(name, "BACKEND") for name in (*_OTHERS, *(backend_name(n) for n in range(len(table.backends))))}
+    values = dict(_VALUE.findall(text))
+    most = values.get("Hard_maxconn", "")  # what it was configured with
     there = set()
     for name, kind, limit, state in _FRONTENDS_AND_BACKENDS.findall(text):
         there.add((name, kind))
-        if kind == "FRONTEND" and name == FRONTEND:
-            if state != "OPEN":
-                yield f"the proxy's frontend is {state} and should be OPEN"
-            if limit != str(maxconn):
-                yield f"the proxy's frontend takes {limit} connections and should take {maxconn}"
+        if kind == "FRONTEND" and state != "OPEN":
+            yield f"the proxy's frontend is {state} and should be OPEN"
+        if kind == "FRONTEND" and limit != most:
+            yield f"the proxy's frontend takes {limit} connections and should take {most}"
     for name, kind in sorted(there - wanted):
         yield f"the proxy has the {kind.lower()} {name}"
     for name, kind in sorted(wanted - there):
         yield f"the proxy lacks the {kind.lower()} {name}"
-    if f"Maxconn: {maxconn}\n" not in text:
-        yield f"the proxy does not take {maxconn} connections"
-    if _LIMITS.search(text):
+    if values.get("Maxconn") != most:
+        yield f"the proxy takes {values.get('Maxconn')} connections and should take {most}"
+    if any(values.get(name, "0") != "0" for name in _LIMITS):
         yield "the proxy limits the rate of connections"
     if f"# table: {TABLE}, type: string, size:" not in text:
-        yield f"the proxy lacks the table of {TABLE} (keys of {TOKEN_LENGTH} bytes)"
+        yield f"the proxy lacks the table {TABLE}"
 
 
 def _owner(table: Table, sentence: str) -> EnvironmentId:
@@ -137,7 +139,7 @@ class Looks:
             if worker.shape and worker.shape not in self._store.shapes:
                 yield _difference(NOBODY, "the proxy was started with another configuration", worker)
             try:
-                yield from of_worker(table, worker, self._store.limit)
+                yield from of_worker(table, worker)
                 rules = rules_of(worker)
             except OSError as error:
                 if worker.retired:

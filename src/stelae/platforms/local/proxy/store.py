@@ -28,11 +28,6 @@ class Store:
         self._user = proxy_user()
         self._limit = connection_limit()
 
-    @property
-    def limit(self) -> int:
-        """How many connections a worker takes at once."""
-        return self._limit
-
     def table(self) -> Table:
         """Return the table, an empty one when there is no file; raises Failed when the file is broken."""
         if self._table is None:
