@@ -144,8 +144,8 @@ class Witnesses:
             return not any(self._known[one.verifier].heard.problem for one in policy.witnesses.values() if one.url)
 
     async def _tell(self, name: str, heard: Heard) -> None:
-        before = self._record.state.refusals.get(name)
-        if not heard.refused or (before is not None and before.seen == heard.seen and before.reason):
+        """Record a refusal, once under a policy: what the witness has seen grows, and so would the record."""
+        if not heard.refused or name in self._record.state.refusals:
             return
         log.warning("witness.refused", witness=name, seen=heard.seen, size=heard.size, problem=heard.problem)
         with suppress(StelaeError):  # where nothing can be recorded the log has it
@@ -165,7 +165,7 @@ class Witnesses:
                 {
                     "name": name, "key": witness.verifier.vkey, "url": witness.url, "size": heard.size,
                     "at": heard.at * SECOND if heard.at else None, "refused": refusal is not None,
-                    "problem": refusal.reason if refusal is not None else heard.problem,
+                    "problem": heard.problem or (refusal.reason if refusal is not None else ""),
                 }
             )  # fmt: skip
         return {"digest": digest_of(text.encode()) if text else "", "missing": self._missing, "witnesses": rows}
