@@ -23,6 +23,7 @@ from stelae.ledger.note import parse_vkey
 from stelae.system.mount import MNT_DETACH, mount, unmount
 from tests.real import tiny
 from tests.real.machine import Machine
+from tests.real.test_witness import answering
 from tests.unit.controller.estate import WHO, backed_up, furnish, installed, now, on_estate
 
 pytestmark = pytest.mark.real
@@ -147,6 +148,43 @@ def test_a_machine_that_is_lost_serves_again_on_another(pair: tuple[Machine, Mac
 def _kept(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def test_a_witness_goes_on_with_a_backup_that_is_not_older_than_what_it_saw(tmp_path: Path) -> None:
+    """The record of yesterday, and that of today, each brought back to a machine of its own."""
+    place, policy = tmp_path / "witness", tmp_path / "policy"
+    with Machine(seed=False) as old:
+        old.start()
+        tiny.make(old)
+        key = old.cli("witness", "init", place, "witness.example/ana").stdout.strip()
+        log = old.cli("audit", "key").stdout.strip()
+        old.cli("witness", "trust", place, log)
+        with answering(place) as address:
+            policy.write_text(f"log {log}\nwitness ana {key} {address}\nquorum ana\n")
+            old.cli("audit", "policy", "set", policy)
+            offline(old, "backup", tmp_path / "yesterday.tar", "--with-keys")
+            tiny.version(old, "1b")
+            old.cli("build")
+            last = int(old.json("status")["record"]["size"]) - 1
+            old.cli("audit", "receipt", last, "--witnessed")
+            offline(old, "backup", tmp_path / "today.tar", "--with-keys")
+            old.power_off()
+            [seen] = old.json("witness", "show", place)["logs"]
+
+            with Machine(seed=False) as new:
+                offline(new, "restore", tmp_path / "yesterday.tar", "--key", log)
+                new.start()
+                said = f"it has seen {seen['size']} events, this record has "
+                new.until("the witness has been asked", lambda: said in new.cli("status").stdout)
+                assert new.json("witness", "show", place)["logs"] == [seen], "nothing of it was cosigned"
+            with Machine(seed=False) as new:
+                offline(new, "restore", tmp_path / "today.tar", "--key", log)
+                new.start()
+                new.cli("audit", "receipt", "0", "--witnessed")
+                assert "cosigned by ana" in new.cli("audit", "verify", "--policy", policy).stdout
+                [after] = new.json("witness", "show", place)["logs"]
+                assert after["size"] > seen["size"]
+                assert "it has seen" not in new.cli("status").stdout
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
