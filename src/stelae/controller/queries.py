@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from anyio import to_thread
@@ -35,8 +35,9 @@ _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 class Queries:
     """Answers from the record."""
 
-    def __init__(self, record: Record, platform: Platform) -> None:
+    def __init__(self, record: Record, platform: Platform, clock: Callable[[], Instant] = clock.now) -> None:
         self._record = record
+        self._clock = clock
         self._platform = platform
 
     async def status(self, environment: str) -> Json:
@@ -67,7 +68,7 @@ class Queries:
         }
 
     async def _row(self, state: InstallationState, env: EnvironmentState) -> Json:
-        row = views.status_row(state, env, clock.now())
+        row = views.status_row(state, env, self._clock())
         told = await self._evidence(env)
         return {**row, "detail": f"{row['detail']}, {told}"} if told else row
 

@@ -71,7 +71,7 @@ def use_cases(
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
     deployments = Deployments(record, platform, space, admission, clock)
     inside = Inside(record, layout, inspector, admission)
-    queries = Queries(record, platform)
+    queries = Queries(record, platform, clock)
     inspections = Inspections(record, platform, clock)
     watches = Watches()
     inspections.on_sweep(lambda name, found: watches.of(name).inspected(found))

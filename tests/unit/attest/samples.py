@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from stelae.attest.provenance import Build
 from stelae.domain.canonical import canonical
@@ -99,11 +100,11 @@ def packaged(layout: Layout, app: str) -> Digest:
     return image(layout, app, BASE, ABOVE)
 
 
-def build_of(layout: Layout, digest: Digest, **changes: object) -> Build:
+def build_of(layout: Layout, digest: Digest, **changes: Any) -> Build:
     """A build that gave the image."""
     found: Image = image_of(layout, digest)
     given: dict[str, object] = {
         "image": found, "source": SOURCE, "inputs": INPUTS, "lock": digest_of(b"lock"), "format": 1,
         "architecture": "amd64", "index": 7, "started": 1_796_040_000_000_000, "finished": 1_796_040_001_500_000,
     }  # fmt: skip
-    return Build(**{**given, **changes})  # type: ignore[arg-type]
+    return Build(**{**given, **changes})

@@ -31,7 +31,7 @@ from stelae.domain.image import Image, Source
 from stelae.domain.job import Job
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release
-from stelae.domain.state import EnvironmentState, Instance, Outcome
+from stelae.domain.state import EnvironmentState, Instance, Outcome, Rollout
 from stelae.domain.units import SECOND, Instant
 from stelae.ledger.history.index import History
 from stelae.ledger.projection import Projections
@@ -230,6 +230,18 @@ class Site:
 
     def env(self, name: EnvironmentId = TEST) -> EnvironmentState:
         return self.record.state.environments[name]
+
+    def rollout(self, name: EnvironmentId = TEST) -> Rollout:
+        """The one that is under way."""
+        found = self.env(name).rollout
+        assert found is not None
+        return found
+
+    def serving(self, name: EnvironmentId = TEST) -> Release:
+        """The stable release."""
+        env = self.env(name)
+        assert env.stable is not None
+        return env.releases[env.stable]
 
     def events(self, kind: type[ev.Event]) -> list[Any]:
         return [item.event for item in self.ledger.read() if isinstance(item.event, kind)]

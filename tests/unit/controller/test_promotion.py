@@ -185,7 +185,7 @@ def test_an_approval_of_a_second_person_lets_it_begin(tmp_path: Path) -> None:
         await made.verified()
         done = await made.promote()
         assert done["note"].endswith("needs approval by 1")
-        await made.site.until(lambda: bool(made.site.env(PRODUCTION).rollout.asks))  # type: ignore[union-attr]
+        await made.site.until(lambda: bool(made.site.rollout(PRODUCTION).asks))
         for who, why in (("ana", "asked for it yourself"), ("root", "no second person")):
             with pytest.raises(Refused, match=why):
                 await made.approve(who)
@@ -357,7 +357,7 @@ def test_in_a_freeze_a_deployment_is_refused_waits_or_is_an_emergency(tmp_path: 
         waiting = await made.promote(wait=True)
         assert waiting["note"].endswith("frozen until Fri 1970-01-02 02:00 UTC")
         await asyncio.sleep(0.05)
-        assert made.site.env(PRODUCTION).rollout.phase is Phase.WAITING  # type: ignore[union-attr]
+        assert made.site.rollout(PRODUCTION).phase is Phase.WAITING
         with pytest.raises(Conflict, match="needs no approval: frozen until"):
             await made.approve("ben")
         made.site.time = MIDNIGHT + 2 * HOUR
@@ -371,7 +371,7 @@ def test_in_a_freeze_a_deployment_is_refused_waits_or_is_an_emergency(tmp_path: 
         assert made.site.env(PRODUCTION).deployments[urgent["deployment"]].emergency == "it burns"
         back = await made.site.rollback(PRODUCTION)
         assert await made.settled(PRODUCTION, back["deployment"]) is Outcome.SUCCEEDED
-        assert made.site.env(PRODUCTION).releases[made.site.env(PRODUCTION).stable].image == image  # type: ignore[index]
+        assert made.site.serving(PRODUCTION).image == image
         passed = made.site.events(ev.FreezePassed)
         assert [(event.deployment, event.emergency) for event in passed] == [
             (urgent["deployment"], "it burns"), (back["deployment"], ""),

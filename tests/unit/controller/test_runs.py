@@ -111,7 +111,7 @@ def test_what_cannot_be_run_is_refused_and_recorded(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="has no job 'chek'") as caught:
             await site.runs.run("ana", asked(job="chek"))
         assert caught.value.hint == "it has check"
-        await site.record.append([ev.Revoked(name=site.env().releases[site.env().stable].image, reason="bad")])  # type: ignore[index]
+        await site.record.append([ev.Revoked(name=site.serving().image, reason="bad")])
         with pytest.raises(Refused, match="bad"):
             await site.runs.run("ana", asked(("x",)))
         await site.environments.down("ana", "shop")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ HOOK = Check(name="w", kind=CheckKind.WEBHOOK, url="http://y", interval=3 * SECO
 PASS, FAIL, WAIT, SILENT = CheckVerdict.PASS, CheckVerdict.FAIL, CheckVerdict.WAIT, CheckVerdict.SILENT
 
 
-def environment(*wanted: Check, **more: object) -> EnvironmentState:
+def environment(*wanted: Check, **more: Any) -> EnvironmentState:
     """A canary whose first step waits for these checks; the second waits for none."""
     env = begun((5, 25), 60, Analysis())
     gate = Gate(checks=tuple(check.name for check in wanted))
@@ -34,7 +35,7 @@ def environment(*wanted: Check, **more: object) -> EnvironmentState:
         checks=(QUERY, HOOK),
         steps=(Step(weight=500, gate=gate), Step(weight=2_500)),
     )
-    return replace(env, rollout=replace(rollout_of(env), strategy=strategy, **more))  # type: ignore[arg-type]
+    return replace(env, rollout=replace(rollout_of(env), strategy=strategy, **more))
 
 
 def rollout_of(env: EnvironmentState) -> Rollout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,23 +20,23 @@ OLD, NEW = release("v1"), release("v2")
 NOW = 1000 * SECOND
 
 
-def instance(name: str, what: str = "old", process: str = "web", **more: object) -> Instance:
+def instance(name: str, what: str = "old", process: str = "web", **more: Any) -> Instance:
     found = Instance(
         id=InstanceId(name), release=(OLD if what == "old" else NEW).id, process=process, launched_at=0, started=True,
         ready_at=SECOND, ever_ready=True,
     )  # fmt: skip
-    return replace(found, **more)  # type: ignore[arg-type]
+    return replace(found, **more)
 
 
 def steps(
     *instances: Instance, old: int = 0, new: int = 0, table: Mapping[str, int] | None = None, floor: int = 0,
-    seen: Mapping[str, Phase] | None = None, connections: int = 0, process: str = "web", **more: object,
+    seen: Mapping[str, Phase] | None = None, connections: int = 0, process: str = "web", **more: Any,
 ) -> list[str]:  # fmt: skip
     """The acts as words, where everything that lives is ready unless *seen* says something else."""
     routed = {InstanceId(name): weight for name, weight in (table or {}).items()}
     env = EnvironmentState(
         id=EnvironmentId("shop/test"), instances={item.id: item for item in instances},
-        table=more.get("recorded", routed),  # type: ignore[arg-type]
+        table=more.get("recorded", routed),
         releases={OLD.id: OLD, NEW.id: NEW}, hosts=("h",),
     )  # fmt: skip
     env = replace(env, **{key: value for key, value in more.items() if key in ("pending", "applied")})  # type: ignore[arg-type]
@@ -44,9 +45,9 @@ def steps(
         Holding(release=NEW.id, process=process, serving=new),
     ]
     target = Allocation(
-        holdings=tuple(held for held in holdings if held.total), hosts=more.get("hosts", ("h",)),  # type: ignore[arg-type]
-        floor={process: floor} if floor else {}, weights=more.get("weights", {}),  # type: ignore[arg-type]
-        condemned=frozenset(InstanceId(name) for name in more.get("condemned", ())),  # type: ignore[attr-defined]
+        holdings=tuple(held for held in holdings if held.total), hosts=more.get("hosts", ("h",)),
+        floor={process: floor} if floor else {}, weights=more.get("weights", {}),
+        condemned=frozenset(InstanceId(name) for name in more.get("condemned", ())),
     )  # fmt: skip
     views = {
         item.id: Seen(

@@ -107,8 +107,9 @@ def test_a_deployment_that_is_asked_for() -> None:
             reason="why not",
         )},
     )  # fmt: skip
-    assert evolve(before, event, AT).rollout.actor == ""  # type: ignore[union-attr]
-    assert evolve_all(before, [event], AT).rollout.actor == ""  # type: ignore[union-attr]
+    for found in (evolve(before, event, AT), evolve_all(before, [event], AT)):
+        assert found.rollout is not None
+        assert found.rollout.actor == ""
 
 
 def test_a_candidate_that_is_the_stable_release_begins_without_a_past_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -503,13 +504,13 @@ def test_a_deployment_that_only_prepares_is_in_that_phase() -> None:
     assert made.env.rollout.phase is RolloutPhase.PREPARING
 
 
-def going(**more: object) -> tuple[World, Run]:
+def going(**more: Any) -> tuple[World, Run]:
     """A world with a run of a command that goes on, changed."""
     made = deployed()
     made.behave(V1, job_after=None)
     name = asked(made, ("x",))
     made.run(5)
-    run = replace(made.env.runs[name], **more)  # type: ignore[arg-type]
+    run = replace(made.env.runs[name], **more)
     made.env = replace(made.env, runs={name: run})
     return made, run
 

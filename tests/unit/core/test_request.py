@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,21 +36,21 @@ def image(app: str = "shop", *processes: Process) -> Image:
     )  # fmt: skip
 
 
-def env(**changes: object) -> EnvironmentState:
+def env(**changes: Any) -> EnvironmentState:
     config = replace(environment("rolling"), settings={"A": "1"}, promote_from=str(changes.pop("promote_from", "")))
     made = EnvironmentState(
         id=EnvironmentId("shop/test"), config=config, wanted=dict(config.processes),
         releases={item.id: item for item in (V1, V2, V3)},
     )  # fmt: skip
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
-def rollout(**changes: object) -> Rollout:
+def rollout(**changes: Any) -> Rollout:
     made = Rollout(
         deployment="d-6", kind=DeploymentKind.DEPLOY, candidate=V2.id, stable=V1.id, strategy=Strategy(),
         actor="ana", started_at=0,
     )  # fmt: skip
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 def test_a_release_is_the_image_with_the_settings_of_the_environment() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from stelae.core import verification
 from stelae.core.evolve import evolve, evolve_all
@@ -22,10 +23,10 @@ READY = (one(WEB_1, ready_at=1), one(WEB_2, ready_at=1))
 FRESH = Observation(as_of=0, applied=6)
 
 
-def running(**more: object) -> EnvironmentState:
+def running(**more: Any) -> EnvironmentState:
     """Both instances of V1, whose rollout d-1 succeeded at 0, are ready."""
     made = state(*READY, config=CONFIG, wanted={"web": 2})
-    return replace(made, **{"verifying": Verifying(release=V1.id, deployment="d-1", since=0), **more})  # type: ignore[arg-type]
+    return replace(made, **{"verifying": Verifying(release=V1.id, deployment="d-1", since=0), **more})
 
 
 def test_without_a_time_an_image_is_verified_at_success() -> None:
