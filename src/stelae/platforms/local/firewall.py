@@ -21,7 +21,7 @@ def install(installation: Installation) -> None:
 
 
 def load(installation: Installation) -> None:
-    """Make the table be exactly ours in the network namespace of this thread; raises Unreachable without nft, Failed."""
+    """Make the table be exactly ours in this thread's network namespace; raises Unreachable without nft, Failed."""
     bridge, name = installation.bridge, installation.name
     rules = f"""
 table inet {name} {{}}

@@ -141,8 +141,8 @@ def in_namespace_of(pid: int, work: Callable[[], None]) -> None:
 
 
 def in_empty_namespace(work: Callable[[], None]) -> None:
-    """Run *work* in a network namespace in which there is nothing yet and that ends with it, and raise what it raised,
-    or OSError."""
+    """Run *work* in a network namespace in which there is nothing yet and that ends with it; raise what it raised, or
+    OSError."""
 
     def inside() -> None:
         if _LIBC.unshare(_CLONE_NEWNET) != 0:

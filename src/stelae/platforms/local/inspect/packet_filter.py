@@ -16,7 +16,7 @@ from stelae.domain.errors import StelaeError
 from stelae.platforms.local import firewall
 from stelae.platforms.local.inspect.netlink import NETFILTER, Netlink, attribute, attributes
 from stelae.platforms.local.inspect.scene import Whole
-from stelae.platforms.local.inspect.unknown import first_environment
+from stelae.platforms.local.inspect.unknown import tells
 from stelae.platforms.local.network import in_empty_namespace
 from stelae.system.installation import Installation
 
@@ -34,9 +34,9 @@ class Expected(dict[str, str]):
 
 def check(whole: Whole) -> Iterator[Finding]:
     """Yield what is wrong with the machine's packet filter, where this environment is the one that tells it."""
-    installation = whole.installation
-    if first_environment(installation) != whole.environment:
+    if not tells(whole):
         return
+    installation = whole.installation
     expected = whole.memory.keep(Expected, Expected)
     if installation.name not in expected:
         expected[installation.name] = _made(installation)

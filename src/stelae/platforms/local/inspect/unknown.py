@@ -39,10 +39,12 @@ class Trace:
 @dataclass(frozen=True, slots=True)
 class Traces:
     """What there is of instances, by environment (``app.environment``), and of those of no environment that is there;
-    as of ``at`` (monotonic seconds). It is the same for all environments, so it is kept for a moment."""
+    as of ``at`` (monotonic seconds). It is the same for all environments, so it is kept for a moment. ``teller`` is the
+    first environment, by name, that has an instance: it tells what is of none, or of all."""
 
     of: Mapping[str, Sequence[Trace]]
     of_none: Sequence[Trace]
+    teller: str
     at: float
 
 
@@ -51,13 +53,10 @@ _kept: dict[Path, Traces] = {}  # by the run folder of the installation
 
 def check(whole: Whole) -> Iterator[Finding]:
     """Yield the instances of the environment that are not known; those of none are told by one environment."""
-    run = whole.installation.run
-    traces = _kept.get(run)
-    if traces is None or time.monotonic() - traces.at > survey.FRESH_SECONDS:
-        traces = _kept[run] = _look(whole.installation, whole.cgroups)
+    traces = _traces_of(whole)
     mine = {f"{whole.environment.replace('/', '.')}.{name}" for name in whole.known}
     told = [trace for trace in traces.of.get(whole.environment.replace("/", "."), ()) if trace.cid not in mine]
-    if traces.of_none and first_environment(whole.installation) == whole.environment:
+    if traces.of_none and tells(whole):
         told += traces.of_none
     unknown: defaultdict[str, list[str]] = defaultdict(list)
     for trace in told:
@@ -73,6 +72,19 @@ def check(whole: Whole) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def tells(whole: Whole) -> bool:
+    """Return whether this environment is the one that tells what is of none, or of all."""
+    return _traces_of(whole).teller == whole.environment
+
+
+def _traces_of(whole: Whole) -> Traces:
+    run = whole.installation.run
+    traces = _kept.get(run)
+    if traces is None or time.monotonic() - traces.at > survey.FRESH_SECONDS:
+        traces = _kept[run] = _look(whole.installation, whole.cgroups)
+    return traces
+
+
 def _look(installation: Installation, cgroups: Cgroups) -> Traces:
     at = time.monotonic()
     of: defaultdict[str, list[Trace]] = defaultdict(list)
@@ -84,7 +96,8 @@ def _look(installation: Installation, cgroups: Cgroups) -> Traces:
             of[environment].append(trace)
         else:
             of_none.append(trace)
-    return Traces(of, of_none, at)
+    teller = min((path.parent for path in (installation.run / "instances").glob("*/*/*")), default=None)
+    return Traces(of, of_none, "" if teller is None else f"{teller.parent.name}/{teller.name}", at)
 
 
 def _traces(installation: Installation, cgroups: Cgroups) -> Iterator[Trace]:
@@ -106,14 +119,6 @@ def _listed(folder: Path, *, folders: bool = False) -> list[str]:
             return [entry.path for entry in entries if not folders or entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         return []
-
-
-def first_environment(installation: Installation) -> str:
-    """Return the first environment, by name, that has an instance: it tells what is of none."""
-    for path in sorted((installation.run / "instances").glob("*/*")):
-        if any(path.iterdir()):
-            return f"{path.parent.name}/{path.name}"
-    return ""
 
 
 def _made(path: str) -> float:
