@@ -120,3 +120,16 @@ def test_what_is_no_backup_or_no_key_is_told_plainly(
         ran = root(*words)
         assert (ran.code, said in ran.err) == (2, True), ran.err
         assert "Traceback" not in ran.err
+
+
+def test_a_backup_that_fails_leaves_no_file(root: Stelae, state: Path, tmp_path: Path) -> None:
+    blob = max((state / "images/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    content = blob.read_bytes()
+    blob.chmod(0o600)
+    blob.write_bytes(content[:-1] + b"?")
+    try:
+        ran = root("backup", str(tmp_path / "half.tar"))
+        assert (ran.code, f"sha256:{blob.name} is corrupted" in ran.err) == (1, True)
+        assert not list(tmp_path.glob("*half*"))
+    finally:
+        blob.write_bytes(content)

@@ -10,11 +10,12 @@ import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stelae.controller.recovery import sealed
-from stelae.controller.recovery.backup import LISTS, Options, back_up_into, thin_out
+from stelae.controller.recovery.backup import LISTS, Options, back_up, back_up_into, thin_out
 from stelae.controller.recovery.manifest import KeyForm, parse_manifest
 from stelae.controller.recovery.restore import Given, Restored, restore
 from stelae.core import fold
@@ -514,3 +515,17 @@ def test_what_was_recorded_last_is_signed_first_where_no_controller_runs(old: Ol
     size = ledger.size
     ledger.close()
     assert backed_up(own)[1].manifest.record.size == size
+
+
+def test_nothing_is_collected_while_a_backup_is_written(old: Old) -> None:
+    class Out(io.BytesIO):
+        def write(self, data: Any) -> int:
+            with pytest.raises(Conflict), Layout(old.own.images).unused(patience=0):
+                pass
+            return super().write(data)
+
+    out = Out()
+    back_up(old.own, OWNER, now, out)
+    assert len(out.getvalue()) == len(old.archive)
+    with Layout(old.own.images).unused(patience=0):
+        pass
