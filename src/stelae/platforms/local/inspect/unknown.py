@@ -39,8 +39,8 @@ class Trace:
 @dataclass(frozen=True, slots=True)
 class Traces:
     """What there is of instances, by environment (``app.environment``), and of those of no environment that is there;
-    as of ``at`` (monotonic seconds). It is the same for all environments, so it is kept for a moment. ``teller`` is the
-    first environment, by name, that has an instance: it tells what is of none, or of all."""
+    as of ``at`` (monotonic seconds). It is the same for all environments, so it is kept for a moment. ``teller`` is
+    the first environment, by name, that has an instance: it tells what is of none, or of all."""
 
     of: Mapping[str, Sequence[Trace]]
     of_none: Sequence[Trace]
