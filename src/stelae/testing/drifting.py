@@ -210,7 +210,8 @@ def _condemned(env: EnvironmentState, names: frozenset[InstanceId]) -> Iterator[
             yield f"drift: {name} is replaced, where drift is only reported"
         elif env.drift.storm is not None:
             yield f"drift: {name} is replaced in a storm"
-    drifted = [one for one in env.instances.values() if one.drift and not one.replaced_for and one.id in names]
+    running = [env.instances[name] for name in names if name in env.instances]
+    drifted = [one for one in running if one.drift and one.ready_at is not None and not one.replaced_for]
     if len(drifted) * 100 > replacing.policy(env).storm * sum(env.wanted.values()) and len(drifted) > 1:
         yield f"drift: {len(drifted)} are replaced at once, which the rule of storms forbids"
 
