@@ -115,8 +115,7 @@ class Builder:
         digest = digest_of(manifest)
         known = any(entry.digest == digest for entry in self._layout.images())
         if not known:
-            self._layout.add_blob(config)
-            self._layout.put_image(manifest, name=f"{app}-{hex_of(digest)[:12]}")
+            self._layout.put_image(manifest, name=f"{app}-{hex_of(digest)[:12]}", config=config)
         return image_of(self._layout, digest), not known
 
 

@@ -8,13 +8,12 @@ working tree, nor a filter, nor a hook, nor an attribute of the repository can c
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -24,6 +23,7 @@ from stelae.build.pack_index import lacking
 from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.domain.units import GIB, MIB
 from stelae.system.command import last_lines
+from stelae.system.files import sync_all
 
 MAX_PACK = 2 * GIB
 MAX_FILE = 512 * MIB
@@ -188,7 +188,10 @@ def _index(repository: Path, pack: Stream, target: Path) -> str:
     """Write *pack* to *target* with its index beside it and return its name."""
     argv = [
         "prlimit", f"--as={INDEX_MEMORY}", f"--cpu={INDEX_SECONDS}",
-        *git.command("-c", "pack.threads=1", "index-pack", "--stdin", "--fsck-objects", str(target)),
+        # what is kept of it is synced below
+        *git.command(
+            "-c", "pack.threads=1", "-c", "core.fsync=none", "index-pack", "--stdin", "--fsck-objects", str(target)
+        ),
     ]  # fmt: skip
     try:
         process = subprocess.Popen(
@@ -235,12 +238,11 @@ def _count(index: Path) -> int:
 
 def _install(received: Path, target: Path) -> None:
     # git takes a pack for whole when its index is there: so the index comes last.
-    for suffix in (".pack", ".rev", ".idx"):
-        part = received.with_suffix(suffix)
-        if part.exists():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(target.with_suffix(suffix))
+    parts = [part for suffix in (".pack", ".rev", ".idx") if (part := received.with_suffix(suffix)).exists()]
+    with ExitStack() as stack:
+        sync_all([stack.enter_context(part.open("rb")).fileno() for part in parts])
+    for part in parts:
+        part.replace(target.with_suffix(part.suffix))
 
 
 def _merge_packs(repository: Path) -> None:

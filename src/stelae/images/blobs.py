@@ -6,8 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,7 @@ from stelae.domain.digest import Digest, digest_of, hex_of, parse_digest
 from stelae.domain.errors import Failed
 from stelae.images.content import CHUNK
 from stelae.images.disk import room_on
-from stelae.system.files import sync_folder
+from stelae.system.files import sync_all, sync_folder
 
 ADDING = ".adding."
 """How the names of unfinished blobs begin; a crash may leave them, garbage collection takes them."""
@@ -55,11 +54,21 @@ class Blobs:
 
     def add_all(self, several: Iterable[bytes]) -> None:
         """Store *several* as ``add`` does each; their names become durable together."""
-        new = [data for data in several if not self._known(digest_of(data))]
-        for data in new:
-            self._write(partial(_write_all, data))
-        if new:
-            sync_folder(self.folder)
+        new = {digest: data for data in several if not self._known(digest := digest_of(data))}
+        if not new:
+            return
+        with room_on(self.folder), ExitStack() as stack:
+            made = {}
+            for digest, data in new.items():
+                file, temporary = stack.enter_context(self._temporary())
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), _MODE)
+                made[digest] = file, temporary
+            sync_all([file.fileno() for file, _ in made.values()])
+            for digest, (_, temporary) in made.items():
+                temporary.replace(self.path(digest))
+        sync_folder(self.folder)
 
     def write(self, produce: Callable[[BinaryIO], Digest]) -> Digest:
         """Store what *produce* writes; it returns the digest of it."""
@@ -139,11 +148,6 @@ def corrupted(digest: Digest, path: Path | None = None) -> Failed:
 
 def _missing(digest: Digest) -> Failed:
     return Failed(f"{digest} is not in the image store", hint="build or import the image again")
-
-
-def _write_all(data: bytes, out: BinaryIO) -> Digest:
-    out.write(data)
-    return digest_of(data)
 
 
 def _copy(source: BinaryIO, out: BinaryIO) -> Digest:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stelae.domain.canonical import canonical
-from stelae.domain.digest import Digest, parse_digest
+from stelae.domain.digest import Digest, digest_of, parse_digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.image import APP_LABEL, JOBS_LABEL, PROCESSES_LABEL, Image
 from stelae.images import disk, transfer
@@ -118,8 +118,8 @@ class Layout:
         """Raise Failed, naming the digest, when the blob is missing or its bytes have another digest."""
         self.blobs.verify(digest)
 
-    def put_image(self, manifest: bytes, *, name: str) -> Digest:
-        """Store an image whose blobs are all here and name it in the index; returns its digest.
+    def put_image(self, manifest: bytes, *, name: str, config: bytes = b"") -> Digest:
+        """Store an image whose blobs are all here, but for *config*, and name it in the index; returns its digest.
 
         The manifest may already be named: then the name is changed. A name is unique: another image that had
         it stays, without a name. Raises InvalidInput for a manifest that is not one, or names a blob that is
@@ -128,12 +128,15 @@ class Layout:
         document = _document(manifest, "manifest")
         for item in descriptors(document):
             path = self.blob_path(item.digest)
+            if config and (item.digest, item.size) == (digest_of(config), len(config)):
+                continue
             if not path.is_file() or path.stat().st_size != item.size:
                 raise InvalidInput(
                     f"the manifest names {item.digest}, which is not in the store with that size", where="manifest"
                 )
         with self.locked():
-            digest = self.blobs.add(manifest)
+            digest = digest_of(manifest)
+            self.blobs.add_all([config, manifest] if config else [manifest])
             entries = [entry for entry in self._entries() if entry["digest"] != digest]
             for entry in entries:
                 if name and entry.get("annotations", {}).get(REF_NAME) == name:
