@@ -529,3 +529,24 @@ def test_nothing_is_collected_while_a_backup_is_written(old: Old) -> None:
     assert len(out.getvalue()) == len(old.archive)
     with Layout(old.own.images).unused(patience=0):
         pass
+
+
+FIRST = Path(__file__).parents[2] / "fixtures" / "backups" / "first.tar"
+"""A backup of the first format, with keys that nothing else has. It is never made anew: a later one gets a file beside
+it."""
+
+
+def test_a_backup_of_the_first_format_comes_back(tmp_path: Path) -> None:
+    new = installed(tmp_path / "new", "sty")
+    done = restore(new, Given(source=FIRST, **WHO), now)
+    assert (done.environments, done.lacking, done.lacking_secrets) == (("shop/production", "shop/test"), (), ())
+    ledger = Ledger.open(new.ledger, clock=now)
+    assert ledger.root_at(65) == "b6e2ed9cffa19746f6231f1dcaf7f4cee2c7ca3929339b9fdf80b2a09c2184d4"
+    ledger.close()
+
+    async def body(estate: Estate) -> None:
+        assert estate.secrets.source.read(TEST, "PASSWORD", 1) == VALUE
+        assert (await estate.audit.log_key())["key"] == done.manifest.record.key
+        assert (await estate.audit.verify())["size"] == estate.site.ledger.size
+
+    on_estate(new, body)

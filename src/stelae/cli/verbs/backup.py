@@ -51,6 +51,10 @@ def command(target: Path, with_keys: bool, with_inputs: bool, keep: int | None) 
     if target == STDOUT:
         _warn(out, made)
         return
+    _tell(out, made, target, removed)
+
+
+def _tell(out: Screen, made: Made, target: Path, removed: int) -> None:
     manifest = made.manifest
     out.result({
         "target": str(target), "name": manifest.name, "size": manifest.record.size, "root": manifest.record.root,
