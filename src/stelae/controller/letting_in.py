@@ -51,7 +51,7 @@ class LettingIn:
         name, revoked = rollout.deployment, self._policy.revocations()
         try:
             word = await self._policy.admit(env, env.releases[rollout.candidate], AGAIN)
-        except StelaeError as why:  # also what cannot be read: it fails closed
+        except (StelaeError, OSError) as why:  # also what cannot be read: it fails closed, and ends
             return Judged(deployment=name, revoked=revoked, refusal=str(why))
         return Judged(deployment=name, revoked=revoked, word=word)
 

@@ -330,6 +330,24 @@ def test_what_is_not_verified_any_more_when_it_is_approved_never_begins(tmp_path
     run(tmp_path, STRICT, body)
 
 
+def test_what_cannot_be_read_when_it_is_let_in_ends_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(made: Controller) -> None:
+        await made.verified()
+        done = await made.promote()
+
+        async def unreadable(*_: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(made.admission, "admit", unreadable)
+        await made.approve("ben")
+        assert await made.settled(PRODUCTION, done["deployment"]) is Outcome.CANCELLED
+        assert "Input/output error" in made.site.events(ev.RolloutEnded)[-1].reason
+
+    run(tmp_path, STRICT, body)
+
+
 def test_what_this_machine_knows_of_people() -> None:
     assert person("root").uid == 0
     assert "root" in person("root").groups
