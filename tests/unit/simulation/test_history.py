@@ -51,7 +51,7 @@ def test_the_state_at_any_time_is_the_fold_of_what_was_recorded_up_to_then(seed:
         states = [InstallationState()]
         for item in ledger.read():
             states.append(fold.apply(states[-1], item))
-        history = History(ledger, tmp_path / "history", tmp_path / "key", step=chance.choice((1, 7, 16, 64)))
+        history = History(ledger, tmp_path / "history", tmp_path / "key", step=chance.choice((1, 7, 16, 64, 256)))
         for size in [ledger.size, *(chance.randrange(len(states)) for _ in range(ASKED))]:
             found = history.state(size)
             assert found == states[size]
@@ -108,3 +108,4 @@ def check_about(history: History, ledger: Ledger) -> None:
     assert [(one.environment, one.life.id, one.launched) for one in lives] == launched
     for one in lives:
         assert history.life(one.environment, one.life.id) == one
+        assert one in history.named(one.life.id)

@@ -44,8 +44,12 @@ class History(Making):
 
     def named(self, name: str) -> list[Lived]:
         """Return the lives of all instances called *name*, in whatever environment."""
-        known = self._tried(lambda: list(self._state.environments))
-        return [found for env in known if (found := self.life(env, name)) is not None]
+        return [found for env in self._tried(self._environments) if (found := self.life(env, name)) is not None]
+
+    def _environments(self) -> list[str]:
+        """All environments that there ever was an event of."""
+        new = [name.removeprefix("e:") for name in self._tail()[1] if name.startswith("e:")]
+        return list(dict.fromkeys([*self._state.environments, *new]))
 
     def events(self, names: Iterable[str], start: int = 0, end: int | None = None) -> list[int]:
         """Return the indexes, in order, of the events from *start* to before *end* that are about any of *names* (see
