@@ -16,6 +16,7 @@ import pytest
 
 from stelae.controller.recovery import sealed
 from stelae.controller.recovery.backup import LISTS, Options, back_up, back_up_into, thin_out
+from stelae.controller.recovery.checking import check_archive
 from stelae.controller.recovery.manifest import KeyForm, parse_manifest
 from stelae.controller.recovery.restore import Given, Restored, restore
 from stelae.core import fold
@@ -33,6 +34,7 @@ from stelae.ledger.published import Published
 from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
+from tests.hostile import corpus
 from tests.unit.controller.estate import VALUE, WHO, Estate, backed_up, furnish, installed, now, on_estate
 from tests.unit.controller.site import TEST
 
@@ -409,6 +411,22 @@ def test_hostile_archives_leave_nothing_anywhere(old: Old, new: Installation, tm
             restore(new, Given(source=nothing, **WHO), now)
 
 
+def test_no_hostile_tar_comes_in(new: Installation, tmp_path: Path) -> None:
+    """The archives that layers of images are tested with, as backups and as logs."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    names = []
+    for name, (data, _) in corpus.layers(outside).items():
+        with pytest.raises(StelaeError):
+            restore(new, given(tmp_path, data), now)
+        with pytest.raises(StelaeError):
+            check_archive(tmp_path / "backup.tar", None)
+        assert files(new.state) == ["ledger.lock"], name
+        names.append(name)
+    assert len(names) > 30
+    assert list(outside.iterdir()) == []
+
+
 def test_a_million_names_are_not_read(new: Installation, tmp_path: Path) -> None:
     blobs = {f"sha256:{number:064x}": 0 for number in range(200_000)}
     out = json.dumps({"format": 1, "blobs": blobs}).encode()
@@ -463,6 +481,7 @@ def test_a_folder_of_backups_shares_what_is_the_same(old: Old, new: Installation
     assert thin_out(folder, 2) == 0
     blob.write_bytes(content)
     back_up_into(own, OWNER, lambda: now() + next(times), folder)
+    (folder / "blobs/sha256/.adding.left").write_bytes(b"half")
     assert thin_out(folder, 1) == 2
     (left,) = (folder / LISTS).iterdir()
     kept = parse_manifest(left.read_bytes(), "left")
@@ -532,8 +551,8 @@ def test_nothing_is_collected_while_a_backup_is_written(old: Old) -> None:
 
 
 FIRST = Path(__file__).parents[2] / "fixtures" / "backups" / "first.tar"
-"""A backup of the first format, with keys that nothing else has. It is never made anew: a later one gets a file beside
-it."""
+"""A backup of the first format, with keys that nothing else has. It is never made anew: later ones get files of their
+own."""
 
 
 def test_a_backup_of_the_first_format_comes_back(tmp_path: Path) -> None:

@@ -85,6 +85,16 @@ def test_a_controller_that_starts_ends_a_restore(backup: Path, tmp_path: Path) -
     ledger.close()
 
 
+def test_a_controller_that_starts_removes_what_was_not_whole(backup: Path, tmp_path: Path) -> None:
+    own = installed(tmp_path)
+    (own.state / ".restoring").mkdir(parents=True)
+    (own.state / ".restoring" / "ledger.db").write_bytes(b"half")
+    assert not finish(own)
+    assert not (own.state / ".restoring").exists()
+    with pytest.raises(Conflict), points.handled(lambda _: finish(own) and None):
+        restore(own, Given(source=backup, **WHO), now)  # one that is under way is left alone
+
+
 def test_so_does_another_restore_and_says_so(backup: Path, tmp_path: Path) -> None:
     own = installed(tmp_path)
     restore(own, Given(source=backup, **WHO), now)

@@ -21,7 +21,7 @@ from stelae.controller.secret_store import KEY_AT
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.errors import Conflict, Failed, InvalidInput
 from stelae.domain.units import Instant
-from stelae.images.blobs import Blobs, corrupted
+from stelae.images.blobs import ADDING, Blobs, corrupted
 from stelae.images.disk import locked, room_on
 from stelae.images.layout import Layout
 from stelae.images.pack import Member, member, packed
@@ -108,9 +108,12 @@ def thin_out(folder: Path, keep: int) -> int:
             needed |= parse_manifest(path.read_bytes(), str(path)).blobs.keys()
         for path in lists[:-keep]:
             path.unlink()
-        for digest in list(Blobs(folder / BLOBS).all()):
+        blobs = Blobs(folder / BLOBS)
+        for digest in list(blobs.all()):
             if digest not in needed:
-                Blobs(folder / BLOBS).path(digest).unlink()
+                blobs.path(digest).unlink()
+        for unfinished in blobs.folder.glob(f"{ADDING}*"):  # of a process that was killed
+            unfinished.unlink()
     return len(lists[:-keep])
 
 

@@ -97,16 +97,20 @@ class Place:
 
 
 def finish(installation: Installation) -> bool:
-    """Put a restored state in its place if a crash came before that; say whether that was so. Raises Conflict when
-    another process is at it."""
-    if not (installation.state / _READY).is_dir():
+    """Put a restored state in its place if a crash came before that, and remove what one that was not whole has left;
+    say whether there is a restored state now. Raises Conflict when another process is at it."""
+    staging, ready = (installation.state / name for name in (_STAGING, _READY))
+    if not staging.is_dir() and not ready.is_dir():
         return False
     lock = WriterLock(installation.ledger.with_suffix(".lock"))
     try:
-        _move_up(installation.state)
+        shutil.rmtree(staging, ignore_errors=True)
+        committed = ready.is_dir()
+        if committed:
+            _move_up(installation.state)
     finally:
         lock.release()
-    return True
+    return committed
 
 
 def _move_up(state: Path) -> None:
