@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Drift
+from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local import record
 from stelae.platforms.local.inspect.kernel import stat_of
 from stelae.platforms.local.process import ProcessId
 from stelae.system.installation import Installation
-from tests.real.busybox import make_erofs, own_installation, process
+from tests.real.busybox import make_erofs, own_installation, process, spec_of
 from tests.real.drift_parts import Stage, until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -113,3 +115,18 @@ async def test_what_the_record_knows_but_no_more(stage: Stage) -> None:
     await stage.engine.remove(stage.place("run-1").environment_id, stage.place("run-1").instance)
     assert (await stage.sweep()).findings == ()
     shutil.rmtree(stage.place("run-1").folder, ignore_errors=True)
+
+
+async def test_what_is_of_the_whole_machine_is_told_once(stage: Stage) -> None:
+    await stage.launch("web-1", SLEEPER)
+    first = EnvironmentId("another/testing")
+    there = spec_of("web-1", SLEEPER, first)
+    await stage.engine.launch(there)
+    (stage.installation.run / "netns" / "strange").touch()
+    subprocess.run(["nft", "delete", "table", "inet", stage.installation.name], check=True)
+    await asyncio.sleep(1.1)
+    assert (await stage.sweep()).findings == ()
+    seen = await stage.engine.inspect(first, [there], {InstanceId("web-1")}, thorough=False)
+    assert sorted((item.kind, item.instance) for item in seen.findings) == [(Drift.NETWORK, ""), (Drift.UNKNOWN, "")]
+    await stage.engine.remove(first, InstanceId("web-1"))
+    assert len((await stage.sweep()).findings) == 2  # now this one is the first

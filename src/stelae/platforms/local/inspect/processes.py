@@ -26,6 +26,7 @@ _AGAIN_SECONDS = 0.05
 _YOUNG_SECONDS = 5.0  # within which the runtime's process has become the program, however busy the machine is
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MOST_EVIDENCE = 12
+_MOST_FINDINGS = 20  # an intruder chooses names
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _findings(
     for process, seen in second.items():
         for key in seen.keys() & first.get(process, {}).keys():
             evidence.setdefault(key, []).extend(seen[key].evidence)
-    for (kind, what), lines in sorted(evidence.items()):
+    for (kind, what), lines in sorted(evidence.items())[:_MOST_FINDINGS]:
         yield scene.finding(kind, what, *lines[:_MOST_EVIDENCE])
 
 
