@@ -72,7 +72,7 @@ def inspected_view(before: EnvironmentState, env: EnvironmentState, found: Inspe
         if (name, kind, what) not in named
     ]
     running = [(one.id, one.process, one.release) for one in env.instances.values()]
-    runs = [(run.id, "", run.release) for run in open_runs(env)]
+    runs = [(run.id, "", run.release) for run in open_runs(env)]  # a debug session drifts as it likes
     rows = [row for row in (*running, *runs) if drift.runs(before, row[0]) and drift.runs(env, row[0])]
     return {
         "environment": env.id,

@@ -125,8 +125,9 @@ def runs(env: EnvironmentState, name: InstanceId) -> bool:
 
 
 def run_goes_on(run: Run) -> bool:
-    """True for a run that was launched, is not over, and was not asked to end."""
-    return run.started and run.outcome is None and run.stopped_at is None
+    """True for a run that was launched, is not over, and was not asked to end; not for a debug session, in which a
+    person may do anything."""
+    return run.started and run.outcome is None and run.stopped_at is None and run.debug is None
 
 
 def _is_undisturbed(env: EnvironmentState, began: EnvironmentState) -> bool:

@@ -15,7 +15,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Answer, Drift, DriftPolicy, Finding, Inspection
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
-from stelae.domain.run import RunOutcome
+from stelae.domain.run import Debug, Run, RunOutcome
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import MINUTE, SECOND
 from stelae.ledger import codec
@@ -177,6 +177,15 @@ def test_a_run_is_reported_and_forgotten_with_its_end() -> None:
     env = evolve(env, ev.RunEnded(run=RUN, outcome=RunOutcome.SUCCEEDED), NOW)
     assert env.drift.findings == ()
     assert look(env, finding(RUN)) == ()
+
+
+def test_a_debug_session_is_nobodys_drift() -> None:
+    debug = Debug(instance=WEB, process="web")
+    run = Run(id=RUN, release=V1.id, job="", command=("sh",), actor="ana", requested_at=1, launched_at=2, started=True)
+    env = replace(quiet(), instances={}, runs={RUN: replace(run, debug=debug)})
+    assert not drift.may_be_inspected(env)
+    assert look(env, finding(RUN)) == ()
+    assert look(replace(env, runs={RUN: run}), finding(RUN)) != ()
 
 
 def test_nothing_is_inspected_while_nothing_runs() -> None:
