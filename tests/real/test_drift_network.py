@@ -65,6 +65,10 @@ INSIDE = [
         "has a fixed neighbour 10.9.9.8 at eth0",
     ),
     ("tc qdisc add dev eth0 clsact", "tc qdisc del dev eth0 clsact", "its interface eth0 (clsact)"),
+    (
+        "sysctl -q net.ipv4.ip_unprivileged_port_start=7", "sysctl -q net.ipv4.ip_unprivileged_port_start=1024",
+        "the parameter net.ipv4.ip_unprivileged_port_start of its network is 7",
+    ),
     ("nft add table inet evil", "nft delete table inet evil", "has the packet filter evil"),
 ]  # fmt: skip
 

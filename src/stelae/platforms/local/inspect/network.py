@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import Path
 
 from stelae.domain.drift import Drift, Finding
-from stelae.platforms.local.inspect.kernel import shown
+from stelae.platforms.local.inspect.kernel import read, shown
 from stelae.platforms.local.inspect.netlink import NETFILTER, ROUTE, Netlink, attribute, attributes
 from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.network import in_namespace_of, mac_of, veth_name
@@ -34,6 +34,10 @@ _UNREACHABLE = 7
 _MAIN, _LOCAL = 254, 255
 _RULES_OF_KERNEL = {(0, _LOCAL), (32766, _MAIN), (32767, 253)}  # priority and table
 _RULE_FIELDS = {6, 14, 15, 21}  # priority, suppress, table, protocol: what a rule for all traffic has
+_PARAMETERS = (
+    "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/route_localnet",
+    "net/ipv4/conf/all/accept_redirects", "net/ipv4/ip_local_port_range", "net/ipv4/ip_unprivileged_port_start",
+)  # fmt: skip
 _BY_ITSELF = (IPv6Network("fe80::/10"), IPv6Network("ff00::/8"), IPv6Network("::1/128"))
 
 
@@ -67,6 +71,11 @@ class Expected:
         })  # fmt: skip
 
 
+class Parameters(dict[str, str]):
+    """Parameters of the kernel in an instance's network, as they were at the first sweep: what they begin with is the
+    machine's business."""
+
+
 def check(scene: Scene) -> Iterator[Finding]:
     """Yield what is wrong with the network of the instance."""
     found = set(_differences(scene))
@@ -82,7 +91,17 @@ def _differences(scene: Scene) -> list[str]:
     expected = Expected(address=scene.record.address, subnet=installation.subnet, gateway=installation.gateway)
     found: list[str] = []
     peers: list[int] = []
-    in_namespace_of(scene.process.pid, lambda: peers.extend(_inside(expected, found)))
+    parameters: dict[str, str] = {}
+
+    def look() -> None:
+        peers.extend(_inside(expected, found))
+        parameters.update({name: read(f"/proc/sys/{name}").decode().strip() for name in _PARAMETERS})
+
+    in_namespace_of(scene.process.pid, look)
+    before = scene.memory.keep(Parameters, lambda: Parameters(parameters))
+    for name, value in parameters.items():
+        if value != before[name]:
+            found.append(f"the parameter {name.replace('/', '.')} of its network is {value} and was {before[name]}")
     found += _outside(veth_name(installation, expected.address), installation.bridge, peers)
     return found
 
