@@ -15,7 +15,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.image import Image
 from stelae.domain.release import Release
-from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.domain.state import Deployment, EnvironmentState, InstallationState
 from stelae.domain.units import Instant
 from stelae.ledger.history.index import History
 from stelae.spec import render
@@ -81,9 +81,7 @@ def _environments(old: _Side, new: _Side) -> Json | None:
     processes = {*old.env.wanted, *new.env.wanted}
     between = []
     if old.env.id == new.env.id:
-        known = old.env.deployments
-        between = [one for one in new.env.deployments.values() if one.id not in known]
-        between += [one for one in old.env.deployments.values() if one.id not in new.env.deployments]
+        between = [*_since(old.env, new.env), *_since(new.env, old.env)]
     return {
         "old": _end(old), "new": _end(new),
         "config": [{"path": item.path, "old": item.old, "new": item.new} for item in changes],
@@ -100,6 +98,16 @@ def _environments(old: _Side, new: _Side) -> Json | None:
             for one in between
         ],
     }  # fmt: skip
+
+
+def _since(before: EnvironmentState, after: EnvironmentState) -> list[Deployment]:
+    """Return the deployments that were asked for, or ended, from *before* to *after*."""
+    known = before.deployments
+    return [
+        one
+        for one in after.deployments.values()
+        if one.id not in known or (known[one.id].outcome is None and one.outcome is not None)
+    ]
 
 
 def _end(side: _Side) -> Json:

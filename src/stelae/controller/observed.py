@@ -51,6 +51,7 @@ class Observed:
         """Return what was observed of *env*, as it was at *at* after *size* events, in the day before."""
         watching = env.watching
         then = self._next(env.id, size)
+        at = self._known(env.id, at)
         begun = [watch.since for watch in (watching, then) if watch is not None]
         since = max(at - DAY, min(begun, default=at))
         if not begun or since >= at:
@@ -68,10 +69,16 @@ class Observed:
             return item.event if isinstance(item.event, EnvironmentWatched) else None
         return self._watches.of(name).standing
 
-    def life(self, life: Life, watched: Sequence[EnvironmentWatched], until: Instant) -> Json:
+    def _known(self, name: str, at: Instant) -> Instant:
+        """Return up to when it can be told at *at*: of the time since the last look just now, nobody knows yet."""
+        standing = self._watches.of(EnvironmentId(name)).standing
+        recent = standing is not None and 0 <= at - standing.until <= standing.bound
+        return standing.until if standing is not None and recent else at
+
+    def life(self, environment: str, life: Life, watched: Sequence[EnvironmentWatched], until: Instant) -> Json:
         """Return in which of its life, up to *until*, an instance was looked at, and inspected."""
         since = life.started_at if life.started_at is not None else life.launched_at
-        end = min(life.over_at if life.over_at is not None else until, until)
+        end = self._known(environment, min(life.over_at if life.over_at is not None else until, until))
         looks = coverage.looks(watched, since, max(since, end))
         inspections = coverage.inspections(watched, life.id, since, max(since, end))
         return {

@@ -205,7 +205,7 @@ class Past:
             "killed_at": life.killed_at, "ended_at": life.ended_at, "removed_at": life.removed_at,
             "ready": life.ready, "exit": str(life.exit) if life.exit else "", "failed": life.failed,
             "events": {"launched": lived.launched, "removed": lived.over},
-            **self._observed.life(life, watched, until),
+            **self._observed.life(lived.environment, life, watched, until),
         }  # fmt: skip
 
     def _person(self, name: str) -> Json | None:

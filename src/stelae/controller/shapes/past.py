@@ -135,7 +135,7 @@ class CountChange(TypedDict):
 
 
 class Between(TypedDict):
-    """A deployment that was asked for between the two times."""
+    """A deployment that was asked for, or ended, between the two times."""
 
     deployment: str
     kind: Literal["deploy", "rollback"]
