@@ -50,8 +50,9 @@ class Mapping:
         return f"/proc/{self.pid}/map_files/{self.start:x}-{self.end:x}"
 
 
-class Files(dict[tuple[bytes, bytes], tuple[tuple[int, int], ...]]):
-    """The ranges of code of each file of an image that was seen, by device and inode: they never change."""
+class Files(dict[tuple[bytes, bytes, bytes], tuple[tuple[int, int], ...]]):
+    """The ranges of code of each file of an image that was seen, by device, inode and path: they never change. Files
+    of two layers of an overlay may have one inode number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def _mappings(pid: int) -> Iterator[Mapping]:
 
 def _text(mapping: Mapping, home: Home) -> tuple[tuple[int, int], ...] | None:
     """Return the code in the mapped file; None when it is no file of the image, and nothing when it is gone."""
-    key = mapping.device, mapping.inode
+    key = mapping.device, mapping.inode, mapping.path
     found = home.files.get(key)
     if found is not None:
         return found
