@@ -18,6 +18,7 @@ _FAN_MODIFY = 0x2
 _FAN_CLOSE_WRITE = 0x8
 _FAN_Q_OVERFLOW = 0x4000
 _FAN_MARK_ADD = 0x1
+_FAN_MARK_REMOVE = 0x2
 _FAN_NOFD = -1
 # struct fanotify_event_metadata: event_len, vers, reserved, metadata_len, mask, fd, pid
 _EVENT = struct.Struct("=IBBHQii")
@@ -52,8 +53,15 @@ class WriteNotice:
 
     def watch(self, file: int) -> None:
         """Tell of writes to the open *file* until it is deleted; asking again changes nothing. Raises OSError."""
+        self._mark(_FAN_MARK_ADD, file)
+
+    def let_go(self, file: int) -> None:
+        """Tell no more of the open *file*; raises OSError."""
+        self._mark(_FAN_MARK_REMOVE, file)
+
+    def _mark(self, way: int, file: int) -> None:
         path = f"/proc/self/fd/{file}".encode()
-        if _LIBC.fanotify_mark(self._group, _FAN_MARK_ADD, _FAN_MODIFY | _FAN_CLOSE_WRITE, -1, path) != 0:
+        if _LIBC.fanotify_mark(self._group, way, _FAN_MODIFY | _FAN_CLOSE_WRITE, -1, path) != 0:
             raise _error()
 
     def read(self) -> list[Written]:

@@ -24,8 +24,8 @@ int main(void) {
     printf("%lu %lu %zu %zu %zu\n", (unsigned long)FS_IOC_ENABLE_VERITY, (unsigned long)FS_IOC_MEASURE_VERITY,
            sizeof(struct fsverity_enable_arg), offsetof(struct fsverity_enable_arg, sig_ptr),
            offsetof(struct fsverity_digest, digest));
-    printf("%d %d %d %d %d %d %d %zu %zu\n", FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_NOTIF, FAN_MODIFY, FAN_CLOSE_WRITE,
-           FAN_Q_OVERFLOW, FAN_MARK_ADD, sizeof(struct fanotify_event_metadata),
+    printf("%d %d %d %d %d %d %d %d %zu %zu\n", FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_NOTIF, FAN_MODIFY,
+           FAN_CLOSE_WRITE, FAN_Q_OVERFLOW, FAN_MARK_ADD, FAN_MARK_REMOVE, sizeof(struct fanotify_event_metadata),
            offsetof(struct fanotify_event_metadata, fd));
     return 0;
 }
@@ -46,7 +46,8 @@ def test_numbers_and_structures_are_those_of_the_headers(tmp_path: Path) -> None
     ]  # fmt: skip
     assert [int(word) for word in second.split()] == [
         fanotify._FAN_CLOEXEC, fanotify._FAN_NONBLOCK, fanotify._FAN_CLASS_NOTIF, fanotify._FAN_MODIFY,
-        fanotify._FAN_CLOSE_WRITE, fanotify._FAN_Q_OVERFLOW, fanotify._FAN_MARK_ADD, fanotify._EVENT.size, 16,
+        fanotify._FAN_CLOSE_WRITE, fanotify._FAN_Q_OVERFLOW, fanotify._FAN_MARK_ADD,
+        fanotify._FAN_MARK_REMOVE, fanotify._EVENT.size, 16,
     ]  # fmt: skip
 
 
@@ -103,6 +104,10 @@ def test_a_write_is_told_with_its_process_and_reading_is_not(tmp_path: Path) -> 
         told = notice.read()
         assert told
         assert {(item.file, item.pid) for item in told} == {((found.st_dev, found.st_ino), done.pid)}
+        assert notice.read() == []
+        with file.open("rb") as opened:
+            notice.let_go(opened.fileno())
+        file.write_bytes(b"more")
         assert notice.read() == []
     finally:
         notice.close()

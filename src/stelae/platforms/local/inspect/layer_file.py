@@ -35,7 +35,7 @@ class WatchedLayer:
     """One file of a layer, as it was when an instance was launched on it (``stamp``).
 
     ``checked`` is when it was read last, in monotonic seconds, None when that was never done since this controller
-    runs. ``trouble`` stays: whoever runs on it had bytes that nobody vouches for.
+    runs. ``trouble`` stays: whoever runs on it had bytes that nobody vouches for; ``answered``: it was distrusted.
     """
 
     layer: LayerFile
@@ -48,6 +48,7 @@ class WatchedLayer:
     suspect: bool = False
     writers: list[str] = field(default_factory=list)
     trouble: Trouble | None = None
+    answered: bool = False
 
     def open(self) -> None:
         """Open the file, if it still is the one at its path; else that is the trouble."""

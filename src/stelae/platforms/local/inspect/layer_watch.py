@@ -28,6 +28,7 @@ _GET_UUID = 0x80111500  # FS_IOC_GETFSUUID, Linux 6.9: struct fsuuid2 { __u8 len
 _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_INFO = struct.Struct("=2Q")  # struct loop_info64: lo_device, lo_inode, and more
 _LOOP_INFO_SIZE = 232
+_READS = 4
 
 
 class Layers:
@@ -98,8 +99,8 @@ class Layers:
         """Take note of the writes that were noticed since the last time; return the files that are new to it."""
         with self._lock:
             fresh: set[Identity] = set()
-            while self.notice is not None and (written := self.notice.read()):
-                for item in written:
+            for _ in range(_READS):  # somebody may write faster than it is read
+                for item in self.notice.read() if self.notice is not None else ():
                     hit = [self._watched[item.file]] if item.file in self._watched else []
                     for layer in list(self._watched.values()) if item.file is None else hit:
                         if layer.trouble is None and not layer.suspect:
@@ -144,9 +145,13 @@ class Layers:
         return item
 
     def _answer(self, item: WatchedLayer) -> None:
-        """Whoever is launched from now on gets another file."""
-        if item.trouble is not None:
+        """Whoever is launched from now on gets another file; and nobody needs to be told of this one any more."""
+        if item.trouble is not None and not item.answered:
+            item.answered = True
             self._distrust(item.layer.digest, item.identity)
+            if self.notice is not None and item.file >= 0:
+                with suppress(OSError):  # it was let go of before
+                    self.notice.let_go(item.file)
 
     def _look_at_mounts(self) -> None:
         table, watched = read("/proc/self/mountinfo"), frozenset(self._watched)
