@@ -57,7 +57,7 @@ def test_what_is_recorded_is_published_and_proven(tmp_path: Path, monkeypatch: p
             site.loops.start()
             done = await site.deploy(await site.image("one"))
             await site.until(lambda: site.env().rollout is None)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while published(where, key) < site.record.state.size:
                     await asyncio.sleep(0.01)
         answer = await found.receipt(done["deployment"])
@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_published_disturbs_nobody(tmp_path: Path, monkeypa
             with pytest.raises(Failed, match="the log cannot be published"):
                 await found.receipt(done["deployment"])
             where.log.unlink()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while published(where, (await found.log_key())["key"]) < site.record.state.size:
                     await asyncio.sleep(0.01)
         told = [line for line in logs if line["event"] == "log.not_published"]
@@ -127,7 +127,7 @@ def test_missing_files_are_published_again_and_that_is_said(tmp_path: Path) -> N
         [bundle] = [path for path in (where.log / "tile" / "entries").rglob("*") if path.is_file()]
         bundle.unlink()
         with capture_logs() as logs, publishing(site, Audit(site.record, where)):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not logs:
                     await asyncio.sleep(0.01)
         assert bundle.exists()
