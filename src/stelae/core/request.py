@@ -51,19 +51,12 @@ Rule = Callable[[], None]
 """What may speak against a request; it raises why."""
 
 
-def admit(
-    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool = False
-) -> None:
-    """Raise Refused when the image of *release* or a secret in it was revoked, or the policy of *env* does not let it
-    in at *now*. *vouched*: a controller that counts says that it was verified where it has to come from."""
-    for rule in rules(state, env, release, now, vouched=vouched):
-        rule()
-
-
 def rules(
-    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool
+    state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool = False
 ) -> tuple[Rule, ...]:
-    """Return what ``admit`` looks at, for who wants to know all that speaks against *release*."""
+    """Return what raises Refused when the image of *release* or a secret in it was revoked, or the policy of *env*
+    does not let it in at *now*: one after the other, for who wants to know all that speaks against it. *vouched*: a
+    controller that counts says that it was verified where it has to come from."""
     return (
         partial(trust.admit, state, release.image),
         partial(secrets.admit, env, release),

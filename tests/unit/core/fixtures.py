@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from stelae.core.request import rules
 from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
 from stelae.domain.environment import Environment, EnvironmentId
@@ -21,6 +22,12 @@ WORKER = Process(name="worker", command=("worker",), health=Health(probe=Probe.R
 
 STEPS = tuple(Step(weight=weight) for weight in (500, 2_500, 5_000))
 """A canary at 5, 25 and 50 %."""
+
+
+def admit(*given: Any, **more: Any) -> None:
+    """Apply all rules for what may come in, as a deployment does."""
+    for rule in rules(*given, **more):
+        rule()
 
 
 def release(name: str, *processes: Process) -> Release:

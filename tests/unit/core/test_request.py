@@ -25,7 +25,7 @@ from stelae.domain.state import (
 from stelae.domain.strategy import Analysis, Gate, Match, MatchKind, Step, Strategy, StrategyKind
 from stelae.domain.trust import Revocation
 from stelae.domain.units import MINUTE, SECOND
-from tests.unit.core.fixtures import STEPS, WEB, WORKER, environment, release
+from tests.unit.core.fixtures import STEPS, WEB, WORKER, admit, environment, release
 
 V1, V2, V3 = release("v1"), release("v2"), release("v3")
 
@@ -84,21 +84,21 @@ def state(*, versioned: bool = True, verified: tuple[Digest, ...] = ()) -> Insta
 
 def test_policy() -> None:
     name = V1.image[7:19]
-    request.admit(state(), env(), V1, 0)
-    request.admit(state(verified=(V1.image,)), env(promote_from="staging"), V1, 0)
-    request.admit(state(verified=(V2.image,)), env(promote_from="staging"), V2, 0)
+    admit(state(), env(), V1, 0)
+    admit(state(verified=(V1.image,)), env(promote_from="staging"), V1, 0)
+    admit(state(verified=(V2.image,)), env(promote_from="staging"), V2, 0)
     for known in (state(), state(verified=(V2.image,)), InstallationState()):
         with pytest.raises(Refused) as caught:
-            request.admit(known, env(promote_from="staging"), V1, 0)
+            admit(known, env(promote_from="staging"), V1, 0)
         assert str(caught.value) == f"refused by policy: image {name} was never verified in staging"
         assert caught.value.hint == f"deploy it there first: stelae deploy staging --image {V1.image}"
     with pytest.raises(Refused) as caught:
-        request.admit(state(versioned=False, verified=(V1.image,)), env(promote_from="staging"), V1, 0)
+        admit(state(versioned=False, verified=(V1.image,)), env(promote_from="staging"), V1, 0)
     assert str(caught.value) == (
         f"image {name} was built from a tree with changes that no commit holds; shop/test takes only commits"
     )
     assert caught.value.hint == "commit, deploy the commit, and promote that image"
-    request.admit(state(versioned=False), env(), V1, 0)
+    admit(state(versioned=False), env(), V1, 0)
 
 
 def test_what_is_being_verified_is_told_with_the_time_that_is_left() -> None:
@@ -108,24 +108,24 @@ def test_what_is_being_verified_is_told_with_the_time_that_is_left() -> None:
     )  # fmt: skip
     known = replace(state(), environments={staging.id: staging})
     with pytest.raises(Refused, match=r"in staging, image .* is not verified yet: 7 min to go") as caught:
-        request.admit(known, env(promote_from="staging"), V1, 4 * MINUTE)
+        admit(known, env(promote_from="staging"), V1, 4 * MINUTE)
     assert "see stelae status staging" in caught.value.hint
 
 
 def test_the_word_of_another_controller_is_enough_and_replaces_nothing_else() -> None:
     there = env(promote_from="staging")
-    request.admit(state(), there, V1, 0, vouched=True)
+    admit(state(), there, V1, 0, vouched=True)
     with pytest.raises(Refused, match="takes only commits"):
-        request.admit(state(versioned=False), there, V1, 0, vouched=True)
+        admit(state(versioned=False), there, V1, 0, vouched=True)
     revoked = {V1.image: Revocation(actor="ana", at=0, reason="broken")}
     with pytest.raises(Refused, match="was revoked by ana"):
-        request.admit(replace(state(), revoked=revoked), there, V1, 0, vouched=True)
+        admit(replace(state(), revoked=revoked), there, V1, 0, vouched=True)
 
 
 def test_an_image_from_a_registry_has_no_source_and_comes_in_when_it_was_verified() -> None:
     known = state(verified=(V1.image,))
     taken = BuiltImage(image=image(), sources=(), actor="ana", built_at=0)
-    request.admit(replace(known, images={V1.image: taken}), env(promote_from="staging"), V1, 0)
+    admit(replace(known, images={V1.image: taken}), env(promote_from="staging"), V1, 0)
 
 
 def test_what_holds_an_environment() -> None:

@@ -12,7 +12,7 @@ from stelae.domain.digest import Digest, digest_of
 from stelae.domain.errors import Refused
 from stelae.domain.event import Event, Recorded
 from stelae.domain.state import EnvironmentState, InstallationState
-from tests.unit.core.fixtures import environment, release
+from tests.unit.core.fixtures import admit, environment, release
 
 V1, V2, V3 = release("v1"), release("v2"), release("v3")
 ONE, TWO = V1.image, V2.image
@@ -77,9 +77,9 @@ def test_what_is_recorded_of_keys_is_kept_and_the_first_revocation_counts() -> N
 
 def test_a_deployment_of_what_was_revoked_is_not_let_in() -> None:
     env = EnvironmentState(id=environment("rolling").id, config=environment("rolling"))
-    request.admit(after(ev.Revoked(name=TWO, reason="x")), env, V1, 0)
+    admit(after(ev.Revoked(name=TWO, reason="x")), env, V1, 0)
     with pytest.raises(Refused, match="was revoked"):
-        request.admit(after(ev.Revoked(name=ONE, reason="x")), env, V1, 0)
+        admit(after(ev.Revoked(name=ONE, reason="x")), env, V1, 0)
 
 
 def test_a_rollback_goes_to_the_last_good_release_that_was_not_revoked() -> None:

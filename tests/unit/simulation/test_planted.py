@@ -183,7 +183,7 @@ def _any_run_of_the_release(env: Any, rollout: Any, step: int, job: str) -> Any:
 PLANTED: dict[str, tuple[Any, str, Any]] = {
     "an instance is given the new release (law 1)": (converge, "actions", _updates_in_place),
     "an instance id is used twice (law 2)": (acts, "with_item", _counted_anew),
-    "any image is admitted (law 4)": (request, "admit", lambda *_: None),
+    "any image is admitted (law 4)": (request, "rules", lambda *_, **__: ()),
     "acts before the intent is recorded (law 5)": (
         EnvironmentLoop, "_intents", _acts_first(EnvironmentLoop._intents),
     ),
