@@ -22,7 +22,9 @@ from stelae.domain.units import MIB
 from stelae.images.loop import loop_device
 from stelae.platforms.local import runtime
 from stelae.platforms.local.engine import LocalEngine
-from stelae.system.fanotify import WriteNotice
+from stelae.platforms.local.inspect import layer_watch
+from stelae.platforms.local.inspect.reading import Reading
+from stelae.system.fanotify import WriteNotice, Written
 from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount, unmount
 from tests.real.busybox import ENVIRONMENT
 from tests.real.drift_ground import DATA, Ground, idle, inside, own_ground
@@ -420,3 +422,46 @@ async def test_what_was_launched_otherwise_than_it_was_told_is_seen(
     await named(ground.pid(), "sh")
     kind = Drift.MOUNT if "mount" in what else Drift.SETTINGS
     await ground.finds(kind, what)
+
+
+class _Lost:
+    """A notice of which the kernel lost count."""
+
+    def __init__(self) -> None:
+        self.told = [Written(file=None, pid=0)]
+
+    def read(self) -> list[Written]:
+        told, self.told = self.told, []
+        return told
+
+    def watch(self, file: int) -> None:
+        pass
+
+    let_go = watch
+
+    def close(self) -> None:
+        pass
+
+
+async def test_when_the_kernel_loses_count_everything_is_read_and_nothing_is_claimed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = _Lost()
+    read: list[Reading] = []
+    monkeypatch.setattr(layer_watch, "WriteNotice", lambda: lost)
+    whole = Reading.whole
+
+    def counted(reading: Reading) -> str:
+        read.append(reading)
+        return whole(reading)
+
+    monkeypatch.setattr(Reading, "whole", counted)
+    lost.told.clear()
+    await ground.launch()
+    await ground.clean()
+    assert read == []
+    lost.told.append(Written(file=None, pid=0))
+    await ground.clean()
+    assert len(read) == 2
+    await ground.clean()
+    assert len(read) == 2

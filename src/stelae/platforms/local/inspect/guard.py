@@ -77,10 +77,11 @@ class Guard:
 
     async def _read_one(self, layer: WatchedLayer) -> bool:
         """Read *layer* as slowly as it has to be; true when that found trouble."""
-        try:
-            reading = Reading(layer.file)
-        except OSError:  # it was let go of meanwhile
-            layer.checked = time.monotonic()
+        reading = None
+        with suppress(OSError):  # no descriptor left: later
+            reading = self._layers.reading(layer)
+        if reading is None:  # it was let go of meanwhile
+            await asyncio.sleep(_IDLE)
             return False
         try:
             more = True

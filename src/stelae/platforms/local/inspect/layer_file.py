@@ -35,7 +35,8 @@ class WatchedLayer:
     """One file of a layer, as it was when an instance was launched on it (``stamp``).
 
     ``checked`` is when it was read last, in monotonic seconds, None when that was never done since this controller
-    runs. ``trouble`` stays: whoever runs on it had bytes that nobody vouches for; ``answered``: it was distrusted.
+    runs. ``suspect``: somebody wrote to it; ``unsure``: perhaps. ``trouble`` stays: whoever runs on it had bytes that
+    nobody vouches for; ``answered``: it was distrusted.
     """
 
     layer: LayerFile
@@ -46,6 +47,7 @@ class WatchedLayer:
     sealed: str = ""
     checked: float | None = None
     suspect: bool = False
+    unsure: bool = False
     writers: list[str] = field(default_factory=list)
     trouble: Trouble | None = None
     answered: bool = False
@@ -82,7 +84,7 @@ class WatchedLayer:
             self._is(f"the layer {self.name} of its image was changed", "fs-verity has another digest of it")
             return
         now = stamp_of(self.file)
-        if now == self.stamp and not self.suspect and not thorough:
+        if now == self.stamp and not self.suspect and not self.unsure and not thorough:
             return
         reading = Reading(self.file)
         try:
@@ -95,7 +97,7 @@ class WatchedLayer:
             reading.close()
         if self.trouble is None and (self.suspect or (now is not None and now[-3:-1] != self.stamp[-3:-1])):
             self._is(f"the layer {self.name} of its image was written to", "its bytes are what they were, by now")
-        self.suspect = False
+        self.suspect = self.unsure = False
         if now is not None:
             self.stamp = now
 

@@ -20,6 +20,7 @@ from stelae.domain.errors import StelaeError
 from stelae.images.roots import LayerFile
 from stelae.platforms.local.facts import read
 from stelae.platforms.local.inspect.layer_file import Identity, Trouble, WatchedLayer
+from stelae.platforms.local.inspect.reading import Reading
 from stelae.platforms.local.launched import LayerStamps
 from stelae.system.fanotify import WriteNotice
 from stelae.system.mount import Mount, mounts_below
@@ -101,12 +102,19 @@ class Layers:
             fresh: set[Identity] = set()
             for _ in range(_READS):  # somebody may write faster than it is read
                 for item in self.notice.read() if self.notice is not None else ():
-                    hit = [self._watched[item.file]] if item.file in self._watched else []
-                    for layer in list(self._watched.values()) if item.file is None else hit:
-                        if layer.trouble is None and not layer.suspect:
-                            fresh.add(layer.identity)
-                        layer.wrote(_who(item.pid) if item.pid else "somebody: there was too much to count")
+                    layer = self._watched.get(item.file) if item.file is not None else None
+                    if layer is not None and layer.trouble is None:
+                        fresh |= {layer.identity} if not layer.suspect else set()
+                        layer.wrote(_who(item.pid))
+                    for unsure in self._watched.values() if item.file is None else ():
+                        unsure.unsure = True
+                        fresh.add(unsure.identity)
             return frozenset(fresh)
+
+    def reading(self, item: WatchedLayer) -> Reading | None:
+        """Return a reading of *item*; None when it was let go of. Raises OSError."""
+        with self._lock:
+            return Reading(item.file) if self._watched.get(item.identity) is item and item.file >= 0 else None
 
     def all(self) -> tuple[WatchedLayer, ...]:
         """Return every file that is watched."""
