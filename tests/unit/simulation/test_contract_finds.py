@@ -22,6 +22,7 @@ from stelae.testing.faults import LookFault
 from stelae.testing.machine import Machine
 from stelae.testing.requests import Counted
 from stelae.testing.simulated import SimulatedPlatform
+from stelae.testing.terminal import SimulatedTerminal
 from stelae.testing.things import Thing
 from tests.unit.simulation import test_contract
 
@@ -239,6 +240,32 @@ def _looks_the_hard_way(inspected: Any) -> Any:
     return wrong
 
 
+def _ends_with_nothing(end: Any) -> Any:
+    return lambda self, environment, name, code: end(self, environment, name, 0)
+
+
+def _keeps_what_is_said(launch: Any) -> Any:
+    def wrong(self: Any, action: Any, env: Any, site: Any, secrets: Any) -> None:
+        launch(self, action, env, site, secrets)
+        site.logs.setdefault(action.instance, [(self.now(), "hello")])
+
+    return wrong
+
+
+def _ends_with_an_error(_: Any) -> Any:
+    async def wrong(self: Any) -> None:
+        self._machine.end(self._environment, self._instance, 129)
+
+    return wrong
+
+
+def _talks_to_what_is_gone(_: Any) -> Any:
+    async def wrong(self: Any, environment: Any, instance: Any) -> Any:
+        return SimulatedTerminal(self._machine, environment, instance)
+
+    return wrong
+
+
 BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     "what_is_launched_gets_ready_and_is_all_that_is_there": [(SimulatedPlatform, "look_now", _tells_an_older_number)],
     "an_act_that_is_repeated_by_its_number_changes_nothing_more": [(Machine, "_launch", _launches_twice)],
@@ -266,6 +293,15 @@ BROKEN: dict[str, list[tuple[Any, str, Wrap]]] = {
     ],
     "a_run_is_ended_by_force_when_it_does_not_end": [(Machine, "_stop", _stops_by_force)],
     "a_run_is_never_ready_and_gets_no_traffic": [(Thing, "phase", _ready_when_it_runs)],
+    "a_person_talks_to_a_debug_session_and_its_exit_status_is_told": [
+        (Machine, "end", _ends_with_nothing), (Machine, "_launch", _keeps_what_is_said),
+    ],
+    "the_end_of_what_is_typed_ends_a_session_without_a_terminal": [
+        (SimulatedTerminal, "end", _ends_with_an_error),
+    ],
+    "a_session_outlives_its_controller_and_can_be_talked_to_and_ended_by_the_next": [
+        (SimulatedPlatform, "attach", _talks_to_what_is_gone),
+    ],
     "the_requests_of_each_release_are_counted": [
         (Counted, "traffic", _counts_no_errors), (SimulatedPlatform, "__init__", _counts_anew),
     ],
