@@ -181,7 +181,7 @@ def test_a_run_is_reported_and_forgotten_with_its_end() -> None:
 
 def test_a_debug_session_is_nobodys_drift() -> None:
     debug = Debug(instance=WEB, process="web")
-    run = Run(id=RUN, release=V1.id, job="", command=("sh",), actor="ana", requested_at=1, launched_at=2, started=True)
+    run = Run(id=RUN, release=V1.id, job="", command=("sh",), actor="ana", requested_at=1, started=True)
     env = replace(quiet(), instances={}, runs={RUN: replace(run, debug=debug)})
     assert not drift.may_be_inspected(env)
     assert look(env, finding(RUN)) == ()

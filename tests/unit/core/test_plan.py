@@ -260,6 +260,7 @@ ROUTINE = [
     ev.DriftFound(instance=InstanceId("web-1"), drift=Drift.MONITOR, what="x"),
     ev.DriftEnded(instance=InstanceId("web-1"), drift=Drift.MONITOR, what="x"),
     ev.DriftStorm(found=2, of=3),
+    ev.EnvironmentWatched(since=0, until=1, looks=1, bound=1),
     ev.ReplacementRequested(instances=(InstanceId("web-1"),), reason="x"),
 ]
 
@@ -292,7 +293,7 @@ def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:
             state = fold.apply(state, Recorded(index=index, at=0, actor="a", event=item, environment=env))
         assert state.environments[env].revision == 41, event.kind
     assert {item.kind for item in (*REVISING, *ROUTINE)} | {
-        "controller.started", "clock.differs", "witness.policy", "installation.restored",
+        "controller.started", "clock.differs", "witness.policy", "witness.refused", "installation.restored",
         "image.built", "image.failed", "image.attested", "key.trusted", "trust.revoked",
         "verifier.trusted",
         "storage.cleaning", "storage.cleaned", "image.imported", "image.pushed",
