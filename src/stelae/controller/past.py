@@ -54,6 +54,7 @@ class Past:
 
     async def keep_indexing(self) -> None:
         """Make the index go on with the record, until cancelled. What goes wrong is logged, and disturbs nobody."""
+        told = ""
         while True:
             size = self._record.state.size
             try:
@@ -65,6 +66,9 @@ class Past:
                 log.warning("history.not_indexed", problem=str(error))
                 await asyncio.sleep(AGAIN)
                 continue
+            if self._history.distrusted != told:
+                told = self._history.distrusted
+                log.warning("history.made_anew", why=told)
             await self._record.changed(size)
             await asyncio.sleep(1)
 

@@ -132,6 +132,18 @@ def test_what_is_written_to_it_while_it_is_open_is_noticed(ledger: Ledger, tmp_p
     found.close()
 
 
+def test_an_index_that_another_controller_still_holds_is_not_waited_for(ledger: Ledger, tmp_path: Path) -> None:
+    held = history(ledger, tmp_path)
+    says_what_was(ledger, held)
+    found = history(ledger, tmp_path)
+    says_what_was(ledger, found)
+    assert found.distrusted == "another process has it open"
+    says_what_was(ledger, found)
+    held.close()
+    says_what_was(ledger, found)
+    found.close()
+
+
 def test_an_index_of_another_record_or_another_past_is_not_believed(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = opened(tmp_path / "other")

@@ -23,6 +23,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.state import EnvironmentState, InstallationState
+from stelae.ledger.faults import is_busy
 from stelae.ledger.history import cells
 from stelae.ledger.history.about import instance, named
 from stelae.ledger.history.file import (
@@ -123,6 +124,8 @@ class Making:
             try:
                 self._file = IndexFile(self._path, sealing_key(self._key_path))
             except sqlite3.DatabaseError as error:
+                if is_busy(error):  # a controller that was replaced has it, and is paused: this one makes its own
+                    raise Untrusted("another process has it open") from error
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 raise Untrusted(f"the file is damaged: {error}") from error
