@@ -124,10 +124,12 @@ while True:
 class Stage:
     """An engine with one environment, its instances, and those who attack them."""
 
-    def __init__(self, installation: Installation, layers: tuple[Path, ...]) -> None:
+    def __init__(self, installation: Installation, layers: tuple[Path, ...], runtime: str | None = None) -> None:
         self.installation = installation
         survey.FRESH_SECONDS = 0.0  # what is done between two sweeps of a test takes less
-        self.engine = LocalEngine(installation, LayeredRoots(installation, *layers), lambda _: CONFIG)
+        self.engine = LocalEngine(
+            installation, LayeredRoots(installation, *layers), lambda _: CONFIG, runtime=runtime
+        )
         self._attackers: list[subprocess.Popen[bytes]] = []
         self._specs: dict[str, LaunchSpec] = {}
 

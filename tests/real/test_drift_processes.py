@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from stelae.platforms.local.inspect.kernel import namespace
 from stelae.system.installation import Installation
 from tests.real.busybox import own_installation, process
 from tests.real.drift_parts import PUPPET, TMP, Stage, cmdline, make_layers, python, until
+from tests.real.test_secrets_engine import crun_runs  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -285,3 +288,28 @@ async def test_what_programs_do_themselves_is_no_drift(stage: Stage) -> None:
         assert seen.findings == ()
         assert not seen.missed
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("crun_runs")
+async def test_instances_of_crun(installation: Installation, layers: tuple[Path, ...]) -> None:
+    binary = shutil.which("crun")
+    if binary is None:
+        pytest.skip("needs crun")
+    stage = Stage(installation, layers, binary)
+    try:
+        await stage.launch("web-1", SLEEPER)
+        await stage.launch("web-2", python(STORM, pids=512))
+        for _ in range(10):
+            seen = await stage.sweep()
+            assert seen.findings == ()
+            assert seen.inspected == {"web-1", "web-2"}
+        for words in (["exec", stage.place("web-1").cid], ["exec", "--detach", stage.place("web-1").cid]):
+            attacker = stage.attack(*runtime(stage, *words, "/bin/sleep", "1000"))
+            await until(lambda: any(cmdline(pid).startswith(b"/bin/sleep") for pid in inside(stage.first("web-1"))))
+            await stage.found("web-1", "a process came in from outside: /bin/busybox")
+            for pid in inside(stage.first("web-1")):
+                if cmdline(pid).startswith(b"/bin/sleep"):
+                    os.kill(pid, signal.SIGKILL)
+            attacker.wait(5)
+    finally:
+        await stage.close()
