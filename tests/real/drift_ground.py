@@ -63,11 +63,15 @@ class Ground:
         return LocalEngine(self.installation, roots, self.layout.config)
 
     async def launch(
-        self, instance: str = "web-1", definition: Process | None = None, image: Digest | None = None
+        self, instance: str = "web-1", definition: Process | None = None, image: Digest | None = None,
+        secrets: tuple[str, ...] = (),
     ) -> Place:  # fmt: skip
-        """Start an instance, of *image* or its own."""
+        """Start an instance, of *image* or its own, with the first of *secrets* as a variable too."""
         found = spec_of(instance, definition or idle())
-        spec = replace(found, release=replace(found.release, image=image or self.image))
+        release = replace(
+            found.release, image=image or self.image, secrets=dict.fromkeys(secrets, 1), secret_env=secrets[:1]
+        )  # fmt: skip
+        spec = replace(found, release=release)
         await self.engine.launch(spec)
         self.specs.append(spec)
         return place_of(self.installation, ENVIRONMENT, InstanceId(instance))

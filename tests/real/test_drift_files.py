@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from stelae.domain.drift import Drift
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.units import MIB
 from stelae.images.loop import loop_device
@@ -465,3 +466,21 @@ async def test_when_the_kernel_loses_count_everything_is_read_and_nothing_is_cla
     assert len(read) == 2
     await ground.clean()
     assert len(read) == 2
+
+
+class _Secrets:
+    def read(self, environment: EnvironmentId, name: str, version: int) -> bytes:
+        return b"zorkmid-77"
+
+
+async def test_an_instance_with_secrets_is_inspected_and_no_value_is_kept_for_it(ground: Ground) -> None:
+    ground.engine = LocalEngine(ground.installation, ground.roots, ground.layout.config, secrets=_Secrets())
+    place = await ground.launch(secrets=("PASSWORD", "KEY"))
+    for _ in range(2):
+        await ground.clean()
+    for path in place.folder.iterdir():
+        assert not path.is_file() or b"zorkmid" not in path.read_bytes(), path
+    assert b"PASSWORD=zorkmid-77" in Path(f"/proc/{ground.pid()}/environ").read_bytes()
+    inside(ground.pid(), lambda: mount("tmpfs", Path("/run/secrets"), "tmpfs", MS_NOSUID))
+    found = await ground.finds(Drift.MOUNT, "something is mounted at /run/secrets that was not")
+    assert "zorkmid" not in str(found)
