@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def packages(machine: Machine, image: str) -> dict[str, str]:
     return {item["name"]: item["version"] for item in machine.json("show", image)["proof"]["packages"]}
 
 
-def observed(machine: Machine) -> dict[str, object]:
+def observed(machine: Machine) -> dict[str, Any]:
     """What was observed of the environment up to now."""
-    found: dict[str, object] = machine.json("state", "testing")["environments"][0]["observed"]
+    found: dict[str, Any] = machine.json("state", "testing")["environments"][0]["observed"]
     return found
