@@ -81,6 +81,11 @@ def test_a_forged_cosignature_is_an_error_and_an_unknown_one_is_ignored() -> Non
     for time in (0, 1 << 63, 1_700_000_001):
         moved = time.to_bytes(8, "big") + later[8:]
         assert not WITNESSES["X1"].verifier.verifies(moved, CHECKPOINT.text)
+    for none in (0, 1 << 63, (1 << 64) - 1):  # also where the witness itself says so
+        [signed] = parse_note(
+            f"{CHECKPOINT.text}\n".encode() + WITNESSES["X1"].cosign(CHECKPOINT.text, none)
+        ).signatures
+        assert not WITNESSES["X1"].verifier.verifies(signed.signature, CHECKPOINT.text)
     for cut in (0, 7, 8, 71):
         assert not WITNESSES["X1"].verifier.verifies(later[:cut], CHECKPOINT.text)
 

@@ -178,6 +178,29 @@ def test_two_processes_on_one_folder_agree(witness: Witness, tmp_path: Path) -> 
     second.close()
 
 
+def test_two_processes_that_are_asked_at_once_wait_for_each_other(tmp_path: Path, witness: Witness) -> None:
+    second = Witness(tmp_path / "w")
+    problems: list[BaseException] = []
+
+    def ask(which: Witness) -> None:
+        old = 0
+        try:
+            for _ in range(150):
+                size = min(old + 1, 300)
+                answer = which.add_checkpoint(LOG.asked(old, size))
+                old = size if answer.status == 200 else int(answer.body)
+        except Exception as error:  # noqa: BLE001 - told below
+            problems.append(error)
+
+    threads = [threading.Thread(target=ask, args=(which,)) for which in (witness, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    second.close()
+    assert problems == []
+
+
 def test_a_key_of_a_known_name_is_refused(witness: Witness) -> None:
     assert witness.trust(SIGNER.verifier) is False
     with pytest.raises(Conflict, match="known with another key"):
