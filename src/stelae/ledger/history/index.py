@@ -7,7 +7,9 @@ is not believed: because it is damaged or was changed, is of another record, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from stelae.core import fold
@@ -17,6 +19,19 @@ from stelae.domain.state import InstallationState
 from stelae.ledger.history.about import instance, named
 from stelae.ledger.history.follow import Following, Lived
 from stelae.ledger.history.making import LIVES_OF, Making
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: a state is tens of thousands of new objects, none of them in a cycle, and the
+    looking takes longer than making them."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class History(Making):
@@ -31,7 +46,8 @@ class History(Making):
         """Return the state after the first *size* events: what a fold of them gives, of these *environments* only
         when they are given. Raises Failed for an event that was changed."""
         chosen = None if environments is None else {EnvironmentId(name) for name in environments}
-        return self._tried(lambda: self._state_at(size, chosen))
+        with _uncollected():
+            return self._tried(lambda: self._state_at(size, chosen))
 
     def life(self, environment: str, name: str, size: int | None = None) -> Lived | None:
         """Return the life of one instance, or run, as it was after the first *size* events (now: None)."""
