@@ -93,7 +93,9 @@ class Fleet:
             new = [InstanceId(f"web-{short}-{n + 1}") for n in range(batch, min(batch + 25, self._count))]
             gone, old = old[: len(new)], old[len(new) :]
             for one in new:
-                yield from self._done(place, Action(verb=Verb.LAUNCH, instance=one, release=release.id, process="web"))
+                yield from self._done(
+                    place, Action(verb=Verb.LAUNCH, instance=one, release=release.id, process="web")
+                )
             for one in new:
                 yield ev.InstanceReady(instance=one)
             self._running[place] += new
@@ -156,8 +158,8 @@ def measure(folder: Path, events: int, environments: int, instances: int, *, who
         *([Row(name="a fold of the whole record, for comparison", samples=folded)] if folded else []),
     ]
     text = (
-        f"{events} events of {environments} environments with {there} instances; {ASKED} questions each. The index has "
-        f"{bytes_of / 1e6:.0f} MB, the record {record / 1e6:.0f} MB."
+        f"{events} events of {environments} environments with {there} instances; {ASKED} questions each. The "
+        f"index has {bytes_of / 1e6:.0f} MB, the record {record / 1e6:.0f} MB."
     )
     return Section(title="Asking the past", text=text, rows=rows, ratios=False)
 
@@ -192,4 +194,8 @@ if __name__ == "__main__":
     parser.add_argument("--environments", type=int, default=100)
     parser.add_argument("--fold", action="store_true", help="fold the whole record too")
     options = parser.parse_args()
-    print(measure(options.folder, options.events, options.environments, options.instances, whole=options.fold).markdown())
+    print(
+        measure(
+            options.folder, options.events, options.environments, options.instances, whole=options.fold
+        ).markdown()
+    )

@@ -40,7 +40,9 @@ AT_THE_END = [f"ledger.projection.{side}" for side in SIDES]
 
 
 def test_no_point_is_left_out() -> None:
-    restoring = {f"ledger.restore.{side}" for side in SIDES}  # no controller runs then: unit/controller/test_restore.py
+    restoring = {
+        f"ledger.restore.{side}" for side in SIDES
+    }  # no controller runs then: unit/controller/test_restore.py
     assert {crash.point for crash in IN_A_DEPLOYMENT} | restoring | {
         *AT_THE_BEGINNING, *(point for point, _ in PUBLISHING), *AT_THE_END
     } == set(points.EVERY)  # fmt: skip

@@ -218,8 +218,9 @@ class Service(Protocol):
 
     async def state(self, moment: str, environment: str) -> Json:
         """``{"at", "index", "environments": [...]}``: what ran at *moment* (microseconds since 1970, ``@N`` once
-        event N was recorded, or ``d-N`` once that deployment was asked for), each environment with ``"instances": [{"id",
-        "process", "release", "since", "ready"}]``, ``"subject"``, ``"deployed_by"``, ``"deployed_at"``, and
+        event N was recorded, or ``d-N`` once that deployment was asked for), each environment with
+        ``"instances": [{"id", "process", "release", "since", "ready"}]``,
+        ``"subject"``, ``"deployed_by"``, ``"deployed_at"``, and
         ``"observed"``: {"since", "until", "share", "gaps"} of the day before."""
 
     async def where(self, ref: str, everywhere: bool) -> Json:
@@ -284,6 +285,6 @@ class Service(Protocol):
         """``{"origin", "key"}``: the log's name, and the line that its checkpoints are checked with."""
 
     def export_log(self, evidence: bool) -> AsyncIterator[Json]:
-        """Progress ``{"data": base64}``, one piece after the other of a tar of the log, and with *evidence* of what is
-        signed of its images; result ``{"origin", "size", "root", "bytes", "sha256"}`` of all of it. Raises Failed when
-        the record is not what was signed."""
+        """Progress ``{"data": base64}``, one piece after the other of a tar of the log, and with *evidence* of what
+        is signed of its images; result ``{"origin", "size", "root", "bytes", "sha256"}`` of all of it. Raises Failed
+        when the record is not what was signed."""

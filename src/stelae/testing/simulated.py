@@ -257,7 +257,6 @@ class SimulatedPlatform:
         for changed in self._changed:
             changed(environment)
 
-
     def _drifted(self, environment: EnvironmentId) -> None:
         if self._faults.holds(LookFault.MISSED):
             self._faults.count(LookFault.MISSED)

@@ -38,7 +38,7 @@ def test_who_cannot_approve_is_told_when_it_is_applied_and_planned(tmp_path: Pat
     async def body(site: Site) -> None:
         site.environments = Environments(site.record, strangers=strangers)
         site.plans = Plans(site.record, site.environments, site.clock)
-        groups = 'approvals = { root = 1, nosuchgroup = 1 }'
+        groups = "approvals = { root = 1, nosuchgroup = 1 }"
         named = 'approvals = 1\napprovers = ["nobody", "root", "nobodythere", "group:root", "group:none"]'
         text = spec(staging=f"{{0}}\n{groups}", production=f"{{0}}\n{named}").replace(
             "{0}", "processes = { web = 1 }"

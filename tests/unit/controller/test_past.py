@@ -1,4 +1,4 @@
-"""What is asked of the past: the state at a moment, people, instances that are gone, where something ran, and watches."""
+"""What is asked of the past: the state at a moment, people, what is gone, where something ran, and watches."""
 
 from __future__ import annotations
 
@@ -318,7 +318,7 @@ def test_an_index_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 def test_an_index_that_somebody_changed_is_not_believed(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
-        first, _ = await two(site)
+        await two(site)
         moment = "@40"
         then = await site.past.state(moment, TEST)
         site.past.close()

@@ -245,8 +245,17 @@ class Row(TypedDict):
     traffic: dict[str, Count]
     since: Time | None
     state: Literal[
-        "down", "reverting", "paused", "waiting", "deploying", "empty", "steady", "degraded", "verified",
-        "drifted", "scaling",
+        "down",
+        "reverting",
+        "paused",
+        "waiting",
+        "deploying",
+        "empty",
+        "steady",
+        "degraded",
+        "verified",
+        "drifted",
+        "scaling",
     ]
     detail: str
     hosts: list[str]
