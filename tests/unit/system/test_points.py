@@ -40,9 +40,11 @@ WRITING_CALLS = {
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def functions(folder: Path) -> Iterator[tuple[str, Function]]:
-    """Yield every function below *folder* with the name by which it is called."""
+def functions(folder: Path, without: str = "") -> Iterator[tuple[str, Function]]:
+    """Yield every function below *folder*, but for its part *without*, with the name by which it is called."""
     for path in sorted(folder.rglob("*.py")):
+        if path.parent.name == without:
+            continue
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -89,7 +91,7 @@ def is_covered(name: str, ledger: list[tuple[str, Function]], above: frozenset[s
 
 
 def test_every_write_of_the_record_is_wrapped() -> None:
-    ledger = list(functions(SOURCE / "ledger"))
+    ledger = list(functions(SOURCE / "ledger", without="history"))  # an index, made of the record again when lost
     writing = sorted({name for name, function in ledger if writes(function)})
     assert {"_commit", "_copy_log", "create", "_fill", "release", "save", "WriterLock"} <= set(writing)
     assert [name for name in writing if not is_covered(name, ledger)] == []
