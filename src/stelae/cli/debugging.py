@@ -37,6 +37,10 @@ _PIECE = 16 * 1024
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
+_TYPED = 0
+"""The descriptor of what is typed, also where Python has no file for it since it is closed."""
+
+
 def window() -> Json:
     """Return the terminal that this is run at, as the request of a session names it; no size where there is none."""
     if not _at_terminal():
@@ -151,7 +155,7 @@ class _Keys:
             os.write(self._wake, b"\0")
 
     def _run(self) -> None:
-        typed = sys.stdin.fileno()
+        typed = _TYPED
         with selectors.PollSelector() as selector:  # a file can be polled too, and always be read
             selector.register(self._woken, selectors.EVENT_READ)
             selector.register(typed, selectors.EVENT_READ)
@@ -200,7 +204,7 @@ class _Keys:
 
 
 def _at_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return os.isatty(_TYPED) and sys.stdout.isatty()
 
 
 @contextmanager
@@ -209,7 +213,7 @@ def _quiet_terminal(terminal: bool) -> Iterator[None]:
     if not terminal:
         yield
         return
-    descriptor = sys.stdin.fileno()
+    descriptor = _TYPED
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor)
