@@ -46,6 +46,17 @@ class AtTerminal:
         """Type *text*."""
         os.write(self._terminal, text.encode())
 
+    def type_until(self, text: str, shown: str) -> None:
+        """Type *text* until *shown* is shown: what is typed while no controller is there is lost."""
+        for _ in range(20):
+            self.type(text)
+            try:
+                self.until(shown, 1)
+            except AssertionError:
+                continue
+            return
+        self.until(shown)
+
     def until(self, text: str, seconds: float = 20) -> str:
         """Read until *text* is shown; return what was shown since the last time, with it."""
         begun, deadline = len(self.said), time.monotonic() + seconds

@@ -180,8 +180,7 @@ def test_a_controller_that_is_killed_in_the_middle(machine: Machine) -> None:
         person.until("$ ")
         machine.kill()
         machine.start()
-        person.type("echo still $marked\n")
-        person.until("still yes")
+        person.type_until("echo still $marked\n", "still yes")
         person.type("exit\n")
         assert person.ended() == 0
     assert machine.differences_soon() == []
