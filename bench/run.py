@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import app, builds, drift, launch, ledger, log, machine, memory, scale
+from bench import app, builds, drift, history, launch, ledger, log, machine, memory, scale
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
@@ -69,12 +69,14 @@ def measure(rounds: int) -> str:
         say("ledger")
         record = ledger.measure(folder)
         logged = log.measure(folder, 100_000)
+        say("the past")
+        past = history.measure(folder, 1_000_000, 100, 10_000, whole=False)
         say("inspections")
         inspected = drift.section(rounds)
         decided = scale.decisions(say)
     sections = [
         _launch(launches), _deploy(ours, others), _rollback(ours), *built, large, _command_line(ours),
-        scale.rest_section(simulated, real), scale.section(decided), *logged, inspected,
+        scale.rest_section(simulated, real), scale.section(decided), *logged, past, inspected,
     ]  # fmt: skip
     head = _head(runtime, before, sections)
     tables = [section.markdown() for section in sections]
