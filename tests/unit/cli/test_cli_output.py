@@ -248,7 +248,7 @@ def test_history_show_and_state(stelae: Stelae, service: FakeService) -> None:
 """)
     assert asked(service, "state") == ("1795096800000000", "")
     assert document(stelae("state", "--at", "10 min ago", "production", "--json")) == ANSWERS["state"]
-    assert asked(service, "state") == (NOON - 600_000_000, "guestbook/production")
+    assert asked(service, "state") == (str(NOON - 600_000_000), "guestbook/production")
     service.answers["state"]["environments"] = [row(release="", instances=[])]
     assert "nothing was deployed" in plain(stelae("state"))
     service.answers["state"]["environments"] = []
