@@ -72,4 +72,5 @@ def test_a_deployment_has_a_receipt_and_an_older_record_is_noticed(machine: Mach
     assert f"but a checkpoint of {last.size} was signed: event" in ran.stderr
     assert machine.cli("audit", "receipt", "0", check=False).returncode == 1
     assert checkpoint(machine, key) == last, "nothing that contradicts it was signed"
+    machine.at_rest()  # everything was powered off
     assert tiny.ask(machine).startswith("version ")

@@ -184,17 +184,22 @@ async def test_a_process_of_the_machine_in_the_control_group(stage: Stage) -> No
     await stage.found("web-1", "a process of the machine is in its control group: ")
 
 
-def text(pid: int, file: str) -> int:
-    """Return the last address of the code of *file* in a process: padding that nothing executes."""
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        if " r-xp " in line and line.endswith(file):
-            return int(line.split()[0].split("-")[1], 16) - 32
-    raise AssertionError(f"{file} is not mapped")
+async def text(pid: int, file: str) -> int:
+    """Return the last address of the code of *file* in a process, once it is there: padding that nothing executes."""
+    found: list[str] = []
+
+    def mapped() -> bool:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        found[:] = [line for line in lines if " r-xp " in line and line.endswith(file)]
+        return bool(found)
+
+    await until(mapped)
+    return int(found[0].split()[0].split("-")[1], 16) - 32
 
 
 async def test_code_that_somebody_wrote_into_memory(stage: Stage) -> None:
     first = await stage.launch("web-1", QUIET)
-    address = text(first, "/libm.so.6")
+    address = await text(first, "/libm.so.6")
     with Path(f"/proc/{first}/mem").open("r+b", buffering=0) as memory:
         memory.seek(address)
         same = memory.read(4)
@@ -210,7 +215,7 @@ async def test_code_that_somebody_wrote_into_memory(stage: Stage) -> None:
 
 async def test_a_program_that_is_made_to_change_its_own_code(stage: Stage) -> None:
     first = await stage.launch("web-1", PUPPET)
-    address = text(first, "/usr/bin/python3.11")
+    address = await text(first, "/usr/bin/python3.11")
     await stage.order("web-1", f"""
 page = {address} & ~4095
 libc = ctypes.CDLL(None)

@@ -108,7 +108,9 @@ async def _typed(terminal: Terminal, typed: Typed, said: asyncio.Queue[Json | St
                 await said.put({"stream": "", "data": "", "typed": len(data)})
             elif message["rows"] and message["columns"]:
                 await terminal.resize(message["rows"], message["columns"])
-        await terminal.end()
+        # Who has gone did not end what they typed: the session is cancelled, however quick the program would end.
+        if not typed.gone.is_set():
+            await terminal.end()
     except StelaeError as error:
         await said.put(error)
 

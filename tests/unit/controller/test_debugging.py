@@ -224,6 +224,7 @@ def test_who_goes_away_ends_it(tmp_path: Path, stuck: bool) -> None:
             await asyncio.sleep(0.01)
             site.loops.wake(TEST)
         assert not any("result" in line for line in came)
+        assert place.platform.running[TEST][InstanceId(begun["run"])] is not Phase.EXITED, "it was told of an end"
         await site.until(lambda: place.run(begun["run"]).ending is not None)
         assert place.run(begun["run"]).reason == AWAY
         site.loops.wake(TEST)
