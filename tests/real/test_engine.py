@@ -37,6 +37,7 @@ from stelae.platforms.local.runtime import WaitingConmon
 from stelae.platforms.port import EngineInstance
 from stelae.system.installation import Installation
 from stelae.system.mount import mount, unmount
+from tests.real import docker_child
 from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
@@ -370,19 +371,11 @@ async def test_the_outside_is_reached_by_the_machines_address_and_reaches_no_ins
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-async def test_dockers_chain_gets_our_rules_and_loses_them(engine: LocalEngine, installation: Installation) -> None:
-    made = subprocess.run(["iptables", "-N", "DOCKER-USER"], capture_output=True, check=False).returncode == 0
-    try:
-        await engine.ensure_network()
-        await engine.ensure_network()
-        listed = subprocess.run(["iptables", "-S", "DOCKER-USER"], capture_output=True, check=True, text=True).stdout
-        assert len([line for line in listed.splitlines() if installation.bridge in line]) == 2
-        await engine.teardown()
-        listed = subprocess.run(["iptables", "-S", "DOCKER-USER"], capture_output=True, check=True, text=True).stdout
-        assert installation.bridge not in listed
-    finally:
-        if made:
-            subprocess.run(["iptables", "-X", "DOCKER-USER"], capture_output=True, check=True)
+def test_dockers_chain_gets_our_rules_and_loses_them(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "cgroup").mkdir()
+    there, after = docker_child.listed(installation, tmp_path / "cgroup")
+    assert len([line for line in there if installation.bridge in line]) == 2
+    assert after == ["-N DOCKER-USER"]
 
 
 async def test_launches_leave_no_descriptor_open(engine: LocalEngine) -> None:
