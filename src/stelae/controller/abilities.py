@@ -6,15 +6,22 @@ from collections.abc import Collection
 
 from stelae.core import request as asking
 from stelae.domain.errors import InvalidInput
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState
 from stelae.domain.strategy import Strategy, StrategyKind
-from stelae.platforms.port import Capability
+from stelae.platforms.port import Capability, Platform
 
 _LACKS = {
     Capability.EXACT_WEIGHTS: "give a release an exact share of the requests, which a canary is made of",
     Capability.ROUTES: "send chosen requests to a release, which preview, match and sticky need",
     Capability.TRAFFIC_COUNTS: "count the requests of each release, which abort_on needs",
 }
+
+
+def of(platform: Platform, env: EnvironmentState) -> frozenset[Capability]:
+    """Return what the platform of *env* can do."""
+    return platform.on(env.config.platform if env.config else PlatformChoice()).capabilities
 
 
 def needed(strategy: Strategy) -> tuple[Capability, ...]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from stelae.controller import references
+from stelae.controller import abilities, references
 from stelae.controller.record import Record
 from stelae.controller.run_views import run_view
 from stelae.controller.talk import Typed, carried
@@ -71,7 +71,7 @@ class Debugging:
         """Ask for a session; see ``Service.debug``."""
         found, instance = references.instance(self._record.state, request["instance"])
         release = found.releases[instance.release]
-        shell = await self._shell(release, request)
+        shell = await self._shell(found, release, request)
         name = ""
 
         def events() -> list[ev.Event]:
@@ -88,9 +88,9 @@ class Debugging:
         env = references.environment(self._record.state, found.id)
         return run_view(env, env.runs[InstanceId(name)])
 
-    async def _shell(self, release: Release, request: Json) -> Shell:
+    async def _shell(self, env: EnvironmentState, release: Release, request: Json) -> Shell:
         """What the session runs; raises Failed when its image is not there any more."""
-        if Capability.TERMINALS not in self._platform.capabilities:
+        if Capability.TERMINALS not in abilities.of(self._platform, env):
             raise InvalidInput("this platform has no debug sessions")
         trust.admit(self._record.state, release.image)
         await self._platform.prepare(release)

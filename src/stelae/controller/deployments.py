@@ -58,7 +58,7 @@ class Deployments:
             release = self._release(env, request)
             word = await self.policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
-            abilities.check(strategy, release, self._platform.capabilities)
+            abilities.check(strategy, release, abilities.of(self._platform, env))
             self._free(env, request)
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")

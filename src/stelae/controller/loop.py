@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import structlog
 
-from stelae.controller import freezes
+from stelae.controller import abilities, freezes
 from stelae.controller.letting_in import Judged, LettingIn, lets_in
 from stelae.controller.policy import Policy
 from stelae.controller.record import Record
@@ -27,7 +27,7 @@ from stelae.domain.event import ActionDone, ActionIntended, Event
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Instant
-from stelae.platforms.port import Capability, Platform
+from stelae.platforms.port import Platform
 from stelae.system import points
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class EnvironmentLoop:
         self._wake = asyncio.Event()
         self._beside: asyncio.TaskGroup
         self._resumed = False
-        self._scaler = Scaler(name, record, clock, counted=Capability.TRAFFIC_COUNTS in platform.capabilities)
+        self._scaler = Scaler(name, record, clock, lambda: abilities.of(platform, self._env))
 
     def wake(self) -> None:
         """Look again now."""

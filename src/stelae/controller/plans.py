@@ -101,11 +101,11 @@ class Plans:
     def __init__(
         self, record: Record, environments: Environments, clock: Callable[[], Instant],
         admission: Admission | None = None, changes: Changes | None = None,
-        capabilities: Collection[Capability] = frozenset(Capability),
+        able: Callable[[EnvironmentState], Collection[Capability]] = lambda _: frozenset(Capability),
     ) -> None:  # fmt: skip
         self._record = record
         self._changes = changes
-        self._capabilities = capabilities
+        self._able = able
         self._admission = admission or Admission(record, None)
         self._policy = Policy(record, self._admission, clock)
         self._environments = environments
@@ -118,7 +118,7 @@ class Plans:
         rollback = request["rollback"]
         release = _back(state, env, request) if rollback else _release(state, env, request)
         strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
-        abilities.check(strategy, release, self._capabilities)
+        abilities.check(strategy, release, self._able(env))
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
         word = None if rollback else await self._admission.vouched(env, release.image)

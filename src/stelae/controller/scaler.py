@@ -5,7 +5,7 @@ What to do is ``stelae.core.autoscale``'s; that what is recorded is decided in i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -19,6 +19,7 @@ from stelae.domain.event import Scaled
 from stelae.domain.observation import Observation
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Duration, Instant
+from stelae.platforms.port import Capability
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +37,16 @@ AGAIN: Duration = 10 * SECOND
 
 
 class Scaler:
-    """Scales the environment *name*; *counted* says that the platform counts requests."""
+    """Scales the environment *name*; *able* says what its platform can do."""
 
-    def __init__(self, name: EnvironmentId, record: Record, clock: Callable[[], Instant], *, counted: bool) -> None:
+    def __init__(
+        self, name: EnvironmentId, record: Record, clock: Callable[[], Instant],
+        able: Callable[[], Collection[Capability]],
+    ) -> None:  # fmt: skip
         self._name = name
         self._record = record
         self._clock = clock
-        self._counted = counted
+        self._able = able
         self._memory = Memory()
         self._not_before: Instant = 0
 
@@ -52,7 +56,8 @@ class Scaler:
 
     async def scale(self, seen: Observation) -> bool:
         """Remember *seen*, and record the counts that must change; true when there was one."""
-        self._memory = autoscale.remembered(self._memory, self._env, seen, counted=self._counted)
+        counted = Capability.TRAFFIC_COUNTS in self._able()
+        self._memory = autoscale.remembered(self._memory, self._env, seen, counted=counted)
         now = self._clock()
         if not self._events(seen) or 0 <= self._not_before - now <= AGAIN:
             return False

@@ -10,7 +10,7 @@ from stelae.build.builder import Builder
 from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
-from stelae.controller import people
+from stelae.controller import abilities, people
 from stelae.controller.admission import Admission
 from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
@@ -84,7 +84,12 @@ def use_cases(
         environments=environments,
         queries=queries,
         plans=Plans(
-            record, environments, clock, admission, Changes(record, layout, inspector), platform.capabilities
+            record,
+            environments,
+            clock,
+            admission,
+            Changes(record, layout, inspector),
+            lambda env: abilities.of(platform, env),
         ),
         storage=Storage(record, mirror, builder, clock, space, proofs),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from stelae.domain.drift import DriftPolicy
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.promotion import Approval, Freeze, Webhook
 from stelae.domain.scaling import Scaling
 from stelae.domain.strategy import Strategy
@@ -30,7 +31,8 @@ class Environment:
     ``promote_from`` admits only images that were verified in that environment of the same app; ``verify_for`` is how
     long nothing may go wrong after a rollout until its image is verified here. ``approval`` is who has to approve a
     deployment, ``freeze`` when none may begin, ``notify`` who is told of what. ``drift`` is
-    what is done about instances that are not what their release says.
+    what is done about instances that are not what their release says. ``platform`` holds it; it does not change while
+    anything is held.
     """
 
     app: str
@@ -50,6 +52,7 @@ class Environment:
     notify: tuple[Webhook, ...] = ()
     scaling: Mapping[str, Scaling] = field(default_factory=dict)
     drift: DriftPolicy = field(default_factory=DriftPolicy)
+    platform: PlatformChoice = field(default_factory=PlatformChoice)
 
     @property
     def id(self) -> EnvironmentId:

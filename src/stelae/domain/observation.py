@@ -11,6 +11,9 @@ from stelae.domain.release import ReleaseId
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import Duration, Instant
 
+SetKey = tuple[ReleaseId, str]
+"""A set of instances: of one release, and of its process of that name."""
+
 
 class Phase(StrEnum):
     """Where an instance is in its life."""
@@ -44,7 +47,11 @@ class Exit:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One instance as the platform sees it now. ``connections`` are those open through the router; ``cpu`` is the
-    processor time that it has used since it was launched, None where the platform cannot tell."""
+    processor time that it has used since it was launched, None where the platform cannot tell.
+
+    A platform that keeps sets launches by itself: it says of which ``release`` and ``process`` an instance is, on
+    which ``node`` it runs, and with ``ending`` that it was asked to end.
+    """
 
     id: InstanceId
     phase: Phase
@@ -54,6 +61,10 @@ class Seen:
     problem: str = ""  # why the last probe failed, in words
     last_lines: tuple[str, ...] = ()  # of the output of a candidate that is about to be given up
     cpu: Duration | None = None
+    release: ReleaseId = ReleaseId("")
+    process: str = ""
+    node: str = ""
+    ending: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +75,9 @@ class Observation:
     ``complete`` is false when a part could not be asked. ``table`` is what the router really has:
     instance to weight, only those that can get new requests (weight 0: by a route only). ``traffic`` is what the
     router counted of each release, since it began to count.
+
+    Of a platform that keeps sets, ``sets`` says how many instances each is to have, by release and process, and
+    ``weights`` what the traffic was last set to, None where it was not.
     """
 
     as_of: Instant
@@ -72,3 +86,5 @@ class Observation:
     instances: Mapping[InstanceId, Seen] = field(default_factory=dict)
     table: Mapping[InstanceId, int] = field(default_factory=dict)
     traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
+    sets: Mapping[SetKey, int] = field(default_factory=dict)
+    weights: Mapping[ReleaseId, int] | None = None

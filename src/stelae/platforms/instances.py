@@ -18,6 +18,7 @@ from stelae.domain.drift import Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, StelaeError
 from stelae.domain.observation import Observation, Phase, Seen
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.run import Run
 from stelae.domain.state import EnvironmentState, Instance
@@ -72,6 +73,10 @@ class InstancePlatform:
                 Capability.TRAFFIC_COUNTS,
             }
         )
+
+    def on(self, choice: PlatformChoice) -> InstancePlatform:
+        """See ``Platform.on``."""
+        return self
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""

@@ -1,7 +1,8 @@
 """The ports of a platform: what the controller asks, and what a maker of single instances provides.
 
-``Platform`` is what the controller sees. Platforms that manage single instances (``local``, and later
-``docker`` and ``vm``) provide an ``Engine`` and a ``Router`` and share ``stelae.platforms.instances``.
+``Platform`` is what the controller sees; ``stelae.platforms.several`` stands for all that there are. Platforms of
+single instances (``local``, and later ``docker`` and ``vm``) provide an ``Engine`` and a ``Router`` and share
+``stelae.platforms.instances``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from stelae.domain.allocation import Allocation, InstanceId, Route
 from stelae.domain.drift import Finding, Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.observation import Exit, Observation
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.process import Process
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.run import Debug
@@ -229,6 +231,9 @@ class Platform(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this platform can do, the same for as long as it is there."""
+
+    def on(self, choice: PlatformChoice) -> Platform:
+        """Return what holds environments of this *choice*: itself, where it does not stand for several."""
 
     async def prepare(self, release: Release) -> None:
         """Make *release* ready to be launched; raises Failed when its bytes are not what its digest says."""

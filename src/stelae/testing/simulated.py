@@ -16,6 +16,7 @@ from stelae.domain.drift import Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, Unreachable
 from stelae.domain.observation import Observation
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
@@ -79,6 +80,10 @@ class SimulatedPlatform:
             Capability.TRAFFIC_COUNTS,
         }
         return frozenset({*can, Capability.SECRETS} if self._secrets is not None else can)
+
+    def on(self, choice: PlatformChoice) -> SimulatedPlatform:
+        """See ``Platform.on``."""
+        return self
 
     async def prepare(self, release: Release) -> None:
         """See ``Platform.prepare``."""

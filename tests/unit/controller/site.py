@@ -30,6 +30,7 @@ from stelae.domain.errors import StelaeError
 from stelae.domain.image import Image, Source
 from stelae.domain.job import Job
 from stelae.domain.observation import Exit, Observation, Phase, Seen
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance, Outcome, Rollout
 from stelae.domain.units import SECOND, Instant
@@ -87,6 +88,9 @@ class FakePlatform:
     @property
     def capabilities(self) -> frozenset[Capability]:
         return frozenset({Capability.SECRETS, Capability.EXACT_WEIGHTS, Capability.OWN_INSTANCE_IDS})
+
+    def on(self, choice: PlatformChoice) -> FakePlatform:
+        return self
 
     async def prepare(self, release: Release) -> None:
         if self.slow is not None:

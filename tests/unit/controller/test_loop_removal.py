@@ -17,6 +17,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import DeploymentRequested, EnvironmentApplied
 from stelae.domain.observation import Observation
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
@@ -36,6 +37,9 @@ class SlowToRemove:
     def __init__(self) -> None:
         self.world = World.of(environment(web=2, worker=0))
         self.go = asyncio.Event()
+
+    def on(self, choice: PlatformChoice) -> SlowToRemove:
+        return self
 
     async def observe(self, env: EnvironmentState) -> Observation | None:
         self.world.env, self.world.now = env, now()

@@ -78,7 +78,7 @@ def test_a_person_sets_a_count_within_the_limits_only(tmp_path: Path) -> None:
 def test_what_a_load_asks_for_is_recorded_with_who_and_why(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         await scaled(site)
-        scaler = Scaler(TEST, site.record, site.clock, counted=True)
+        scaler = Scaler(TEST, site.record, site.clock, lambda: {Capability.TRAFFIC_COUNTS})
         assert scaler.pause() is None
         before = await run(site, scaler, 0, 3)
         assert scaler.pause() == 0.5
@@ -100,7 +100,7 @@ def test_a_platform_that_counts_nothing_is_never_scaled_by_requests(tmp_path: Pa
     async def body(site: Site) -> None:
         await scaled(site)
         await site.deployments.scale("ana", {"environment": TEST, "processes": {"web": 5}})
-        scaler = Scaler(TEST, site.record, site.clock, counted=False)
+        scaler = Scaler(TEST, site.record, site.clock, frozenset)
         await run(site, scaler, 0, 30)
         assert site.env().wanted == {"web": 5}
 
@@ -110,7 +110,7 @@ def test_a_platform_that_counts_nothing_is_never_scaled_by_requests(tmp_path: Pa
 def test_no_more_of_what_was_revoked(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         await scaled(site)
-        scaler = Scaler(TEST, site.record, site.clock, counted=True)
+        scaler = Scaler(TEST, site.record, site.clock, lambda: {Capability.TRAFFIC_COUNTS})
         stable = site.env().stable
         assert stable is not None
         image = site.env().releases[stable].image
@@ -124,7 +124,7 @@ def test_no_more_of_what_was_revoked(tmp_path: Path) -> None:
 def test_a_record_that_takes_nothing_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(site: Site) -> None:
         await scaled(site)
-        scaler = Scaler(TEST, site.record, site.clock, counted=True)
+        scaler = Scaler(TEST, site.record, site.clock, lambda: {Capability.TRAFFIC_COUNTS})
         tries = []
         right = site.record.append
 

@@ -27,9 +27,12 @@ from stelae.domain.event.installation import (
 from stelae.domain.event.instances import (
     ActionDone,
     ActionIntended,
+    InstanceEnding,
     InstanceExited,
+    InstanceGone,
     InstanceLost,
     InstanceReady,
+    InstanceSeen,
     InstanceUnready,
 )
 from stelae.domain.event.jobs import RunEnded, RunEnding, RunRequested
@@ -93,9 +96,12 @@ __all__ = [
     "ImagePushed",
     "ImageVerified",
     "InstallationRestored",
+    "InstanceEnding",
     "InstanceExited",
+    "InstanceGone",
     "InstanceLost",
     "InstanceReady",
+    "InstanceSeen",
     "InstanceUnready",
     "KeyTrusted",
     "NotificationFailed",

@@ -9,6 +9,7 @@ from stelae.domain.action import Action
 from stelae.domain.allocation import InstanceId
 from stelae.domain.event.base import Event, known
 from stelae.domain.observation import Exit
+from stelae.domain.release import ReleaseId
 
 
 @known
@@ -67,4 +68,35 @@ class InstanceLost(Event):
     """An instance is not there any more, and the platform cannot say how it ended."""
 
     kind: ClassVar[str] = "instance.lost"
+    instance: InstanceId
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSeen(Event):
+    """A platform that keeps sets has launched an instance, on ``node``."""
+
+    kind: ClassVar[str] = "instance.seen"
+    instance: InstanceId
+    release: ReleaseId
+    process: str
+    node: str = ""
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceEnding(Event):
+    """A platform that keeps sets has asked an instance to end; ``unasked`` when nothing that was recorded was why."""
+
+    kind: ClassVar[str] = "instance.ending"
+    instance: InstanceId
+    unasked: bool = False
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceGone(Event):
+    """A platform that keeps sets has nothing of an instance any more."""
+
+    kind: ClassVar[str] = "instance.gone"
     instance: InstanceId

@@ -1,0 +1,40 @@
+"""Which platform holds an environment, and how it is reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class PlatformKind(StrEnum):
+    """A kind of platform."""
+
+    LOCAL = "local"  # single instances on the controller's machine
+    KUBERNETES = "kubernetes"  # sets of instances in a namespace of a cluster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformChoice:
+    """What ``platform`` of an environment says.
+
+    Of a cluster: ``context`` is one of the controller's kubeconfig ("" for its current one), ``namespace`` exists
+    already, ``registry`` (``HOST/PATH``) is where Stelae pushes images to and the cluster pulls them from, and
+    ``gateway`` (``NAMESPACE/NAME``) is the Gateway whose routes share the requests out, "" where a Service does.
+    """
+
+    kind: PlatformKind = PlatformKind.LOCAL
+    context: str = ""
+    namespace: str = ""
+    registry: str = ""
+    gateway: str = ""
+
+    @property
+    def native(self) -> bool:
+        """True where the platform itself keeps sets of instances, and Stelae is told of them when they are seen."""
+        return self.kind is PlatformKind.KUBERNETES
+
+    @property
+    def exact(self) -> bool:
+        """True where each release gets the share of the requests that the weights say; else a share comes of how many
+        instances are ready."""
+        return not self.native or bool(self.gateway)
