@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from stelae.system.mount import mounts_below
+from stelae.system.installation import Installation
+from stelae.system.mount import mount, mounts_below, unmount
+from tests.real.busybox import make_erofs, own_installation
+from tests.real.drift_parts import Stage, staged
 from tests.real.keeping import CACHE
 from tests.real.machine import SEED, Machine
 from tests.unit.build.repository import Repository
@@ -40,6 +44,52 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 machine.use().start()
                 machine.cli("build")
                 machine.keep_seed()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """What asynchronous tests run on."""
+    return "asyncio"
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """An installation beside all others, of which nothing is left."""
+    with own_installation(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def crun_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """On a hybrid host crun runs when cgroup v2 has no controller left."""
+    controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
+    folder, names = tmp_path_factory.mktemp("hybrid"), ""
+    for _ in range(10):  # those of a hierarchy that was just unmounted come back a little later
+        names = controllers.read_text().strip() if controllers.exists() else ""
+        if names:
+            break
+        time.sleep(0.05)
+    if names:
+        mount("none", folder, "cgroup", data=names.replace(" ", ","))
+    try:
+        yield
+    finally:
+        if names:
+            unmount(folder)
+
+
+@pytest.fixture(scope="session")
+def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Two layers with busybox."""
+    first, second = (make_erofs(tmp_path_factory.mktemp("layer")) for _ in range(2))
+    return first, second.rename(second.with_stem("again"))
+
+
+@pytest.fixture
+async def stage(installation: Installation, layers: tuple[Path, ...]) -> AsyncIterator[Stage]:
+    """A stage whose instances have these layers."""
+    async with staged(installation, layers) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -195,6 +195,18 @@ class Stage:
                 os.killpg(attacker.pid, signal.SIGKILL)
             attacker.wait()
         await self.engine.close()
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    installation: Installation, layers: tuple[Path, ...], runtime: str | None = None
+) -> AsyncIterator[Stage]:
+    """Yield a stage, which is closed."""
+    made = Stage(installation, layers, runtime)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 def cmdline(pid: int) -> bytes:

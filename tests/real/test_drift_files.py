@@ -36,11 +36,6 @@ MS_REMOUNT = 32
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     with own_ground(tmp_path) as made:
         try:

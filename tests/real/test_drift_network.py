@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import pytest
 
 from stelae.domain.drift import Drift
 from stelae.platforms.local.network import mac_of, veth_name
-from stelae.system.installation import Installation
-from tests.real.busybox import ENVIRONMENT, make_erofs, own_installation, process
+from tests.real.busybox import ENVIRONMENT, process
 from tests.real.drift_parts import Stage
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
 SLEEPER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    first, second = (make_erofs(tmp_path_factory.mktemp("layer")) for _ in range(2))
-    return first, second.rename(second.with_stem("again"))
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with own_installation(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def stage(installation: Installation, layers: tuple[Path, ...]) -> AsyncIterator[Stage]:
-    made = Stage(installation, layers)
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 INSIDE = [

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from stelae.platforms.local import record
 from stelae.platforms.local.inspect import survey
 from stelae.platforms.local.inspect.kernel import namespace
 from stelae.system.installation import Installation
-from tests.real.busybox import own_installation, process
-from tests.real.drift_parts import PUPPET, TMP, Stage, cmdline, make_layers, python, until
-from tests.real.test_secrets_engine import crun_runs  # noqa: F401 - a fixture
+from tests.real.busybox import process
+from tests.real.drift_parts import PUPPET, TMP, Stage, cmdline, make_layers, python, staged, until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -29,29 +27,9 @@ QUIET = python("import time\nwhile True: time.sleep(1)")
 SLEEPER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done", tmpfs=(TMP,))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     return make_layers(tmp_path_factory.mktemp("layers"), *([] if NODE is None else [Path(NODE)]))
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with own_installation(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def stage(installation: Installation, layers: tuple[Path, ...]) -> AsyncIterator[Stage]:
-    made = Stage(installation, layers)
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 async def test_healthy_instances_have_nothing(stage: Stage) -> None:
@@ -300,8 +278,7 @@ async def test_instances_of_crun(installation: Installation, layers: tuple[Path,
     binary = shutil.which("crun")
     if binary is None:
         pytest.skip("needs crun")
-    stage = Stage(installation, layers, binary)
-    try:
+    async with staged(installation, layers, binary) as stage:
         await stage.launch("web-1", SLEEPER)
         await stage.launch("web-2", python(STORM, pids=512))
         for _ in range(10):
@@ -316,5 +293,3 @@ async def test_instances_of_crun(installation: Installation, layers: tuple[Path,
                 if cmdline(pid).startswith(b"/bin/sleep"):
                     os.kill(pid, signal.SIGKILL)
             attacker.wait(5)
-    finally:
-        await stage.close()

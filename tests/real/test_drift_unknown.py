@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,39 +18,12 @@ from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local import record
 from stelae.platforms.local.inspect.kernel import stat_of
 from stelae.platforms.local.process import ProcessId
-from stelae.system.installation import Installation
-from tests.real.busybox import make_erofs, own_installation, process, spec_of
+from tests.real.busybox import process, spec_of
 from tests.real.drift_parts import Stage, until
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
 SLEEPER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def layers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    first, second = (make_erofs(tmp_path_factory.mktemp("layer")) for _ in range(2))
-    return first, second.rename(second.with_stem("again"))
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with own_installation(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def stage(installation: Installation, layers: tuple[Path, ...]) -> AsyncIterator[Stage]:
-    made = Stage(installation, layers)
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 async def test_a_monitor_that_was_stopped_or_killed(stage: Stage) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -45,20 +45,9 @@ pytestmark = [pytest.mark.real, pytest.mark.anyio]
 FOREVER = process("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def erofs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_erofs(tmp_path_factory.mktemp("erofs"))
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with own_installation(tmp_path) as made:
-        yield made
 
 
 def new_engine(installation: Installation, erofs: Path, **options: object) -> LocalEngine:

@@ -13,11 +13,6 @@ pytestmark = [pytest.mark.real, pytest.mark.anyio]
 SECONDS = 8.0
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.usefixtures("_seed")
 async def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     with benign(tmp_path) as ground:

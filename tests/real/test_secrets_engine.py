@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +25,8 @@ from stelae.platforms.local.record import Stage
 from stelae.platforms.local.runtime import Runtime
 from stelae.platforms.port import LaunchSpec
 from stelae.system.installation import Installation
-from stelae.system.mount import mount, mounts_below, unmount
-from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, own_installation, process, spec_of
+from stelae.system.mount import mount, mounts_below
+from tests.real.busybox import CONFIG, ENVIRONMENT, ErofsRoots, make_erofs, process, spec_of
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -51,41 +50,11 @@ class Values:
             raise Failed(f"secret {name} version {version} cannot be read: its file is gone") from None
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def erofs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("secrets")
     (folder / "root" / "run" / "own").mkdir(parents=True)
     return make_erofs(folder)
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    with own_installation(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def crun_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """On a hybrid host crun runs when cgroup v2 has no controller left."""
-    controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
-    folder, names = tmp_path_factory.mktemp("hybrid"), ""
-    for _ in range(10):  # those of a hierarchy that was just unmounted come back a little later
-        names = controllers.read_text().strip() if controllers.exists() else ""
-        if names:
-            break
-        time.sleep(0.05)
-    if names:
-        mount("none", folder, "cgroup", data=names.replace(" ", ","))
-    try:
-        yield
-    finally:
-        if names:
-            unmount(folder)
 
 
 @pytest.fixture(params=["runc", "crun"])
