@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stelae.platforms.local.facts import Facts, cgroups_in, facts_of, limits_in, mounts_in
-from stelae.platforms.local.inspect.settings import changed_in, compare, limits_of
+from stelae.platforms.local.facts import Facts, cgroups_in, facts_of, limits_in, mounts_in, read
+from stelae.platforms.local.inspect.settings import changed_in, compare, fields_in, limits_of
 
 GROUP = "/stelae/instances/shop.test.web-1"
 BEFORE = Facts(
@@ -94,12 +96,29 @@ def test_lines_of_the_kernel() -> None:
     assert mounts == (
         "98:0 /mnt1 /mnt\\0402 rw,noatime ext3 /dev/root", "0:40 / /data rw,nosuid tmpfs tmpfs rw,size=1024k",
     )  # fmt: skip
+    assert mounts_in(b"37 35 0:40 / /a\rb rw - proc proc rw\n") == ("0:40 / /a\rb rw proc proc",)
     assert cgroups_in(b"12:cpu,cpuacct:/a\n0::/b:c\n") == {"cpu,cpuacct": "/a", "": "/b:c"}
+    assert cgroups_in(b"12:cpu:/a\x0c:b\xff\n") == {"cpu": "/a\x0c:b\udcff"}
+    assert mounts_in(b"") == ()
     assert limits_in(
         b"Limit                     Soft Limit           Hard Limit           Units     \n"
         b"Max cpu time              unlimited            unlimited            seconds   \n"
         b"Max open files            1024                 1048576              files     \n"
     ) == {"Max cpu time": "unlimited", "Max open files": "1048576"}
+
+
+@pytest.mark.parametrize("name", [rb"\xff\xfe", rb"\x0bUid:\t0", rb"\x0cGid:\t0\x85", rb"a\nUid:\t0"])
+def test_a_program_that_names_itself_as_it_likes(name: bytes) -> None:
+    program = f"""
+import ctypes
+ctypes.CDLL(None).prctl(15, b"{name.decode()}", 0, 0, 0)
+print(open("/proc/self/status", "rb").read().hex())
+"""
+    told = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+    mine = fields_in(read("/proc/self/status"))
+    found = fields_in(bytes.fromhex(told.decode()))
+    assert found.keys() == mine.keys()
+    assert (found["Uid"], found["Gid"]) == (mine["Uid"], mine["Gid"])
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def mounts_in(content: bytes) -> tuple[str, ...]:
     """Return the lines of a mountinfo without what says nothing about the mount itself: its numbers, where changes
     spread to, and the settings of a file system that is the machine's own or is shared with others."""
     found = []
-    for line in content.splitlines():
+    for line in filter(None, content.split(b"\n")):  # a path may have any other line break in it
         before, _, after = line.partition(b" - ")
         _, _, device, below, point, flags, *_ = before.split(b" ")
         kind, source, options = after.split(b" ", 2)
@@ -82,7 +82,7 @@ def namespaces_of(pid: int) -> dict[str, int]:
 def cgroups_in(content: bytes) -> dict[str, str]:
     """Return the control group in each hierarchy: the path by the names of the controllers ("" on v2)."""
     found = {}
-    for line in os.fsdecode(content).splitlines():
+    for line in filter(None, os.fsdecode(content).split("\n")):
         _, controllers, path = line.split(":", 2)
         found[controllers] = path
     return found

@@ -58,10 +58,9 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 
 def fields_in(status: bytes) -> dict[str, str]:
-    """Return the fields of /proc/PID/status."""
-    return {
-        name: value.strip() for name, _, value in (line.partition(":") for line in status.decode().splitlines())
-    }  # fmt: skip
+    """Return the fields of /proc/PID/status. A program names itself as it likes: with any bytes but a line's end."""
+    lines = status.decode("utf-8", "replace").split("\n")
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def _bundle_and_release(scene: Scene) -> Iterator[Finding]:

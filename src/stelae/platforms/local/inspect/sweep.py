@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import Digest
 from stelae.domain.drift import Finding
@@ -38,6 +40,8 @@ from stelae.platforms.local.process import ProcessId, identify
 from stelae.platforms.local.record import Stage
 from stelae.platforms.port import EngineInspection, LaunchSpec
 from stelae.system.installation import Installation
+
+log = structlog.get_logger(__name__)
 
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     layers.check,
@@ -166,6 +170,9 @@ class Inspector:
                 reasons.append(error.message)
             except OSError as error:
                 reasons.append(f"{error.filename or 'a file of it'}: {error.strerror}")
+            except Exception as error:  # what one instance looks like must not hide what all others are
+                log.exception("inspection.check_failed", instance=scene.place.key)
+                reasons.append(f"a check failed: {type(error).__name__}")
         if identify(scene.process.pid) != scene.process:
             result.missed[scene.spec.instance] = "it ended meanwhile"
             return False

@@ -1,0 +1,69 @@
+"""A sweep: what a check of one instance cannot bear hides nothing of the others, and is never taken for health."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any, cast
+
+import pytest
+
+from stelae.domain.allocation import InstanceId
+from stelae.domain.drift import Drift, Finding
+from stelae.domain.environment import EnvironmentId
+from stelae.platforms.local.facts import Facts
+from stelae.platforms.local.inspect import sweep
+from stelae.platforms.local.inspect.scene import Scene
+from stelae.platforms.local.inspect.sweep import Inspector
+from stelae.platforms.local.launched import Launched
+from stelae.platforms.local.process import identify
+from stelae.platforms.local.record import Record, Stage
+from stelae.platforms.port import LaunchSpec
+
+SHOP = EnvironmentId("shop/test")
+
+
+class NoLayers:
+    """Layers that nobody looks at."""
+
+    def sweep(self, used: object, *, thorough: object) -> None:
+        """See ``Layers.sweep``."""
+
+
+def spec(name: str) -> LaunchSpec:
+    return LaunchSpec(environment=SHOP, instance=InstanceId(name), release=cast(Any, None), process=cast(Any, None))
+
+
+def scene_of(asked: LaunchSpec) -> Scene:
+    """Return the scene of an instance that is this process."""
+    process = identify(os.getpid())
+    assert process is not None
+    facts = Facts(mounts=(), namespaces={}, cgroups={}, limits={}, root=(0, 0), oom_score=0)
+    place: Any = type("Place", (), {"key": f"{asked.environment}/{asked.instance}"})
+    return Scene(
+        spec=asked, place=place, process=process, bundle={}, cgroups=cast(Any, None), layers=cast(Any, None),
+        launched=Launched(bundle="", files={}, limits={}, layers={}, facts=facts, process=process),
+        record=Record(stage=Stage.STARTED, address=IPv4Address("10.0.0.2"), runtime="crun", process=process),
+    )  # fmt: skip
+
+
+def test_a_check_that_cannot_bear_what_it_sees_hides_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def delicate(scene: Scene) -> Iterator[Finding]:
+        if scene.spec.instance == "web-1":
+            b"\xff".decode()
+        yield scene.finding(Drift.MOUNT, "first")
+
+    def sound(scene: Scene) -> Iterator[Finding]:
+        yield scene.finding(Drift.CODE, "second")
+
+    monkeypatch.setattr(sweep, "CHECKS", (delicate, sound))
+    monkeypatch.setattr(sweep, "CHECKS_OF_ALL", ())
+    monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result, *, thorough: scene_of(asked))
+    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, NoLayers()))
+    found = inspector.sweep(SHOP, [spec("web-1"), spec("web-2")])
+    assert [(item.instance, item.what) for item in found.findings] == [
+        ("web-1", "second"), ("web-2", "first"), ("web-2", "second"),
+    ]  # fmt: skip
+    assert found.inspected == {"web-2"}
+    assert found.missed == {"web-1": "a check failed: UnicodeDecodeError"}
