@@ -48,6 +48,15 @@ def text(folder: Path, content: bytes) -> tuple[tuple[int, int], ...]:
         os.close(descriptor)
 
 
+@pytest.mark.parametrize("offset", [1 << 63, (1 << 64) - 1])
+def test_a_file_whose_parts_are_at_no_place(tmp_path: Path, offset: int) -> None:
+    code, dynamic = (LOAD, R | X, 0, 4096), (DYNAMIC, R, offset, 32)
+    assert text(tmp_path, elf(code, dynamic)) == ()
+    headers = bytearray(elf(code))
+    struct.pack_into("<Q", headers, 32, offset)
+    assert text(tmp_path, bytes(headers)) == ()
+
+
 @pytest.mark.parametrize("wide", [True, False])
 def test_the_code_of_a_file_is_what_is_executed_and_not_written(tmp_path: Path, wide: bool) -> None:
     code, data, both = (LOAD, R | X, 4096, 100), (LOAD, R | W, 8192, 50), (LOAD, R | W | X, 12288, 50)

@@ -26,7 +26,7 @@ def text_of(descriptor: int) -> tuple[tuple[int, int], ...]:
             dynamic = os.pread(descriptor, min(size, _MOST), offset) if kind == _DYNAMIC else b""
             if _relocates_text(dynamic, head[5], wide=wide):
                 return ()
-    except struct.error:
+    except (struct.error, OverflowError):  # a place that no file has
         return ()
     return tuple(
         (offset, offset + size)
