@@ -208,13 +208,16 @@ class Witnesses:
                 heard = _cosigned(witness, size, signed, reply.body)
                 known.seen = size
                 return heard
-            if reply.status == 409 and (seen := _SIZE.fullmatch(reply.body)):
+            seen = _SIZE.fullmatch(reply.body) if reply.status == 409 else None
+            # C2SP: 409 is another size than the one that was named, or another root of this very size.
+            forked = reply.status == 409 and old == size and (seen is None or int(seen[1]) == size)
+            if reply.status == 422 or forked:
+                return Heard(refused=True, seen=old, size=size, problem=_rewritten(old))
+            if seen is not None:
                 known.seen = int(seen[1])
                 if known.seen > size:
                     return Heard(refused=True, seen=known.seen, size=size, problem=_rolled_back(known.seen, size))
                 continue
-            if reply.status == 422:
-                return Heard(refused=True, seen=old, size=size, problem=_rewritten(old))
             said = reply.body[:200].decode("utf-8", "replace").strip()
             raise NoAnswer(f"it answered {reply.status}: {said}")
         raise NoAnswer("it says each time that it has seen another number of events")

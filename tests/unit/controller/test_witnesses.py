@@ -214,6 +214,23 @@ def test_an_answer_that_is_none_is_no_cosignature(tmp_path: Path, post: Post, re
     on_site(tmp_path, body)
 
 
+@pytest.mark.parametrize("said", [b"", b"the roots differ\n", b"SIZE\n"])
+def test_a_conflict_at_the_same_size_is_another_history(tmp_path: Path, post: Post, said: bytes) -> None:
+    """C2SP tlog-witness, version 1: 409, and not 422, where the roots of one size are not the same."""
+
+    async def body(site: Site) -> None:
+        found = await begun(site, tmp_path, post, "quorum bo\n")
+        assert await found.witnesses.ask()
+        size = site.record.state.size
+        post.odd["bo"] = Reply(status=409, body=said.replace(b"SIZE", str(size).encode()))
+        assert not await found.witnesses.ask()
+        (refused,) = recorded(site, WitnessRefused)
+        assert (refused.witness, refused.seen, refused.size) == ("bo", size, size)
+        assert f"one before event {size} was rewritten" in refused.reason
+
+    on_site(tmp_path, body)
+
+
 def test_a_cosignature_of_another_text_is_none(tmp_path: Path, post: Post) -> None:
     async def body(site: Site) -> None:
         found = await begun(site, tmp_path, post, "quorum bo\n")
