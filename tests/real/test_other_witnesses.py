@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,8 @@ from stelae.ledger.published import Published
 from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.witness.witness import Witness, init
+from tests.real import golang
 from tests.real.keeping import CACHE
-from tests.real.machine import ROOT
-from tests.real.test_go_log import toolchain
 from tests.real.test_witness import answering
 
 pytestmark = [pytest.mark.real, pytest.mark.network, pytest.mark.timeout(300)]
@@ -81,19 +79,8 @@ def forked(tmp_path: Path) -> Iterator[Log]:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of ``tests/fixtures/cosigned``, built without a network."""
-    go, folder = toolchain(), tmp_path_factory.mktemp("cosigned")
-    for path in (ROOT / "tests" / "fixtures" / "cosigned").iterdir():
-        shutil.copy(path, folder)
-    for name in ("note", "tlog"):
-        shutil.copytree(go / "src/cmd/vendor/golang.org/x/mod/sumdb" / name, folder / "mod" / "sumdb" / name)
-    (folder / "mod" / "go.mod").write_text("module golang.org/x/mod\n\ngo 1.24\n")
-    environment = {
-        "PATH": os.environ["PATH"], "HOME": str(folder), "GOROOT": str(go), "GOCACHE": str(CACHE / "go-build"),
-        "GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOTELEMETRY": "off",
-    }  # fmt: skip
-    subprocess.run([go / "bin" / "go", "build", "-o", "cosigned", "."], cwd=folder, env=environment, check=True)
-    return folder / "cosigned"
+    """The program of ``tests/fixtures/cosigned``."""
+    return golang.built("cosigned", tmp_path_factory.mktemp("cosigned"))
 
 
 @pytest.fixture(scope="module")
