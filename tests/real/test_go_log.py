@@ -26,6 +26,11 @@ STEPS = (1, 2, 253, 300, 5_000, 15_000)
 SIZE = sum(STEPS)
 
 
+def event(number: int) -> Scaled:
+    """Some are too long for a leaf, which then has the digest of what is held beside it."""
+    return Scaled(process="web", count=number, reason="x" * 70_000 if number % 5_000 == 4_999 else "")
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of ``tests/fixtures/sumdb``."""
@@ -41,7 +46,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "old").mkdir()
     (folder / "receipts").mkdir()
     for step in STEPS:
-        ledger.append([Draft(event=Scaled(process="web", count=number), actor="ana") for number in range(step)])
+        ledger.append([Draft(event=event(number), actor="ana") for number in range(step)])
         size = publisher.publish().size
         shutil.copy(folder / "log" / "checkpoint", folder / "old" / str(size))
         (folder / "receipts" / f"first-{size}").write_bytes(publisher.receipt(size - 1).text)
@@ -51,7 +56,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         old = open_checkpoint(path.read_bytes(), SIGNER.verifier)
         proof = merkle.consistency_proof(old.size, SIZE, ledger.hashes)
         path.with_name(path.name + ".proof").write_text("\n".join(base64.b64encode(item).decode() for item in proof))
+    ledger.verify()
     ledger.close()
+    assert any((folder / "ledger.held").iterdir())
     return folder
 
 

@@ -1,10 +1,10 @@
 """Extent: how many instances there may be, which the record and the addresses set. Of a process that is scaled its
 most counts, or it could not be scaled when it has to be.
 
-An entry of the record takes 65,535 bytes, and a traffic table is one entry: it names every instance that gets
-traffic, in a rolling replacement those of two releases. So does an allocation that names instances which hang. More
-than fits is refused when it is asked for, or the environment's loop could record nothing any more. (The proxy holds
-4,000 instances of an environment, which is more than that.)
+A leaf of the record takes 65,535 bytes, and a traffic table is one event: it names every instance that gets
+traffic, in a rolling replacement those of two releases. So does an allocation that names instances which hang. A
+longer event would be held beside the record, at each step of each rollout; so more than fits into a leaf is refused
+when it is asked for. (The proxy holds 4,000 instances of an environment, which is more than that.)
 """
 
 from __future__ import annotations

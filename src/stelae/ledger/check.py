@@ -1,4 +1,7 @@
-"""The full check of the record: every leaf is hashed again, every stored hash compared, up to the root."""
+"""The full check of the record: every leaf is hashed again, every stored hash compared, up to the root.
+
+So is every body that is held beside the record.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from pathlib import Path
 
 from stelae.core.merkle import Frontier, leaf_hash
 from stelae.domain.errors import Failed
-from stelae.ledger.codec import decode_at
+from stelae.ledger.codec import read_envelope
 from stelae.ledger.faults import damaged
+from stelae.ledger.held import Held
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:
@@ -33,6 +37,7 @@ class _Check:
         self._events = connection.execute("SELECT idx, at, leaf FROM event ORDER BY idx")
         self._nodes: Iterator[tuple[int, bytes]] = connection.execute("SELECT idx, hash FROM node ORDER BY idx")
         self._path = path
+        self._held = Held(path)
         self._size = size
         self._root = root
         self._frontier = Frontier()
@@ -45,8 +50,11 @@ class _Check:
             for index, (found, at, leaf) in enumerate(self._events):
                 self._is_in_place(index, found)
                 self._is_in_tree(index, leaf)
-                if at != decode_at(index, leaf):
+                envelope = read_envelope(index, leaf)
+                if at != envelope.at:
                     raise self._bad(f"the time beside event {index} is not the one in it")
+                if envelope.held is not None:
+                    self._held.read(index, envelope.held)
                 if last is not None and at < last:
                     raise self._bad(f"event {index} is older than the one before it")
                 last = at

@@ -1,4 +1,7 @@
-"""A record made anew of its leaves: what is brought back is the events, and never a database file from elsewhere."""
+"""A record made anew of its leaves: what is brought back is the events, and never a database file from elsewhere.
+
+Bodies that are held beside the record are files, which the caller puts there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from stelae.core import merkle
 from stelae.domain.errors import Failed
-from stelae.ledger.codec import decode_at
+from stelae.ledger.codec import read_envelope
 from stelae.ledger.faults import damaged, explain
 from stelae.ledger.schema import connect_writer, create
 from stelae.system import points
@@ -64,7 +67,7 @@ class _Filling:
 
     def _take(self, leaf: bytes) -> None:
         index = self._frontier.size
-        at = decode_at(index, leaf)
+        at = read_envelope(index, leaf).at
         if at < self._last:
             raise damaged(self._path, f"event {index} is older than the one before it")
         self._last = at

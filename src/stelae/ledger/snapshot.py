@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.ledger.faults import damaged, explain
+from stelae.ledger.held import Held
 from stelae.ledger.readers import Readers
 from stelae.ledger.schema import check_file, connect_reader
 
@@ -34,6 +35,7 @@ class Snapshot:
             raise Failed(f"the record cannot be read: {error.strerror}", where=str(path)) from error
         self._path = path
         self._readers = Readers(path)
+        self.held = Held(path)
 
     @property
     def size(self) -> int:

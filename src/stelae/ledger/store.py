@@ -8,6 +8,7 @@ the open ledger refuses all further use; opening it again finds out.
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from stelae.ledger import opening
 from stelae.ledger.check import check
 from stelae.ledger.codec import decode, encode
 from stelae.ledger.faults import REPLACED, damaged, disk_full, is_busy, is_full, replaced
+from stelae.ledger.held import Held
 from stelae.ledger.opening import Head
 from stelae.ledger.readers import Readers
 from stelae.system import points
@@ -63,6 +65,7 @@ class Ledger:
         self._head = opened.head
         self._clock = clock
         self._readers = Readers(opened.path)
+        self.held = Held(opened.path)
         self._appending = threading.Lock()
         self._broken = ""
         self._closed = False
@@ -131,12 +134,13 @@ class Ledger:
         if not drafts:
             return ()
         recorded = self._stamped(drafts)
-        leaves = [encode(item) for item in recorded]
+        bodies: list[bytes] = []
+        leaves = [encode(item, bodies.append) for item in recorded]
         if not urgent and not self._reserve.restore():
             raise disk_full(self._path)
         if self._commits >= _COPY_COMMITS or self._bytes >= _COPY_BYTES:
             self._copy_log()
-        while not self._written(recorded, leaves):
+        while not self._written(recorded, leaves, bodies):
             if not urgent or not self._reserve.release():
                 raise disk_full(self._path)
             self._copy_log()
@@ -228,8 +232,15 @@ class Ledger:
         )  # fmt: skip
 
     @points.around("ledger.append")
-    def _written(self, recorded: Sequence[Recorded], leaves: Sequence[bytes]) -> bool:
+    def _written(self, recorded: Sequence[Recorded], leaves: Sequence[bytes], bodies: Sequence[bytes]) -> bool:
         """Commit the events; False when the disk is full (then nothing happened)."""
+        try:
+            for body in bodies:
+                self.held.write(body)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return False
+            raise
         frontier = self._head.frontier.copy()
         position = merkle.node_count(frontier.size)
         hashes = [found for leaf in leaves for found in frontier.append(merkle.leaf_hash(leaf))]
@@ -314,7 +325,7 @@ class Ledger:
             at, leaf = found[index]
             if type(leaf) is not bytes or merkle.leaf_hash(leaf) != hashes.get(merkle.node_index(0, index)):
                 raise damaged(self._path, f"event {index} is not what was recorded")
-            recorded = decode(index, leaf)
+            recorded = decode(index, leaf, self.held.read)
             if recorded.at != at:
                 raise damaged(self._path, f"the time beside event {index} is not the one in it")
             yield recorded

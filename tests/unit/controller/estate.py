@@ -34,6 +34,7 @@ BOTH = spec(
     test='processes = { web = 2 }\nsecrets = ["PASSWORD"]\nstrategy = { kind = "rolling", min_healthy = "0s" }',
     production='processes = { web = 1 }\nstrategy = { kind = "rolling", min_healthy = "0s" }',
 )
+LONG = ev.BuildFailed(source=Source(commit="b" * 40), reason="no such package\n" * 5_000)
 
 
 def now() -> Instant:
@@ -102,9 +103,11 @@ def on_estate(own: Installation, body: Callable[[Estate], Awaitable[None]]) -> N
 
 
 async def furnish(estate: Estate) -> None:
-    """Deploy two images after each other in one environment, the second in another as well."""
+    """Deploy two images after each other in one environment, the second in another as well; a build has failed with
+    so many words that they are held beside the record."""
     site = estate.site
     await site.apply(BOTH)
+    await site.record.append([LONG], actor="ana")
     await estate.secret()
     site.loops.start()
     one, two = await estate.image("one"), await estate.image("two")

@@ -35,7 +35,7 @@ from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
 from tests.hostile import corpus
-from tests.unit.controller.estate import VALUE, WHO, Estate, backed_up, furnish, installed, now, on_estate
+from tests.unit.controller.estate import LONG, VALUE, WHO, Estate, backed_up, furnish, installed, now, on_estate
 from tests.unit.controller.site import TEST
 
 OWNER = Options(actor="ana", host="old.example.com")
@@ -196,7 +196,9 @@ def test_a_machine_that_has_a_record_is_left_alone(old: Old, new: Installation, 
     held.close()
 
 
-@pytest.mark.parametrize("name", ["ledger.db", "log/checkpoint", "keys/log", "secrets/x", "images/blobs/sha256/x"])
+@pytest.mark.parametrize(
+    "name", ["ledger.db", "ledger.held/x", "log/checkpoint", "keys/log", "secrets/x", "images/blobs/sha256/x"]
+)
 def test_so_is_one_with_a_part_of_another(old: Old, new: Installation, tmp_path: Path, name: str) -> None:
     (new.state / name).parent.mkdir(parents=True)
     (new.state / name).write_bytes(b"x")
@@ -338,6 +340,36 @@ def test_a_manifest_that_is_not_right_is_refused(
     with pytest.raises(StelaeError, match=said):
         restore(new, given(tmp_path, rewritten(old, **changes), recovery_key=old.recovery), now)
     assert files(new.state) == ["ledger.lock"]
+
+
+def test_a_body_that_is_held_beside_the_record_comes_back(old: Old, new: Installation, tmp_path: Path) -> None:
+    [digest] = old.made.manifest.record.held
+    brought_back(old, new, tmp_path)
+    [path] = (new.state / "ledger.held").iterdir()
+    assert (path.name, stat.S_IMODE(path.stat().st_mode), path.stat().st_nlink) == (digest[7:], 0o600, 1)
+    assert [item.event for item in events(new) if isinstance(item.event, ev.BuildFailed)] == [LONG]
+
+
+def test_one_that_is_left_out_is_missed_and_its_event_named(old: Old, new: Installation, tmp_path: Path) -> None:
+    parts = opened(old.archive)
+    document = json.loads(parts["backup.json"])
+    [digest] = document["record"].pop("held")
+    del document["blobs"][digest], parts[f"blobs/sha256/{digest[7:]}"]
+    index = next(item.index for item in events(old.own) if item.event == LONG)
+    archive = packed_again({**parts, "backup.json": json.dumps(document).encode()})
+    with pytest.raises(Failed, match=f"the body of event {index} is missing"):
+        restore(new, given(tmp_path, archive, recovery_key=old.recovery), now)
+    assert files(new.state) == ["ledger.lock"]
+
+
+def test_one_that_was_changed_is_not_backed_up(old: Old, tmp_path: Path) -> None:
+    own = installed(tmp_path / "copy")
+    shutil.copytree(old.own.state, own.state)
+    [path] = (own.state / "ledger.held").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"such", b"SUCH", 1))
+    index = next(item.index for item in events(old.own) if item.event == LONG)
+    with pytest.raises(Failed, match=f"the body of event {index} is not what was recorded"):
+        backed_up(own)
 
 
 def test_an_image_that_is_left_out_is_missed(old: Old, new: Installation, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.note import Signer
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
-from tests.unit.controller.estate import Estate, installed, on_estate
+from tests.unit.controller.estate import LONG, Estate, installed, on_estate
 from tests.unit.controller.site import Site, on_site
 
 SIGNER = Signer("example.com/export/log", bytes(range(32)))
@@ -276,9 +276,60 @@ def test_a_statement_that_is_left_out_is_named(tmp_path: Path, with_evidence: by
     assert found.absent[0].encode() in b"".join(parts.values())
 
 
-def test_an_event_that_is_too_large_is_not_recorded(tmp_path: Path) -> None:
-    ledger = Ledger.open(tmp_path / "ledger.db", clock=lambda: 1)
-    with pytest.raises(InvalidInput, match="at most 65535"):
-        ledger.append([Draft(event=Scaled(process="w" * 65_536, count=1), actor="ana")])
-    assert ledger.size == 0
-    ledger.close()
+HELD_AT = 2
+
+
+@pytest.fixture(scope="module")
+def with_held(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The log of three events, of which the last is too long for a leaf."""
+    ledger = Ledger.open(tmp_path_factory.mktemp("held") / "ledger.db", clock=lambda: 1)
+    try:
+        ledger.append([Draft(event=Scaled(process=name, count=1), actor="ana") for name in ("a", "b", "w" * 65_536)])
+        signed = SIGNER.sign(Checkpoint(SIGNER.name, HELD_AT + 1, bytes.fromhex(ledger.root)).text)
+        return b"".join(packed(log_members(ledger, signed, SIGNER.verifier)))
+    finally:
+        ledger.close()
+
+
+def test_an_event_that_is_too_long_is_there_by_its_digest(tmp_path: Path, with_held: bytes) -> None:
+    assert checked(tmp_path, with_held) == HELD_AT + 1
+    files = opened(with_held)
+    [name] = [name for name in files if name.startswith("held/")]
+    assert json.loads(files[name])["process"] == "w" * 65_536
+    assert name == f"held/sha256/{hashlib.sha256(files[name]).hexdigest()}"
+    for body in (files[name].replace(b"ww", b"wo", 1), files[name][:-1], files[name] + b" "):
+        with pytest.raises(StelaeError, match=rf"body of event {HELD_AT}|{name}"):
+            checked(tmp_path, packed_again({**files, name: body}))
+    with pytest.raises(InvalidInput):
+        checked(tmp_path, packed_again({key: data for key, data in files.items() if key != name}))
+    with pytest.raises(InvalidInput, match="more than a log"):
+        checked(tmp_path, packed_again({**files, f"held/sha256/{hashlib.sha256(b'x').hexdigest()}": b"x"}))
+
+
+def test_the_program_of_the_readme_checks_that_too(tmp_path: Path, with_held: bytes) -> None:
+    (tmp_path / "log.tar").write_bytes(with_held)
+    subprocess.run(["tar", "-xf", "log.tar"], cwd=tmp_path, check=True)
+    program = (tmp_path / "README.txt").read_text().partition("----8<---- check.py\n")[2].partition("----8<----")[0]
+    words = [sys.executable, "-I", "-S", "-c", program, SIGNER.verifier.vkey]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"3 entries of {SIGNER.name} are those that its key has signed\n")
+    [path] = (tmp_path / "held/sha256").iterdir()
+    path.write_bytes(path.read_bytes() + b" ")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"WRONG: the body of entry {HELD_AT}" in done.stderr
+
+
+def test_what_is_signed_of_images_is_checked_by_events_that_are_held(tmp_path: Path) -> None:
+    own, made = installed(tmp_path), []
+
+    async def body(estate: Estate) -> None:
+        await estate.site.record.append([LONG], actor="ana")
+        await estate.image("one")
+        async for item in estate.audit.export(evidence=True):
+            made.append(base64.b64decode(item["progress"]["data"]) if "progress" in item else b"")
+
+    on_estate(own, body)
+    (tmp_path / "log.tar").write_bytes(b"".join(made))
+    found = check_archive(tmp_path / "log.tar", None).evidence
+    assert found is not None
+    assert (len(found.signed), found.absent) == (1, ())

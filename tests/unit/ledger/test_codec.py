@@ -29,7 +29,7 @@ from stelae.domain.event import (
 from stelae.domain.image import Source
 from stelae.domain.state import InstallationState
 from stelae.ledger import state_codec
-from stelae.ledger.codec import MAX_LEAF, decode, decode_at, encode
+from stelae.ledger.codec import MAX_LEAF, decode, encode, read_envelope
 
 from .generate import INTEGERS, TEXTS, values
 
@@ -73,7 +73,7 @@ def test_every_kind_comes_back_the_same(kind: str) -> None:
         after = decode(7, leaf)
         assert after == before
         assert encode(after) == leaf
-        assert decode_at(7, leaf) == at
+        assert read_envelope(7, leaf).at == at
         assert ("env" in json.loads(leaf), "key" in json.loads(leaf)) == (environment != "", key != "")
 
     check()

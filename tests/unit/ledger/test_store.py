@@ -17,7 +17,7 @@ from stelae.domain.errors import Conflict, Failed, InvalidInput
 from stelae.domain.event import BuildFailed, Scaled
 from stelae.domain.image import Source
 from stelae.ledger import store
-from stelae.ledger.codec import MAX_LEAF, encode
+from stelae.ledger.codec import MAX_HELD, encode
 from stelae.ledger.store import Draft, Ledger
 
 from .conftest import START, Clock, drafts
@@ -60,7 +60,7 @@ def test_what_an_older_version_recorded_keeps_its_bytes_and_its_hash(
     open_ledger: Open, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(store, "encode", lambda _: OLDER)
+        older.setattr(store, "encode", lambda *_: OLDER)
         clock.now = 1_700_000_000_000_000
         ledger = open_ledger()
         ledger.append(drafts([1]))
@@ -114,7 +114,7 @@ def test_all_drafts_or_none(open_ledger: Open) -> None:
     ledger = open_ledger()
     ledger.append(drafts([1]))
     root = ledger.root
-    huge = Draft(event=BuildFailed(source=Source(commit="c"), reason="x" * MAX_LEAF), actor="ana")
+    huge = Draft(event=BuildFailed(source=Source(commit="c"), reason="x" * MAX_HELD), actor="ana")
     nobody = Draft(event=Scaled(process="web", count=1), actor="")
     for bad in (huge, nobody):
         with pytest.raises(InvalidInput):

@@ -26,6 +26,8 @@ from stelae.ledger.store import Draft, Ledger
 from stelae.witness.witness import Witness, init
 
 SIZE, AT = 600, 300
+LONG = 400
+"""This event is too long for a leaf."""
 SIGNER = Signer("example.com/log", bytes(range(32)))
 Rows = list[tuple[int, int, bytes]]
 Change = Callable[[Rows], Rows]
@@ -66,7 +68,10 @@ class Site:
         self.now += 1
         with closing(self.open()) as ledger:
             first = ledger.size
-            events = [Scaled(process=process, count=first + number) for number in range(count)]
+            events = [
+                Scaled(process=process, count=n, reason="x" * 70_000 if n == LONG else "")
+                for n in range(first, first + count)
+            ]
             ledger.append([Draft(event=event, actor="ana") for event in events])
             self.publisher(ledger, files).publish()
 
@@ -205,6 +210,11 @@ def file_changed(site: Site) -> None:
     path.write_bytes(data)
 
 
+def body_changed(site: Site) -> None:
+    [path] = (site.folder / "ledger.held").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"xx", b"xy", 1))
+
+
 def all_back(site: Site) -> None:
     site.back("ledger.db", "log")
 
@@ -251,6 +261,9 @@ ROWS = {
     "an event is inserted": Row(plain(inserted), r"event 301 is not what was recorded|event 600 "),
     "two events are swapped": Row(plain(swapped), r"event 300 is not what was recorded"),
     "the newest events are cut off": Row(plain(cut), r"event 300 is missing|event 300 "),
+    "the body of a long event, which is held beside the database, is edited": Row(
+        body_changed, f"body of event {LONG} "
+    ),
     "the database is removed": Row(removed, r"ledger\.db"),
     "an event is edited, and all hashes of the database made again": Row(rehashed(edited), r"from event 300 on"),
     "an event is deleted, and all hashes made again": Row(rehashed(deleted), r"event 599 and those after"),

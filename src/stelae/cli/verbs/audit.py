@@ -193,7 +193,9 @@ def _check_receipt(data: bytes, log: Verifier, found: Cosigned | None) -> None:
     out.line(f"  event {receipt.index} of the log {checkpoint.origin} (size {checkpoint.size})")
     what = [event["kind"], event.get("env", "")]
     out.line(f"  {' '.join(filter(None, map(str, what)))}, by {event['actor']}, {local_time(event['at'])}")
-    for name, value in event["body"].items():
+    if "held" in event:
+        out.line(f"    body  {event['held'].get('digest')}, held beside the log: stelae audit export has it")
+    for name, value in event.get("body", {}).items():
         out.line(f"    {name}  {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     if found is not None:
         cosigned.say(out, found)
@@ -330,7 +332,8 @@ def _event(leaf: bytes) -> dict[str, Any]:
         event = json.loads(leaf)
     except (ValueError, RecursionError) as error:
         raise Failed("what is proven is no event of Stelae") from error
-    texts = {"kind": str, "actor": str, "at": int, "body": dict}
-    if not isinstance(event, dict) or not all(isinstance(event.get(name), kind) for name, kind in texts.items()):
-        raise Failed("what is proven is no event of Stelae")
-    return event
+    if isinstance(event, dict):
+        texts = {"kind": str, "actor": str, "at": int, "held" if "held" in event else "body": dict}
+        if all(isinstance(event.get(name), kind) for name, kind in texts.items()):
+            return event
+    raise Failed("what is proven is no event of Stelae")

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stelae.controller.recovery.evidence import Evidence, check_evidence
-from stelae.controller.recovery.export import CHECKPOINT, KEY, README
+from stelae.controller.recovery.export import CHECKPOINT, HELD, KEY, README, held_by
 from stelae.core.merkle import HASH_SIZE, leaf_hash
 from stelae.core.tiles import ENTRIES, WIDTH, Edge, Tile, tiles_of, unbundle
+from stelae.domain.digest import Digest, digest_of, hex_of
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images.content import Slice, read
 from stelae.images.pack import Pack
 from stelae.ledger.checkpoint import Checkpoint, open_checkpoint
-from stelae.ledger.codec import MAX_LEAF
+from stelae.ledger.codec import MAX_HELD, MAX_LEAF, HeldBody
 from stelae.ledger.note import LONGEST, Verifier, parse_vkey
 
 _TEXT = 1 << 20
@@ -37,6 +38,7 @@ class Checked:
 class _Log:
     checkpoint: Checkpoint
     bundles: list[Slice] = field(default_factory=list)
+    held: dict[Digest, Slice] = field(default_factory=dict)
 
 
 def check_archive(path: Path, verifier: Verifier | None) -> Checked:
@@ -52,7 +54,7 @@ def check_archive(path: Path, verifier: Verifier | None) -> Checked:
     checkpoint = open_checkpoint(pack.read(CHECKPOINT, most=LONGEST), known)
     log = _log(pack, checkpoint)
     found = pack.next()
-    evidence = check_evidence(pack, found, log.bundles) if found is not None else None
+    evidence = check_evidence(pack, found, log.bundles, log.held) if found is not None else None
     return Checked(checkpoint=checkpoint, verifier=known, own_key=verifier is None, evidence=evidence)
 
 
@@ -65,12 +67,14 @@ def _line(data: bytes) -> str:
 
 def _log(pack: Pack, checkpoint: Checkpoint) -> _Log:
     """Read the events and the tiles, and compare them with each other and with the checkpoint."""
-    log, edge = _Log(checkpoint), Edge()
+    log, edge, needed = _Log(checkpoint), Edge(), dict[Digest, tuple[int, HeldBody]]()
     for tile in tiles_of(checkpoint.size):
         if tile.level != ENTRIES:
             break
         content = pack.expect(tile.path, most=_MOST_BUNDLE)
-        for leaf in _leaves(tile, read(content)):
+        leaves = _leaves(tile, read(content))
+        needed |= held_by(tile.first, leaves)
+        for leaf in leaves:
             for made, data in edge.append(leaf_hash(leaf)):
                 _compare(pack, made, data)
         log.bundles.append(content)
@@ -81,6 +85,11 @@ def _log(pack: Pack, checkpoint: Checkpoint) -> _Log:
             f"the {checkpoint.size} events and their tree fit together, but are not those that were signed: all of "
             "it was made again", where=checkpoint.origin,
         )  # fmt: skip
+    for digest, (index, body) in sorted(needed.items()):
+        content = pack.expect(f"{HELD}/{hex_of(digest)}", most=MAX_HELD)
+        if content.size != body.size or digest_of(read(content)) != digest:
+            raise Failed(f"the body of event {index}, which is held beside it, is not what was recorded")
+        log.held[digest] = content
     return log
 
 

@@ -26,7 +26,7 @@ from stelae.images.blobs import Blobs
 from stelae.images.content import Content, Slice, chunks
 from stelae.images.layout import Layout
 from stelae.ledger.checkpoint import open_checkpoint
-from stelae.ledger.codec import decode
+from stelae.ledger.codec import HeldBody, decode
 from stelae.ledger.note import Verifier
 from stelae.ledger.published import INQUIRY
 from stelae.ledger.snapshot import Snapshot
@@ -66,14 +66,22 @@ def record(snapshot: Snapshot, signed: bytes, verifier: Verifier, found: Found) 
     Raises Failed when the events are not those that were signed.
     """
     checkpoint = open_checkpoint(signed, verifier)
-    state, edge, bundles = InstallationState(), Edge(), []
+    state, edge, bundles, held = InstallationState(), Edge(), [], set[Digest]()
+
+    def take(index: int, body: HeldBody) -> bytes:
+        data = snapshot.held.read(index, body)
+        found.add_file(body.digest, snapshot.held.path(body.digest))
+        held.add(body.digest)
+        return data
+
     for tile in tiles_of(checkpoint.size):
         if tile.level != ENTRIES:
             break
         leaves = snapshot.leaves(tile.first, tile.first + tile.width)
         for leaf in leaves:
             edge.append(leaf_hash(leaf))
-        state = fold.apply_all(state, [decode(tile.first + place, leaf) for place, leaf in enumerate(leaves)])
+        events = [decode(tile.first + place, leaf, take) for place, leaf in enumerate(leaves)]
+        state = fold.apply_all(state, events)
         data = bundle(leaves)
         digest = digest_of(data)
         found.contents[digest], found.sizes[digest] = tile, len(data)
@@ -85,7 +93,7 @@ def record(snapshot: Snapshot, signed: bytes, verifier: Verifier, found: Found) 
         )  # fmt: skip
     made = Record(
         size=checkpoint.size, root=checkpoint.root.hex(), checkpoint=signed.decode(), key=verifier.vkey,
-        bundles=tuple(bundles),
+        bundles=tuple(bundles), held=tuple(sorted(held)),
     )  # fmt: skip
     return made, state
 

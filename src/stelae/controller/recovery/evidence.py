@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +44,15 @@ class Evidence:
     absent: tuple[str, ...] = ()
 
 
-def check_evidence(pack: Pack, found: tuple[str, Slice], bundles: Sequence[Slice]) -> Evidence:
-    """Check what is left of *pack* from its member *found* on, by the log whose leaves are in *bundles*.
+def check_evidence(
+    pack: Pack, found: tuple[str, Slice], bundles: Sequence[Slice], held: Mapping[Digest, Slice]
+) -> Evidence:
+    """Check what is left of *pack* from its member *found* on, by the log whose leaves are in *bundles*, and the
+    bodies beside them in *held*.
 
     Raises InvalidInput for what is no evidence, Failed for what was changed, or is of an image that no event names.
     """
-    state, named = _told(bundles)
+    state, named = _told(bundles, held)
     with tempfile.TemporaryDirectory(prefix="stelae-evidence-") as folder:
         layout = Layout.open(Path(folder))
         lists = _laid_out(pack, found, layout)
@@ -71,13 +74,16 @@ def check_evidence(pack: Pack, found: tuple[str, Slice], bundles: Sequence[Slice
         return Evidence(signed=tuple(signed), unsigned=tuple(unsigned), absent=tuple(absent))
 
 
-def _told(bundles: Sequence[Slice]) -> tuple[InstallationState, dict[Digest, set[str]]]:
+def _told(bundles: Sequence[Slice], held: Mapping[Digest, Slice]) -> tuple[InstallationState, dict[Digest, set[str]]]:
     """What was recorded, and the digests of statements that it names by image; raises Failed when a newer Stelae
     recorded something."""
     state, named = InstallationState(), dict[Digest, set[str]]()
     for content in bundles:
         leaves = unbundle(read(content))
-        recorded = [decode(state.size + place, leaf) for place, leaf in enumerate(leaves)]
+        first = state.size
+        recorded = [
+            decode(first + place, leaf, lambda _, body: read(held[body.digest])) for place, leaf in enumerate(leaves)
+        ]
         state = fold.apply_all(state, recorded)
         for item in recorded:
             if isinstance(item.event, ImageAttested):

@@ -6,7 +6,7 @@ the tiles that each fills, so a checker compares them as they come and neither s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from stelae.controller.recovery.readme import readme
 from stelae.core.merkle import leaf_hash
@@ -19,12 +19,17 @@ from stelae.images.content import Slice, chunks
 from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
 from stelae.images.pack import Member, member
 from stelae.ledger.checkpoint import open_checkpoint
+from stelae.ledger.codec import HeldBody, read_envelope
 from stelae.ledger.note import Verifier
 from stelae.ledger.published import INQUIRY
 from stelae.ledger.store import Ledger
 
 README, KEY, CHECKPOINT = "README.txt", "log.vkey", "checkpoint"
 EVIDENCE = "evidence"
+HELD = "held/sha256"
+
+_HELD = b'"held":{'
+"""In each leaf whose body is held beside the record, and in few others."""
 
 
 def log_members(ledger: Ledger, signed: bytes, verifier: Verifier) -> Iterator[Member]:
@@ -37,12 +42,13 @@ def log_members(ledger: Ledger, signed: bytes, verifier: Verifier) -> Iterator[M
     yield member(README, text)
     yield member(KEY, f"{verifier.vkey}\n".encode())
     yield member(CHECKPOINT, signed)
-    edge = Edge()
+    edge, held = Edge(), dict[Digest, tuple[int, HeldBody]]()
     for tile in tiles_of(checkpoint.size):
         if tile.level != ENTRIES:
             break
         leaves = ledger.leaves(tile.first, tile.first + tile.width)
         yield member(tile.path, bundle(leaves))
+        held |= held_by(tile.first, leaves)
         for leaf in leaves:
             for made, data in edge.append(leaf_hash(leaf)):
                 yield member(made.path, data)
@@ -53,6 +59,20 @@ def log_members(ledger: Ledger, signed: bytes, verifier: Verifier) -> Iterator[M
             f"the record's first {checkpoint.size} events are not those of the checkpoint", where=checkpoint.origin,
             hint=f"stelae audit verify names the event; {INQUIRY}",
         )  # fmt: skip
+    for digest, (index, body) in sorted(held.items()):
+        yield member(f"{HELD}/{hex_of(digest)}", ledger.held.read(index, body))
+
+
+def held_by(first: int, leaves: Sequence[bytes]) -> dict[Digest, tuple[int, HeldBody]]:
+    """Return the bodies that are held beside *leaves*, the first of which has index *first*: by digest the index of
+    an event that needs it, and its size. Raises Failed for a leaf that cannot be read."""
+    found = {}
+    for index, leaf in enumerate(leaves, first):
+        if _HELD in leaf:  # most have none, and are not read
+            body = read_envelope(index, leaf).held
+            if body is not None:
+                found[body.digest] = (index, body)
+    return found
 
 
 def evidence_members(layout: Layout, images: Collection[Digest]) -> Iterator[Member]:

@@ -38,13 +38,14 @@ class KeyForm(StrEnum):
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The record up to a signed checkpoint: its ``size`` and ``root`` (hexadecimal), the checkpoint as it was signed,
-    the log's public key, and the bundles of leaves in their order."""
+    the log's public key, the bundles of leaves in their order, and the bodies that are held beside them."""
 
     size: int
     root: str
     checkpoint: str
     key: str
     bundles: tuple[str, ...]
+    held: tuple[str, ...] = ()
 
 
 class BackedUpImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,7 +123,7 @@ def _check(found: Manifest) -> None:
     """Raise ValueError or InvalidInput when something is named that is not a blob of it, or is no name."""
     if bool(found.keys) is (found.key_form is KeyForm.NONE):
         raise ValueError("it is not clear whether it has keys")
-    named = [*found.record.bundles, *found.secrets.values(), *found.inputs]
+    named = [*found.record.bundles, *found.record.held, *found.secrets.values(), *found.inputs]
     for image in found.images:
         named += [image.digest, *image.blobs, *([image.referrers] if image.referrers else [])]
     named += [found.keys] if found.keys else []

@@ -22,7 +22,7 @@ _LAST = "ledger.db"
 """What comes into its place last."""
 
 _RECORD = ("ledger.db", "ledger.db-wal", "ledger.reserve", "log/checkpoint")
-_FOLDERS = ("secrets", "images/blobs/sha256", "inputs", "keys")
+_FOLDERS = ("ledger.held", "secrets", "images/blobs/sha256", "inputs", "keys")
 
 
 def refuse_record(installation: Installation) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PROGRAM = """\
-import base64, hashlib, subprocess, sys, tempfile
+import base64, hashlib, json, subprocess, sys, tempfile
 
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
@@ -45,6 +45,9 @@ for first in range(0, size, 256):
     place = 0
     for index in range(first, first + width):
         end = place + 2 + int.from_bytes(data[place:place + 2], "big")
+        held = json.loads(data[place + 2:end]).get("held")
+        if held and sha(open("held/sha256/" + held["digest"][7:], "rb").read()).hex() != held["digest"][7:]:
+            sys.exit("WRONG: the body of entry %d" % index)
         hash_, left, place = sha(b"\\0", data[place + 2:end]), index, end
         while left & 1:
             hash_, left = sha(b"\\1", peaks.pop(), hash_), left >> 1
@@ -78,6 +81,8 @@ log.vkey             the public key. It came with this archive, so it proves not
                      key that you were given before, by somebody you trust
 tile/entries/...     the events, 256 a file, each after its length (two bytes, high byte first); canonical JSON
 tile/0/..., ...      the hashes of the Merkle tree over them (C2SP tlog-tiles; RFC 6962, SHA-256)
+held/sha256/...      if it is there: the `body` of events that are too long for a file of events (65,535 bytes);
+                     such an event has `held` in place of its `body`, with the SHA-256 of that file
 evidence/...         if it is there: signatures, provenance and lists of contents (SBOM) of the images that the events
                      name, as an OCI image layout; `referrers` lists what speaks of which image
 

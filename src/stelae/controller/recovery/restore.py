@@ -32,6 +32,7 @@ from stelae.images import referrers
 from stelae.images.disk import room_on
 from stelae.images.layout import Layout
 from stelae.ledger.checkpoint import Checkpoint, open_checkpoint
+from stelae.ledger.held import Held
 from stelae.ledger.log_key import log_signer
 from stelae.ledger.note import Verifier, parse_vkey
 from stelae.ledger.rebuild import rebuild
@@ -108,6 +109,7 @@ class _Restoring:
         continues = self._put_keys(manifest, verifier)
         if rebuild(self._folder / "ledger.db", self._bundles(manifest)) != checkpoint.root.hex():
             raise Failed(f"the {checkpoint.size} events of the backup are not those that were signed")
+        self._put_held(manifest)
         ledger = Ledger.open(self._folder / "ledger.db", clock=self._now)
         try:
             state = fold.apply_all(InstallationState(), ledger.read())
@@ -142,6 +144,14 @@ class _Restoring:
                 yield unbundle(self._read(digest))
             except ValueError:
                 raise InvalidInput(f"the events from {256 * number} on are damaged") from None
+
+    def _put_held(self, manifest: Manifest) -> None:
+        """Put the bodies that are held beside the record in their place; each is compared when its event is read."""
+        held = Held(self._folder / "ledger.db")
+        for digest in map(Digest, manifest.record.held):
+            path = held.path(digest)
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._link(digest, path, mode=0o600)
 
     def _signed(self, manifest: Manifest) -> tuple[Checkpoint, Verifier]:
         """Check who signed the record, and that nobody has seen more of it."""

@@ -15,7 +15,7 @@ import base64
 import json
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -42,17 +42,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NONCE = bytes(12)
 
 
-def make_recovery_key(folder: Path) -> str:
-    """Make a recovery key, keep its public half in *folder* (another one there is replaced), and return the private
-    half as one line; raises Failed."""
+def make_recovery_key(folder: Path, give: Callable[[str], None] = lambda _: None) -> str:
+    """Make a recovery key and return its private half as one line. That is handed to *give* first: only when it has
+    been put away is the public half kept in *folder*, in place of another one that is there. Raises Failed."""
     key = X25519PrivateKey.generate()
+    private = _PRIVATE + base64.b64encode(key.private_bytes_raw()).decode()
+    give(private)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         write_atomic(folder / RECIPIENT, f"{_public(key)}\n".encode(), mode=0o600)
     except OSError as error:
         raise Failed(f"the recovery key cannot be kept: {error.strerror}", where=str(folder)) from error
-    return _PRIVATE + base64.b64encode(key.private_bytes_raw()).decode()
+    return private
 
 
 def recipient(folder: Path) -> str:
