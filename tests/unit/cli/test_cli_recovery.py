@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -44,6 +45,24 @@ def away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("STELAE_STATE", str(tmp_path / "new"))
     monkeypatch.setenv("STELAE_NAME", "sty")
     return tmp_path / "new"
+
+
+def test_a_recovery_key_that_nobody_has_seals_nothing(
+    root: Stelae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = away(monkeypatch, tmp_path)
+    root("key", "recovery", str(tmp_path / "first.key"))
+    before = (state / "keys" / "recovery.pub").read_text()
+
+    def refused(_: Path, target: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "hardlink_to", refused)  # as on a stick that has no links
+        failed = root("key", "recovery", str(tmp_path / "second.key"))
+    assert (failed.code, "it cannot be written: Operation not permitted" in failed.err) == (1, True)
+    assert not (tmp_path / "second.key").exists()
+    assert (state / "keys" / "recovery.pub").read_text() == before, "what is sealed can still be opened"
 
 
 def test_a_machine_is_backed_up_and_brought_back(

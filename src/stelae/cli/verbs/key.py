@@ -78,9 +78,12 @@ def recovery_command(file: Path) -> None:
 
     out, installation = screen(), installation_from()
     as_root(installation.state)
-    with new_file(file, mode=0o600) as stream:
-        private = make_recovery_key(installation.keys)
-        stream.write(f"{private}\n".encode())
+
+    def give(private: str) -> None:
+        with new_file(file, mode=0o600) as stream:
+            stream.write(f"{private}\n".encode())
+
+    private = make_recovery_key(installation.keys, give)
     out.result({"file": str(file), "public": public_of(private)})
     out.line(f"  {file} opens the private keys in backups from now on")
     out.line("  take it off this machine: with it and a backup all secrets can be read; without it none", "yellow")
