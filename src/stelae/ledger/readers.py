@@ -6,10 +6,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from pathlib import Path
 
 from stelae.domain.errors import Failed
-from stelae.ledger.faults import explain
+from stelae.ledger.faults import damaged, explain
 from stelae.ledger.schema import connect_reader
 
 _KEPT = 4  # idle connections; more are closed after their use
@@ -38,6 +39,18 @@ class Readers:
                 raise explain(error, self._path) from error
             raise
         self._give_back(connection)
+
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """Return the leaves from index *start* to before *end*, which nobody has checked; raises Failed, which names
+        the index, for one that is missing."""
+        with self.lease() as connection:
+            rows = connection.execute(
+                "SELECT idx, leaf FROM event WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)
+            ).fetchall()
+        for index, row in zip_longest(range(start, end), rows):
+            if row is None or row[0] != index or type(row[1]) is not bytes:
+                raise damaged(self._path, f"event {index} is missing")
+        return [leaf for _, leaf in rows]
 
     def close(self) -> None:
         """Close the idle connections; one that is lent is closed when it comes back."""

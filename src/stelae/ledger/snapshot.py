@@ -7,7 +7,6 @@ read is short, and holds up nobody.
 from __future__ import annotations
 
 import sqlite3
-from itertools import zip_longest
 from pathlib import Path
 
 from stelae.domain.errors import Failed, InvalidInput
@@ -49,14 +48,7 @@ class Snapshot:
     def leaves(self, start: int, end: int) -> list[bytes]:
         """Return the leaves from index *start* to before *end*, which nobody has checked; raises Failed, which names
         the index, for one that is missing."""
-        with self._readers.lease() as connection:
-            rows = connection.execute(
-                "SELECT idx, leaf FROM event WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)
-            ).fetchall()
-        for index, row in zip_longest(range(start, end), rows):
-            if row is None or row[0] != index or type(row[1]) is not bytes:
-                raise damaged(self._path, f"event {index} is missing")
-        return [leaf for _, leaf in rows]
+        return self._readers.leaves(start, end)
 
     def close(self) -> None:
         """Close the file."""

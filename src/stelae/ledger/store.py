@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -159,14 +158,7 @@ class Ledger:
         """Return the leaves (see ``codec``) from index *start* to before *end* as they are in the file: whoever asks
         compares them with a root. Raises Failed, which names the index, for one that is missing."""
         self._usable()
-        with self._readers.lease() as connection:
-            rows = connection.execute(
-                "SELECT idx, leaf FROM event WHERE idx >= ? AND idx < ? ORDER BY idx", (start, end)
-            ).fetchall()
-        for index, row in zip_longest(range(start, end), rows):
-            if row is None or row[0] != index or type(row[1]) is not bytes:
-                raise damaged(self._path, f"event {index} is missing")
-        return [leaf for _, leaf in rows]
+        return self._readers.leaves(start, end)
 
     def index_at(self, instant: Instant) -> int:
         """Return how many events were recorded up to and including *instant*."""
