@@ -7,7 +7,8 @@ not claimed by the next: that time counts as not observed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 
 from stelae.core import coverage
@@ -27,6 +28,11 @@ _PART = "a part of the platform could not be asked"
 
 MOST_MISSED = 100
 """Of so many instances it is told when they were not inspected; of more, that all were missed."""
+
+LONGEST_WHY = 120
+"""Characters of why one was not inspected: all of a watch is one event, which the loop records before it acts."""
+
+_MANY = f"more than {MOST_MISSED} instances were not inspected"
 
 
 class Watch:
@@ -111,11 +117,15 @@ class Watch:
         if self._inspections and self._last - begun > INSPECTION_BOUND:
             missed.setdefault(WHOLE, []).append(Gap(since=begun, until=self._last, why=coverage.UNINSPECTED))
         if len(missed) > MOST_MISSED:
-            every: Sequence[Gap] = [gap for gaps in missed.values() for gap in gaps]
-            missed = {WHOLE: list(every)}
+            missed = {WHOLE: [replace(gap, why=_MANY) for gaps in missed.values() for gap in gaps]}
         whole = (self._since, self._last)
         found = {name: coverage.merged(gaps, *whole) for name, gaps in sorted(missed.items())}
-        return {name: coverage.fewer(gaps, MOST_GAPS // 10) for name, gaps in found.items() if gaps}
+        each = MOST_GAPS // max(10, len(found))
+        return {
+            name: tuple(replace(gap, why=gap.why[:LONGEST_WHY]) for gap in coverage.fewer(gaps, each))
+            for name, gaps in found.items()
+            if gaps
+        }
 
     def due(self) -> bool:
         """True when it has lasted long enough to be recorded."""

@@ -25,6 +25,7 @@ from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.units import SECOND
 from stelae.domain.watch import EVERY, WHOLE, Gap
+from stelae.ledger.codec import MAX_LEAF, encode
 from tests.unit.controller.site import ONE, TEST, Site, on_site
 
 A, B = InstanceId("web-1"), InstanceId("web-2")
@@ -275,6 +276,23 @@ def test_an_inspection_that_missed_an_instance_is_told() -> None:
     found = watch.standing
     assert found is not None
     assert [(gap.since, gap.until) for gap in found.missed[WHOLE]] == [(130 * SECOND, 190 * SECOND)]
+
+
+@pytest.mark.parametrize(("count", "told"), [(5, 5), (100, 100), (101, 1), (300, 1)])
+def test_a_watch_fits_into_the_record_whatever_was_missed_and_why(count: int, told: int) -> None:
+    names = [InstanceId(f"web-{number:059}") for number in range(count)]
+    watch = Watch()
+    for at in range(0, 600, 5):
+        watch.looked(seen(at * SECOND, *names))
+        now = frozenset(names) if at % 45 == 0 else frozenset()
+        why = {name: f"{name} at {at}: " + "no such file or directory " * 20 for name in names if name not in now}
+        watch.inspected(Inspection(as_of=at * SECOND, inspected=now, missed=why))
+    found = watch.standing
+    assert found is not None
+    assert len(found.missed) == told
+    assert all(gaps for gaps in found.missed.values())
+    item = ev.Recorded(index=0, at=9**15, actor="controller", environment=TEST, event=found)
+    assert len(encode(item)) < MAX_LEAF
 
 
 def test_the_day_before_a_moment_is_told_with_its_gaps(tmp_path: Path) -> None:
