@@ -89,6 +89,7 @@ def inspected_view(before: EnvironmentState, env: EnvironmentState, found: Inspe
             }
             for name, process, release in rows
         ],
+        "missed": found.routing_missed,
         "findings": _findings((*known, *news), InstanceId(""), recorded),
     }
 

@@ -85,6 +85,7 @@ def _ended(env: EnvironmentState, sweep: Sweep) -> Iterator[Event]:
     for key, since in recorded(env).items():
         name, drift, what = key
         seen = drift is not Drift.LAYER or sweep.thorough  # only who reads every byte knows that none differs
+        seen = seen and not (drift is Drift.ROUTING and sweep.found.routing_missed)
         if key not in told and since <= sweep.asked and seen and _may_end(env, name) and _looked_at(env, sweep, name):
             yield ev.DriftEnded(instance=name, drift=drift, what=what)
 

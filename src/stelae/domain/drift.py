@@ -41,12 +41,14 @@ class Finding:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What one look at all running instances of an environment found. ``inspected`` are those of which each part was
-    looked at; ``missed`` says of the others why not. Of what is in neither nothing is known."""
+    looked at; ``missed`` says of the others why not, and ``routing_missed`` why the traffic was not looked at. Of
+    what is in none of them nothing is known."""
 
     as_of: Instant
     findings: tuple[Finding, ...] = ()
     inspected: frozenset[InstanceId] = frozenset()
     missed: Mapping[InstanceId, str] = field(default_factory=dict)
+    routing_missed: str = ""
 
 
 class Answer(StrEnum):

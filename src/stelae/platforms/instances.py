@@ -14,9 +14,9 @@ from stelae.core.target import given_up_at
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
-from stelae.domain.drift import Inspection
+from stelae.domain.drift import Finding, Inspection
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.errors import Failed, StelaeError
+from stelae.domain.errors import Failed, StelaeError, Unreachable
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release, ReleaseId
@@ -209,10 +209,16 @@ class InstancePlatform:
         specs += [spec for run in env.runs.values() if (spec := _running(env, run)) is not None]
         known = {*env.instances, *env.runs, *(action.instance for action in env.pending.values())}
         found = await self._engine.inspect(env.id, specs, known, thorough=thorough)
-        routing = await self._router.inspect(env.id)
+        routing: tuple[Finding, ...] = ()
+        unrouted = ""
+        try:
+            routing = await self._router.inspect(env.id)
+        except Unreachable as error:  # what is found of instances counts all the same
+            unrouted = error.message
         return Inspection(
-            as_of=as_of, findings=(*found.findings, *routing), inspected=found.inspected, missed=found.missed
-        )
+            as_of=as_of, findings=(*found.findings, *routing), inspected=found.inspected, missed=found.missed,
+            routing_missed=unrouted,
+        )  # fmt: skip
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
         """See ``Platform.alarm``."""

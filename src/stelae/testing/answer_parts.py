@@ -95,6 +95,7 @@ def inspected(**changes: Any) -> Json:
             {"id": "web-7k2m9q-2", **seen},
             {"id": "web-7k2m9q-3", **seen, "inspected": False, "missed": "it ended meanwhile"},
         ],
+        "missed": "",
         "findings": [],
     } | changes
 

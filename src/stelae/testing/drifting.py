@@ -42,7 +42,8 @@ _KINDS = tuple(kind for kind in Drift if kind not in (Drift.ROUTING, Drift.UNKNO
 
 
 def inspected(machine: Machine, env: EnvironmentState, as_of: Instant, *, blind: bool) -> Inspection:
-    """Return what an inspection for *env* finds on *machine* now; a *blind* one cannot look at the last instance."""
+    """Return what an inspection for *env* finds on *machine* now; a *blind* one cannot look at the last instance, and
+    not at the traffic."""
     site, now = machine.site(env.id), machine.now()
     running = [name for name, thing in site.things.items() if thing.ended is None]
     expected = [name for name in running if drift.runs(env, name)]
@@ -54,11 +55,13 @@ def inspected(machine: Machine, env: EnvironmentState, as_of: Instant, *, blind:
         if name not in missed
         for what, kind in site.things[name].differs(now).items()
     ]
-    findings += [Finding(kind=kind, what=what) for what, kind in site.differences.items()]
+    told = {what: kind for what, kind in site.differences.items() if not (blind and kind is Drift.ROUTING)}
+    findings += [Finding(kind=kind, what=what) for what, kind in told.items()]
     findings += [Finding(kind=Drift.UNKNOWN, what=f"{name}{STRANGER}") for name in running if name not in known]
     return Inspection(
         as_of=as_of, findings=tuple(findings), inspected=frozenset(expected) - set(missed),
         missed=dict.fromkeys(missed, "it cannot be looked at"),
+        routing_missed="the proxy does not answer" if blind else "",
     )  # fmt: skip
 
 

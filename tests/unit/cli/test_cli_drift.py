@@ -54,6 +54,22 @@ def test_verify_is_content_when_nothing_differs(stelae: Stelae, service: FakeSer
     assert plain(stelae("verify")) == snapshot("  nothing runs\n")
 
 
+def test_verify_is_not_content_when_the_traffic_was_not_looked_at(stelae: Stelae, service: FakeService) -> None:
+    clean = [item for item in inspected()["running"] if item["inspected"] and not item["findings"]]
+    found = inspected(instances=0, running=clean, missed="the proxy does not answer")
+    service.answers["inspect"] = {"environments": [found]}
+    ran = stelae("verify")
+    assert (ran.code, ran.out) == snapshot(
+        (
+            1,
+            """\
+  guestbook/production   1 of 1 are what their release says
+    its traffic was not looked at: the proxy does not answer
+""",
+        )
+    )
+
+
 def test_verify_says_whose_turn_it_is(stelae: Stelae, service: FakeService) -> None:
     service.answers["inspect"] = {
         "environments": [inspected(policy="report"), inspected(storm={"at": NOON, "found": 4, "of": 10})]

@@ -82,6 +82,7 @@ class FakePlatform:
         self.findings: list[Finding] = []
         self.inspected = 0
         self.blind: dict[InstanceId, str] = {}
+        self.routing_missed = ""
         self.as_of: Instant = 10**17
         self.alarms: list[Callable[[EnvironmentId], None]] = []
 
@@ -123,7 +124,10 @@ class FakePlatform:
             raise self.problem
         await asyncio.sleep(0)
         seen = frozenset(self.running.get(env.id, {}).keys() - self.blind.keys())
-        return Inspection(as_of=self.as_of, findings=tuple(self.findings), inspected=seen, missed=self.blind)
+        return Inspection(
+            as_of=self.as_of, findings=tuple(self.findings), inspected=seen, missed=self.blind,
+            routing_missed=self.routing_missed,
+        )  # fmt: skip
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
         self.alarms.append(drifted)

@@ -185,6 +185,10 @@ def test_verify_tells_of_everything_that_runs(tmp_path: Path) -> None:
             }
         ]
         assert (second["inspected"], second["missed"]) == (False, "its processes cannot be read")
+        assert found["missed"] == ""
+        yard.site.platform.routing_missed = "the proxy does not answer"
+        (found,) = (await yard.drifts.inspect(TEST))["environments"]
+        assert (found["missed"], found["running"][0]["findings"]) == ("the proxy does not answer", first["findings"])
         assert (await yard.drifts.inspect(""))["environments"][0]["environment"] == TEST
         with pytest.raises(InvalidInput, match="no environment"):
             await yard.drifts.inspect("shop/nowhere")

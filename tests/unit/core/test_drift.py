@@ -32,8 +32,9 @@ def finding(name: InstanceId = WEB, what: str = "x", kind: Drift = Drift.PROCESS
 def look(
     env: EnvironmentState, *findings: Finding, began: EnvironmentState | None = None, as_of: int = NOW,
     inspected: tuple[InstanceId, ...] = (WEB, OTHER, RUN), thorough: bool = False, asked: int = NOW,
+    routing_missed: str = "",
 ) -> tuple[ev.Event, ...]:  # fmt: skip
-    found = Inspection(as_of=as_of, findings=findings, inspected=frozenset(inspected))
+    found = Inspection(as_of=as_of, findings=findings, inspected=frozenset(inspected), routing_missed=routing_missed)
     sweep = Sweep(began=began or env, asked=asked, found=found, thorough=thorough)
     return drift.events(env, sweep, max(NOW, as_of))
 
@@ -72,6 +73,18 @@ def test_nothing_is_said_of_what_was_not_looked_at() -> None:
     env = found(env, finding())
     assert look(env, inspected=(OTHER,)) == ()  # not that it ended, either
     assert look(env, inspected=(WEB,)) == (ev.DriftEnded(instance=WEB, drift=Drift.PROCESS, what="x"),)
+
+
+def test_traffic_that_was_not_looked_at_still_differs_and_all_else_is_told() -> None:
+    nobody = InstanceId("")
+    env = found(REPORTING, finding(nobody, "r", Drift.ROUTING), finding(nobody, "u", Drift.UNKNOWN), finding())
+    news = look(env, finding(OTHER, "y"), routing_missed="the proxy does not answer")
+    assert set(news) == {
+        ev.DriftFound(instance=OTHER, drift=Drift.PROCESS, what="y"),
+        ev.DriftEnded(instance=WEB, drift=Drift.PROCESS, what="x"),
+        ev.DriftEnded(instance=nobody, drift=Drift.UNKNOWN, what="u"),
+    }
+    assert ev.DriftEnded(instance=nobody, drift=Drift.ROUTING, what="r") in look(env)
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,15 @@ def _shown(out: Screen, row: Json) -> bool:
             _findings(out, item["findings"])
         if not item["inspected"]:
             out.line(f"    {item['id']}  not looked at: {item['missed']}")
+    if row["missed"]:
+        out.line(f"    its traffic was not looked at: {row['missed']}")
     if row["findings"]:
         out.line("    of the whole environment")
         _findings(out, row["findings"])
     found = any(item["findings"] for item in running) or bool(row["findings"])
     if found:
         out.line(f"    {_answer(row)}")
-    return len(clean) == len(running) and not row["findings"]
+    return len(clean) == len(running) and not row["findings"] and not row["missed"]
 
 
 def _findings(out: Screen, findings: list[Json]) -> None:

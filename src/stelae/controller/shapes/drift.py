@@ -49,11 +49,13 @@ class Drift(TypedDict):
 
 
 class InspectedEnvironment(Drift):
-    """What an inspection found in an environment; ``findings`` are of no single instance."""
+    """What an inspection found in an environment; ``findings`` are of no single instance. ``missed`` says why its
+    traffic was not looked at, ``""`` where it was."""
 
     environment: str
     as_of: Time
     running: list[Inspected]
+    missed: str
     findings: list[DriftFinding]
 
 
