@@ -7,7 +7,6 @@ filter, no device but the harmless ones, and memory file systems only where its 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
@@ -22,8 +21,8 @@ from stelae.platforms.local.place import Place
 from stelae.platforms.local.private import Delivery
 from stelae.platforms.local.tools import POINT
 from stelae.platforms.port import LaunchSpec
+from stelae.platforms.user import user_in
 
-DEFAULT_USER = 10001
 HOST_NAME = "host.stelae.internal"
 """The name by which an instance reaches the machine that it runs on."""
 
@@ -110,19 +109,6 @@ def environment_of(spec: LaunchSpec, image_env: Sequence[str], secrets: Mapping[
     if spec.debug is not None and spec.debug.lent:
         found["PATH"] = f"{found['PATH']}:{POINT}"
     return [f"{key}={value}" for key, value in found.items()]
-
-
-def user_in(image: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the user and group that the OCI image configuration *image* names; raises Failed."""
-    return user_of((image.get("config") or {}).get("User") or "")
-
-
-def user_of(text: str) -> tuple[int, int]:
-    """Return the user and group of an OCI configuration's ``User``; raises Failed when they are not numbers."""
-    match = re.fullmatch(r"(\d+)(?::(\d+))?", text or str(DEFAULT_USER))
-    if match is None:
-        raise Failed(f"the image's user is not a number: {text[:100]!r}", hint="build the image with a numeric user")
-    return int(match[1]), int(match[2] or match[1])
 
 
 def resolvers(*candidates: Path) -> str:

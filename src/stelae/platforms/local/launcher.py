@@ -19,7 +19,7 @@ from stelae.domain.release import Release
 from stelae.images.roots import LayerFile
 from stelae.platforms.local import launched, private, record
 from stelae.platforms.local.addresses import AddressPool
-from stelae.platforms.local.bundle import Host, user_in, write_bundle
+from stelae.platforms.local.bundle import Host, write_bundle
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
@@ -30,6 +30,8 @@ from stelae.platforms.local.seccomp import load_filter
 from stelae.platforms.local.terminal import attach
 from stelae.platforms.local.tools import lend
 from stelae.platforms.port import LaunchSpec, SecretSource
+from stelae.platforms.secret_values import values_of
+from stelae.platforms.user import user_in
 from stelae.system.files import sync_folder, write_atomic
 from stelae.system.installation import Installation
 
@@ -83,7 +85,7 @@ class Launcher:
 
     def readable(self, release: Release) -> None:
         """Raise Failed when a secret of *release* cannot be read now."""
-        private.values_of(self._secrets, release)
+        values_of(self._secrets, release)
 
     def launch(self, place: Place, spec: LaunchSpec) -> None:
         """Start the instance, or finish what an earlier launch of it began; raises Failed, Unreachable.
@@ -103,7 +105,7 @@ class Launcher:
         if not self._ready:
             self.ensure_network()
         try:
-            values = private.values_of(self._secrets, spec.release)
+            values = values_of(self._secrets, spec.release)
             created = self._create(place, spec, self._begin(place, logged=spec.debug is None), values)
             if spec.once:
                 _mark(place)

@@ -21,19 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stelae.domain.environment import environment_id
 from stelae.domain.errors import Failed
 from stelae.domain.process import Process
-from stelae.domain.release import Release
 from stelae.domain.units import KIB
 from stelae.platforms.local.place import Place
 from stelae.platforms.local.runtime import Runtime, runtime_of
-from stelae.platforms.port import LaunchSpec, SecretSource
+from stelae.platforms.port import LaunchSpec
+from stelae.platforms.secret_values import FOLDER, variables_of
 from stelae.system.files import write_atomic
 from stelae.system.mount import MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID, mount, unmount
-
-FOLDER = "/run/secrets"
-"""Where an instance finds its secrets."""
 
 _RUN = "/run"
 _CONFIG = "config.json"
@@ -51,19 +47,6 @@ class Delivery:
     before: tuple[dict[str, Any], ...] = ()
     after: tuple[dict[str, Any], ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
-
-
-def values_of(source: SecretSource | None, release: Release) -> dict[str, bytes]:
-    """Return the values that *release* names; raises Failed for one that cannot be read, or cannot be an environment
-    variable where it should be one."""
-    if not release.secrets:
-        return {}
-    if source is None:
-        raise Failed("this platform was given no store of secrets")
-    environment = environment_id(release.app, release.environment)
-    values = {name: source.read(environment, name, version) for name, version in release.secrets.items()}
-    _variables(release, values)
-    return values
 
 
 def make(place: Place, values: Mapping[str, bytes]) -> None:
@@ -97,7 +80,7 @@ def fill(place: Place, spec: LaunchSpec, values: Mapping[str, bytes], user: tupl
     return Delivery(
         before=tuple(_run_folder(place, spec.process, root)),
         after=(_bind(folder, FOLDER),),
-        variables=_variables(spec.release, values),
+        variables=variables_of(spec.release, values),
     )
 
 
@@ -172,21 +155,6 @@ def _run_folder(place: Place, process: Process, root: Path) -> Iterator[dict[str
 
 def _bind(source: Path, destination: str) -> dict[str, Any]:
     return {"destination": destination, "type": "bind", "source": str(source), "options": list(_BIND)}
-
-
-def _variables(release: Release, values: Mapping[str, bytes]) -> dict[str, str]:
-    found = {}
-    for name in release.secret_env:
-        try:
-            found[name] = values[name].decode("utf-8")
-        except UnicodeDecodeError:
-            found[name] = "\0"
-        if "\0" in found[name]:
-            raise Failed(
-                f"secret {name} version {release.secrets[name]} cannot be an environment variable: it is no text",
-                hint=f"let the app read {FOLDER}/{name}, and take it out of secret_env",
-            ) from None
-    return found
 
 
 def without(config: bytes, variables: tuple[str, ...]) -> bytes:
