@@ -6,6 +6,7 @@ the policy wants it; all else, below ``tile/``, never changes once it is there.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ from stelae.system.files import sync_folder, write_atomic
 
 AT_A_TIME = 4
 """So many files are written at once."""
+
+# as ``write_atomic`` names them
+_UNFINISHED = re.compile(r"\.(?:checkpoint(?:\.witnessed)?|[0-9]{1,3})\.[a-z0-9_]+")
 
 INQUIRY = "keep the record and the published files as they are for an inquiry"
 
@@ -109,9 +113,10 @@ class Published:
 
     @points.around("ledger.publish")
     def remove_unfinished(self) -> None:
-        """Remove the files that a process had not finished when it ended."""
+        """Remove the files that a process had not finished when it ended, and nothing that a web server has there."""
         for path in self.folder.rglob(".*"):
-            path.unlink(missing_ok=True)
+            if _UNFINISHED.fullmatch(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
     @points.around("ledger.publish")
     def remove_partials(self, tile: Tile) -> None:

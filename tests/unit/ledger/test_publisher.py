@@ -107,6 +107,36 @@ def test_an_empty_record_has_a_checkpoint(open_ledger: Open, files: Published) -
     assert tree(files) == {}
 
 
+def test_what_was_not_finished_goes_and_what_a_web_server_needs_stays(
+    open_ledger: Open, files: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = open_ledger()
+    ledger.append(drafts(range(300)))
+    publisher(ledger, files).publish()
+    own = [files.folder / name for name in (".htaccess", "tile/.gitignore", ".well-known/security.txt")]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("not ours")
+    left: list[Path] = []
+
+    def killed(path: Path, _: object) -> Path:
+        left.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # nobody is there any more who would
+        for act in (files.set_checkpoint, files.set_witnessed):
+            with pytest.raises(KeyboardInterrupt):
+                act(b"half")
+        with pytest.raises(KeyboardInterrupt):
+            files.add(Tile(0, 1, 45), b"half")
+    assert all(path.exists() for path in left)
+    publisher(ledger, files).publish()
+    assert (len(left), [path for path in left if path.exists()]) == (3, [])
+    assert all(path.read_text() == "not ours" for path in own)
+
+
 def test_what_is_published_already_is_not_written_again(open_ledger: Open, files: Published) -> None:
     ledger = open_ledger()
     ledger.append(drafts(range(5)))
