@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PLAIN = "http://"
+"""How the name of a registry begins that is talked to without TLS, other than on this machine."""
+
 
 class PlatformKind(StrEnum):
     """A kind of platform."""
@@ -17,9 +20,10 @@ class PlatformKind(StrEnum):
 class PlatformChoice:
     """What ``platform`` of an environment says.
 
-    Of a cluster: ``context`` is one of the controller's kubeconfig ("" for its current one), ``namespace`` exists
-    already, ``registry`` (``HOST/PATH``) is where Stelae pushes images to and the cluster pulls them from, and
-    ``gateway`` (``NAMESPACE/NAME``) is the Gateway whose routes share the requests out, "" where a Service does.
+    Of a cluster: ``context`` is one of the controller's kubeconfig ("" for its current one) and ``namespace`` exists
+    already. ``registry`` (``HOST/PATH``, after ``http://`` for one without TLS) is where Stelae pushes images to and
+    the cluster pulls them from. ``gateway`` (``NAMESPACE/NAME``) is the Gateway whose routes share the requests out,
+    "" where a Service does.
     """
 
     kind: PlatformKind = PlatformKind.LOCAL
@@ -38,3 +42,12 @@ class PlatformChoice:
         """True where each release gets the share of the requests that the weights say; else a share comes of how many
         instances are ready."""
         return not self.native or bool(self.gateway)
+
+    @property
+    def plain(self) -> bool:
+        """True where the registry is to be talked to without TLS, also on another machine."""
+        return self.registry.startswith(PLAIN)
+
+    def repository(self, app: str) -> str:
+        """Return where images of *app* are, as ``HOST/PATH``."""
+        return f"{self.registry.removeprefix(PLAIN)}/{app}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stelae.domain.errors import InvalidInput
-from stelae.spec import image, jobs, promotion, scaling, secrets, strategy_checks
+from stelae.spec import image, jobs, platform_checks, promotion, scaling, secrets, strategy_checks
 from stelae.spec.image import DEFAULT_WORKDIR
 from stelae.spec.places import SYSTEM, Table, inside, overlap, table_at
 from stelae.spec.problem import Path, Problem, missing, shown
@@ -26,7 +26,7 @@ def check(whole: Table, problems: Iterable[Problem]) -> list[Problem]:
     found: list[Problem] = []
     for part in (
         image.check, _processes, _programs, jobs.check, promotion.check, _one_port, _environments, _hosts, _circles,
-        secrets.check, scaling.check, strategy_checks.check,
+        secrets.check, scaling.check, platform_checks.check, strategy_checks.check,
     ):  # fmt: skip
         found += part(whole, sound)
     return found

@@ -9,7 +9,7 @@ from stelae.domain.environment import Environment
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import AppSpec, Copy, Limits, Recipe, Stage
 from stelae.domain.trust import Requirement
-from stelae.spec import checks, drift, promotion, scaling, secrets, strategy, structure
+from stelae.spec import checks, drift, platform, promotion, scaling, secrets, strategy, structure
 from stelae.spec.jobs import jobs
 from stelae.spec.problem import error_of
 from stelae.spec.reading import read
@@ -118,4 +118,5 @@ def _environment(app: str, name: str, table: Table) -> Environment:
         **promotion.read(table),
         **drift.read(table),
         **secrets.read(table),
+        **platform.read(table),
     )

@@ -18,7 +18,6 @@ NO_VOLUMES = (
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"policy"}),
     ("process", "*"): frozenset({"freeze", "secrets"}),
-    ("env", "*"): frozenset({"platform"}),
     ("env", "*", "strategy"): frozenset({"freeze"}),
 }
 _STRATEGY = frozenset({"abort_on", "canary", "soak", "steps"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stelae.domain.environment import Environment
-from stelae.spec import drift, promotion, scaling, secrets, strategy
+from stelae.spec import drift, platform, promotion, scaling, secrets, strategy
 from stelae.spec.problem import dotted
 from stelae.spec.units import format_duration
 
@@ -35,6 +35,7 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         **promotion.rendered(environment),
         **drift.rendered(environment),
         **secrets.rendered(environment),
+        **platform.rendered(environment),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from stelae.spec import drift, jobs, promotion, scaling, secrets, strategy_form, units
+from stelae.spec import drift, jobs, platform, promotion, scaling, secrets, strategy_form, units
 from stelae.spec.forms import YES, Schema
 from stelae.spec.forms import key as _key
 from stelae.spec.forms import listed as _list
@@ -234,6 +234,7 @@ _ENVIRONMENT = _table(
         **promotion.KEYS,
         **drift.KEYS,
         **secrets.KEYS,
+        **platform.KEYS,
     },
     required=["processes"],
     description="Where releases of the app run, and how they get there. Never part of the image.",
@@ -262,6 +263,7 @@ SCHEMA: Schema = {
         **strategy_form.WORDS,
         **secrets.WORDS,
         **scaling.WORDS,
+        **platform.WORDS,
         "copy": _COPY,
         "stage": _STAGE,
         "process": _PROCESS,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stelae.domain.job import Job, When
+from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.domain.process import Health, Moves, Probe, Process, Tmpfs
 from stelae.domain.recipe import Copy, Limits, Recipe, Stage
 from stelae.domain.strategy import Strategy, StrategyKind
@@ -23,7 +24,9 @@ def test_the_least_document_gets_the_defaults_of_the_domain() -> None:
     web, worker = spec.processes
     assert web == Process(name="web", command=("python3", "-m", "shop"), health=Health(probe=Probe.TCP), port=8000)
     assert worker.health == Health(probe=Probe.RUNNING)
-    testing, staging, production = spec.environments
+    testing, staging, production, cluster = spec.environments
+    assert (production.platform, cluster.platform.kind) == (PlatformChoice(), PlatformKind.KUBERNETES)
+    assert cluster.platform.repository("guestbook") == "registry.example.com/apps/guestbook"
     assert [env.id for env in spec.environments] == ["shop/testing", "shop/staging", "shop/production"]
     assert testing.processes == {"web": 1, "worker": 1}
     assert (testing.strategy, testing.bake, testing.hosts, testing.promote_from) == (Strategy(), 0, (), "")

@@ -36,7 +36,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
             "process.web.port": 80000,
             "process.web.command": ABSENT,
             "env.testing.processes": {"wep": 1},
-            "env.testing.platform": "vm",
+            "process.worker.freeze": True,
             "env.production.promote_from": "stagin",
         }
     )
@@ -48,8 +48,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
         'image.pakages: unknown key. Did you mean "packages"?',
         "process.web.port: expected a port from 1 to 65535, got 80000",
         "process.web.command: missing; expected a list of at least one string, the program first",
+        "not supported yet: process.worker.freeze",
         f'env.testing.processes.wep: {one_of} processes, got "wep". Did you mean "web"?',
-        "not supported yet: env.testing.platform",
         f'env.production.promote_from: {one_of} environments, got "stagin". Did you mean "staging"?',
     ]
 
@@ -69,7 +69,6 @@ def test_the_file_is_named_as_it_was_given() -> None:
         ("image.python", "Pipfile.lock"),
         ("process.web.freeze", True),
         ("process.worker.port", 9000),
-        ("env.production.platform", {"kind": "kubernetes"}),
         ("env.production.strategy.freeze", True),
     ],
 )

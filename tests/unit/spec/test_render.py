@@ -38,6 +38,7 @@ def test_the_document_is_what_a_spec_would_say() -> None:
         "notify": [],
         "drift": "replace",
         "drift_storm": "30%",
+        "platform": {"kind": "local"},
     }
     assert list(made["settings"]) == ["A", "B"]
 

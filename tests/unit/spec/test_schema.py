@@ -85,7 +85,7 @@ def test_the_small_documents_of_the_page_are_right() -> None:
     assert [parse(block).app for block in blocks] == ["hello", "hello"]
 
 
-@pytest.mark.parametrize("parent", [(), ("process", "web"), ("env", "x"), ("env", "x", "strategy")])
+@pytest.mark.parametrize("parent", [(), ("process", "web"), ("env", "x", "strategy")])
 def test_no_key_is_both_known_and_refused(parent: tuple[str, ...]) -> None:
     part: dict[str, Any] = schema.SCHEMA
     for name in parent:
@@ -123,8 +123,9 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "batch": units.format_percent(env.strategy.batch),
         **{
             key: units.format_duration(getattr(env.strategy, key))
-            for key in ("min_healthy", "progress", "platform", "patience")
+            for key in ("min_healthy", "progress", "patience")
         },
+        "platform": {units.format_duration(env.strategy.platform), env.platform.kind.value},
         "surge": f"{env.strategy.surge}%",
         "floor": f"{env.strategy.floor}%",
         "soak": units.format_duration(env.strategy.gate.soak),
@@ -155,7 +156,7 @@ def test_importing_the_parser_does_not_import_jsonschema() -> None:
 def test_the_errors_on_the_page_are_what_the_parser_prints() -> None:
     block = re.search(r"## Errors.*?```\n(.*?)```", (DOCS / "spec.md").read_text(), re.DOTALL)
     assert block is not None
-    changes = {"process.web.port": 80000, "process.web.helth": {}, "env.production.platform": "vm"}
+    changes = {"process.web.port": 80000, "process.web.helth": {}, "process.web.freeze": True}
     with pytest.raises(InvalidInput) as caught:
         parse(toml(document(changes)))
     assert "\n".join((str(caught.value), *caught.value.details)) + "\n" == block[1]

@@ -1,0 +1,47 @@
+"""What the form of a platform cannot say: which keys go with which kind, and what is asked of it in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from stelae.domain.platform import PlatformKind
+from stelae.spec.places import Table, table_at
+from stelae.spec.problem import Path, Problem
+from stelae.spec.structure import needed
+
+_NEEDED = ("namespace", "registry")
+_ROUTED = ("preview", "match", "sticky")
+_COUNTED = "nobody counts requests on this platform; "
+
+
+def check(whole: Table, sound: Table) -> Iterator[Problem]:
+    """Yield what is wrong between a platform and the rest of its environment."""
+    for name in table_at(sound, "env"):
+        here: Path = ("env", name)
+        environment = table_at(sound, "env", name)
+        given, written = table_at(environment, "platform"), table_at(whole, "env", name, "platform")
+        kind = given.get("kind")
+        if kind == PlatformKind.LOCAL:
+            text = f'only where kind is "{PlatformKind.KUBERNETES}"'
+            yield from (Problem(path=(*here, "platform", key), text=text) for key in given if key != "kind")
+        elif kind == PlatformKind.KUBERNETES:
+            for key in _NEEDED:
+                if key not in written:
+                    path = (*here, "platform", key)
+                    yield Problem(path=path, text=f"missing; expected {needed(path)}")
+            yield from _cluster(here, environment, routed="gateway" in written)
+
+
+def _cluster(here: Path, environment: Table, *, routed: bool) -> Iterator[Problem]:
+    """What a cluster does not do."""
+    for process, count in table_at(environment, "processes").items():
+        if isinstance(count, Mapping) and "target_rps" in count:
+            path = (*here, "processes", process, "target_rps")
+            yield Problem(path=path, text=f"{_COUNTED}take target_cpu")
+    strategy = table_at(environment, "strategy")
+    if "abort_on" in strategy:
+        yield Problem(path=(*here, "strategy", "abort_on"), text=f"{_COUNTED}ask who does by checks")
+    for key in _ROUTED:
+        if strategy.get(key) and not routed:
+            text = 'only a Gateway leads chosen requests elsewhere: expected "gateway" in platform'
+            yield Problem(path=(*here, "strategy", key), text=text)

@@ -1,0 +1,137 @@
+"""What ``[env.NAME]`` says of what holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stelae.domain.environment import Environment
+from stelae.domain.errors import InvalidInput
+from stelae.domain.platform import PlatformChoice, PlatformKind
+from stelae.spec.document import parse
+from stelae.spec.render import Change, changes, environment_document
+from tests.unit.spec.samples import document, toml
+
+CLUSTER = {"kind": "kubernetes", "namespace": "shop", "registry": "registry.example.com/apps"}
+WHOLE = {**CLUSTER, "context": "arn:aws:eks:eu-1:1:cluster/prod (old)", "gateway": "infra/public.web"}
+
+
+def production(platform: object, **keys: Any) -> Environment:
+    named = {f"env.production.{key}": value for key, value in keys.items()}
+    spec = parse(toml(document({**named, "env.production.platform": platform})))
+    return next(env for env in spec.environments if env.name == "production")
+
+
+def refused(platform: object, **keys: Any) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        production(platform, **keys)
+    return "\n".join((str(caught.value), *caught.value.details))
+
+
+def test_it_is_this_machine_unless_something_else_is_said() -> None:
+    assert next(env for env in parse(toml(document())).environments).platform == PlatformChoice()
+    assert production("local").platform == production({"kind": "local"}).platform == PlatformChoice()
+
+
+def test_a_cluster_is_named_by_its_context_and_namespace() -> None:
+    assert production(WHOLE).platform == PlatformChoice(
+        kind=PlatformKind.KUBERNETES, context="arn:aws:eks:eu-1:1:cluster/prod (old)", namespace="shop",
+        registry="registry.example.com/apps", gateway="infra/public.web",
+    )  # fmt: skip
+    assert production(CLUSTER).platform.context == ""
+
+
+@pytest.mark.parametrize(
+    ("registry", "repository", "plain"),
+    [
+        ("registry.example.com", "registry.example.com/shop", False),
+        ("registry.example.com:5000/a/b-c", "registry.example.com:5000/a/b-c/shop", False),
+        ("localhost/x", "localhost/x/shop", False),
+        ("registry:5000", "registry:5000/shop", False),
+        ("[fd00::1]:5000/x", "[fd00::1]:5000/x/shop", False),
+        ("http://registry.internal:5000/apps", "registry.internal:5000/apps/shop", True),
+    ],
+)
+def test_a_registry_has_a_repository_for_each_app(registry: str, repository: str, plain: bool) -> None:
+    choice = production({**CLUSTER, "registry": registry}).platform
+    assert (choice.repository("shop"), choice.plain) == (repository, plain)
+
+
+def test_a_rendered_environment_reads_back_the_same_and_changes_are_told() -> None:
+    for said in ("local", CLUSTER, WHOLE):
+        env = production(said)
+        assert production(environment_document(env)["platform"]) == env
+    assert changes(production("local"), production(CLUSTER)) == (
+        Change(path="platform.kind", old="local", new="kubernetes"),
+        Change(path="platform.namespace", old="", new="shop"),
+        Change(path="platform.registry", old="", new="registry.example.com/apps"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("kubernetes", 'platform: expected "local", or a table such as { kind = "kubernetes", namespace = "shop"'),
+        ("vm", 'platform: expected "local", or a table'),
+        (True, 'platform: expected "local", or a table'),
+        ({}, 'platform.kind: missing; expected "local" or "kubernetes"'),
+        ({"kind": "kubernets"}, 'platform.kind: expected "local" or "kubernetes", got "kubernets". Did you mean'),
+        ({"kind": "kubernetes"}, "platform.namespace: missing; expected the name of a namespace"),
+        ({"kind": "kubernetes"}, "platform.registry: missing; expected where images are"),
+        ({"kind": "local", "namespace": "shop"}, 'platform.namespace: only where kind is "kubernetes"'),
+        ({**CLUSTER, "name_space": "shop"}, 'platform.name_space: unknown key. Did you mean "namespace"?'),
+        ({**CLUSTER, "namespace": "Shop"}, "platform.namespace: expected the name of a namespace"),
+        ({**CLUSTER, "namespace": "a" * 64}, "platform.namespace: expected the name of a namespace"),
+        ({**CLUSTER, "registry": "apps"}, "platform.registry: expected where images are"),
+        ({**CLUSTER, "registry": "https://r.example.com/apps"}, "platform.registry: expected where images are"),
+        ({**CLUSTER, "registry": "r.example.com/apps:latest"}, "platform.registry: expected where images are"),
+        ({**CLUSTER, "registry": "r.example.com/../x"}, "platform.registry: expected where images are"),
+        ({**CLUSTER, "registry": "r.example.com/" + "a" * 200}, "platform.registry: expected where images are"),
+        ({**CLUSTER, "gateway": "public"}, 'platform.gateway: expected a Gateway as "NAMESPACE/NAME"'),
+        ({**CLUSTER, "gateway": "infra/"}, 'platform.gateway: expected a Gateway as "NAMESPACE/NAME"'),
+        ({**CLUSTER, "context": " "}, "platform.context: expected the name of a context of a kubeconfig"),
+        ({**CLUSTER, "namespace": "shop\n"}, "platform.namespace: expected text without control characters"),
+        ({**CLUSTER, "context": ""}, "platform.context: expected the name of a context of a kubeconfig"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(platform: object, words: str) -> None:
+    assert words in refused(platform)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (
+            {"processes": {"web": {"min": 1, "max": 3, "target_rps": 9}}},
+            "processes.web.target_rps: nobody counts requests on this platform; take target_cpu",
+        ),
+        (
+            {"strategy": {"kind": "canary", "steps": [5], "abort_on": {"error_rate": 0.1}}},
+            "strategy.abort_on: nobody counts requests on this platform; ask who does by checks",
+        ),
+        (
+            {"strategy": {"kind": "canary", "steps": [5], "sticky": True}},
+            'strategy.sticky: only a Gateway leads chosen requests elsewhere: expected "gateway" in platform',
+        ),
+        (
+            {"strategy": {"kind": "blue-green", "preview": "next.example.com"}},
+            'strategy.preview: only a Gateway leads chosen requests elsewhere: expected "gateway" in platform',
+        ),
+    ],
+)
+def test_what_a_cluster_never_does_is_refused_before_it_is_applied(keys: dict[str, Any], words: str) -> None:
+    assert words in refused(CLUSTER, **keys)
+
+
+def test_with_a_gateway_chosen_requests_may_be_led() -> None:
+    strategy = {"kind": "canary", "steps": [5], "match": [{"header": "X-Beta"}], "preview": "next.example.com"}
+    assert production(WHOLE, strategy=strategy).strategy.preview == "next.example.com"
+    scaled = {"web": {"min": 1, "max": 3, "target_cpu": "70%"}}
+    assert production(CLUSTER, processes=scaled).scaling["web"].target_cpu == 70
+
+
+def test_one_mistake_makes_no_second() -> None:
+    preview = {"kind": "blue-green", "preview": "next.example.com"}
+    assert refused({**CLUSTER, "registry": 5}).count("env.production") == 1
+    assert refused({**CLUSTER, "gateway": 5}, strategy=preview).count("env.production") == 1
