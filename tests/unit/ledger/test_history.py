@@ -12,6 +12,7 @@ import pytest
 
 from stelae.core import fold
 from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Failed
 from stelae.domain.event import Scaled
 from stelae.domain.state import InstallationState
 from stelae.domain.units import Instant
@@ -66,6 +67,8 @@ ATTACKS: dict[str, str] = {
     "a value is changed": "UPDATE cell SET value = replace(value, '40', '41')",
     "a time is changed": "UPDATE cell SET born = born + 1 WHERE id = 3",
     "an end is changed": "UPDATE cell SET died = died + 1, node = died WHERE id = 3",
+    "an end is a word": "UPDATE cell SET died = 'soon' WHERE id = 3",
+    "an end is nothing": "UPDATE cell SET died = NULL WHERE id = 3",
     "an end is taken back": "UPDATE cell SET died = 4611686018427387904, node = 0 WHERE id = 3",
     "a cell is deleted": "DELETE FROM cell WHERE id = 3",
     "a cell is copied": "INSERT INTO cell"
@@ -94,6 +97,25 @@ def test_what_was_changed_while_nobody_had_it_open_is_made_anew(attack: str, led
     assert found.distrusted
     found.close()
     made(ledger, tmp_path)
+
+
+def test_an_index_that_could_not_be_taken_up_is_taken_up_the_next_time(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(ledger, tmp_path)
+    found = history(ledger, tmp_path)
+
+    def unreadable(*_: object) -> str:
+        raise Failed("the disk does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "root_at", unreadable)
+        for _ in range(2):
+            with pytest.raises(Failed, match="the disk does not answer"):
+                found.state(1)
+    says_what_was(ledger, found)
+    assert not found.distrusted, "it was sound all the time"
+    found.close()
 
 
 def spoiled(path: Path) -> None:

@@ -108,7 +108,7 @@ class IndexFile:
         """
         try:
             return self._check(code)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError) as error:  # SQLite keeps a word where a number belongs
             raise Untrusted(f"the file is damaged: {error}") from error
 
     def _check(self, code: str) -> Head | None:

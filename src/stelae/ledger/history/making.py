@@ -129,7 +129,11 @@ class Making:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 raise Untrusted(f"the file is damaged: {error}") from error
-            self._load(self._file, self._file.check(self._code))
+            try:
+                self._load(self._file, self._file.check(self._code))
+            except BaseException:
+                self.close()  # half of it would be in memory
+                raise
         return self._file
 
     def _load(self, file: IndexFile, head: Head | None) -> None:
