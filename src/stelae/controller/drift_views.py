@@ -17,11 +17,12 @@ Json = dict[str, Any]
 
 
 def sentence(env: EnvironmentState, now: Instant | None) -> str:
-    """Return what drifted in *env* and whose turn it is, "" when nothing did."""
+    """Return what drifted in *env* and whose turn it is, "" when nothing did. Of one that is taken down its instances
+    are not told: they end, and nothing is replaced."""
     name = env.id.partition("/")[2]
-    found = replacing.drifted(env)
+    found = [] if env.down else replacing.drifted(env)
     storm = env.drift.storm
-    if storm is not None:
+    if storm is not None and not env.down:
         many = f"drift storm: {storm.found} instances drifted, {storm.of} should serve; nothing more is replaced"
         return f"{many}: see stelae verify {name}, then stelae replace {name} --drifted"
     said = []

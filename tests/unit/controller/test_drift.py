@@ -17,7 +17,7 @@ from stelae.controller.notifications import moment_of
 from stelae.controller.sentences import matters, sentence
 from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId
-from stelae.domain.drift import Drift, DriftState, Finding, Inspection, Storm
+from stelae.domain.drift import Drift, Drifted, DriftState, Finding, Inspection, Storm
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, InvalidInput, Unreachable
 from stelae.domain.promotion import Moment
@@ -257,6 +257,11 @@ def test_status_says_what_drifted_and_whose_turn_it_is(tmp_path: Path) -> None:
             "drift storm: 2 instances drifted, 2 should serve; nothing more is replaced: "
             "see stelae verify test, then stelae replace test --drifted"
         )
+        assert drift_views.sentence(replace(stormy, down=True), None) == ""
+        assert drift_views.drift_view(replace(stormy, down=True))["storm"] is not None  # it is not over
+        other = Drifted(drift=Drift.ROUTING, what="x", since=1)
+        routed = replace(stormy, down=True, drift=replace(stormy.drift, findings=(other,)))
+        assert drift_views.sentence(routed, None) == "routing drifted: x: see stelae verify test"
 
     in_yard(tmp_path, body, REPORT)
 
