@@ -15,7 +15,7 @@ from dataclasses import replace
 from stelae.core import fold
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
-from stelae.domain.state import InstallationState
+from stelae.domain.state import EnvironmentState, InstallationState
 from stelae.ledger.history.about import instance, named
 from stelae.ledger.history.follow import Following, Lived
 from stelae.ledger.history.making import LIVES_OF, Making
@@ -120,21 +120,23 @@ class History(Making):
             if number is not None:
                 for item in self._decoded(self._opened().select(LIVES_OF.format("image = ?"), (number,))):
                     found[item.environment, item.launched] = item
+        now: dict[EnvironmentId, EnvironmentState] = {}
         for item in self._tail()[0].changed.values():
-            release = self._release(item)
-            if release in images:
+            if self._image(item, now) in images:
                 found[item.environment, item.launched] = item
         return sorted(found.values(), key=lambda item: item.launched)
 
-    def _release(self, item: Lived) -> str:
-        """Return the image of the release of *item*, which may have been asked for since the last whole step."""
-        state = self._state_at(self._ledger.size, {item.environment}) if self._fresh(item) else self._state
-        found = state.environments[item.environment].releases.get(item.life.release)
-        return found.image if found else ""
-
-    def _fresh(self, item: Lived) -> bool:
-        env = self._state.environments.get(item.environment)
-        return env is None or item.life.release not in env.releases
+    def _image(self, item: Lived, now: dict[EnvironmentId, EnvironmentState]) -> str:
+        """Return the image of the release of *item*, "" when it has none. It may have been asked for since the last
+        whole step: *now* keeps the environments that were folded up to the end for that."""
+        name = item.environment
+        env = self._state.environments.get(name)
+        if env is None or item.life.release not in env.releases:
+            if name not in now:
+                now[name] = self._state_at(self._ledger.size, {name}).environments[name]
+            env = now[name]
+        release = env.releases.get(item.life.release)
+        return release.image if release else ""
 
     def _life_at(self, environment: str, name: str, size: int | None) -> Lived | None:
         end = self._ledger.size if size is None else size
