@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -53,6 +54,21 @@ def test_what_the_cache_has_otherwise_is_seen(tmp_path: Path, monkeypatch: pytes
         found.close()
     assert sum(count for _, count in parts) == 3 * 4096
     assert found.differs
+
+
+def test_a_reading_that_cannot_begin_keeps_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with (tmp_path / "file").open("rb") as file:
+        before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", full)
+            with pytest.raises(OSError, match="Too many open files"):
+                Reading(file.fileno())
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 def test_a_file_system_that_has_no_way_past_the_cache(tmp_path: Path) -> None:

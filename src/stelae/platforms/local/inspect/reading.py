@@ -31,9 +31,13 @@ class Reading:
     """A file on its way to its SHA-256. *file* stays the caller's; ``close`` lets go of what was opened here."""
 
     def __init__(self, file: int) -> None:
-        self._cached = os.dup(file)
-        self._direct = _direct(self._cached)
         self._buffer, self._other = mmap.mmap(-1, WINDOW), mmap.mmap(-1, WINDOW)  # O_DIRECT wants whole pages
+        self._cached = self._direct = os.dup(file)
+        try:
+            self._direct = _direct(self._cached)
+        except OSError:
+            os.close(self._cached)  # it may be the last one that this process can have
+            raise
         self._address, self._other_address = _address(self._buffer), _address(self._other)
         self._hash = hashlib.sha256()
         self._at = 0
