@@ -35,6 +35,7 @@ from stelae.ledger.publisher import Publisher
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
 from tests.hostile import corpus
+from tests.unit.controller.archives import opened, packed_again
 from tests.unit.controller.estate import LONG, VALUE, WHO, Estate, backed_up, furnish, installed, now, on_estate
 from tests.unit.controller.site import TEST
 
@@ -79,21 +80,6 @@ def given(tmp_path: Path, archive: bytes, **more: object) -> Given:
 
 def brought_back(old: Old, new: Installation, tmp_path: Path, **more: object) -> Restored:
     return restore(new, given(tmp_path, old.archive, **{"recovery_key": old.recovery, **more}), now)
-
-
-def opened(archive: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return {item.name: tar.extractfile(item).read() for item in tar}  # type: ignore[union-attr]
-
-
-def packed_again(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, data in files.items():
-            item = tarfile.TarInfo(name)
-            item.size = len(data)
-            tar.addfile(item, io.BytesIO(data))
-    return out.getvalue()
 
 
 def events(own: Installation) -> list[ev.Recorded]:

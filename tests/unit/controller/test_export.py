@@ -24,6 +24,7 @@ from stelae.ledger.checkpoint import Checkpoint
 from stelae.ledger.note import Signer
 from stelae.ledger.store import Draft, Ledger
 from stelae.system.installation import Installation
+from tests.unit.controller.archives import opened, packed_again
 from tests.unit.controller.estate import LONG, Estate, installed, on_estate
 from tests.unit.controller.site import Site, on_site
 
@@ -43,21 +44,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
         return b"".join(packed(log_members(ledger, signed, SIGNER.verifier)))
     finally:
         ledger.close()
-
-
-def opened(archive: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return {item.name: tar.extractfile(item).read() for item in tar}  # type: ignore[union-attr]
-
-
-def packed_again(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for name, data in files.items():
-            item = tarfile.TarInfo(name)
-            item.size = len(data)
-            tar.addfile(item, io.BytesIO(data))
-    return out.getvalue()
 
 
 def checked(tmp_path: Path, archive: bytes, signer: Signer | None = SIGNER) -> int:
