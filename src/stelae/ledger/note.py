@@ -181,16 +181,23 @@ def is_name(name: str) -> bool:
     return bool(name) and "+" not in name and name.isprintable() and not any(char.isspace() for char in name)
 
 
+def plain_text(data: bytes, kind: str, longest: int, control: re.Pattern[str]) -> str:
+    """Return the text in *data*; raises InvalidInput, saying that it is not *kind*, when it is longer than *longest*
+    bytes, is not UTF-8, or has one of the characters *control*."""
+    if len(data) > longest:
+        raise InvalidInput(f"not {kind}: longer than {longest} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"not {kind}: not UTF-8") from error
+    if control.search(text):
+        raise InvalidInput(f"not {kind}: it has control characters")
+    return text
+
+
 def parse_note(data: bytes) -> Note:
     """Return the note in *data*; raises InvalidInput when it is none."""
-    if len(data) > LONGEST:
-        raise InvalidInput(f"not a signed note: longer than {LONGEST} bytes")
-    try:
-        whole = data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput("not a signed note: not UTF-8") from error
-    if _CONTROL.search(whole):
-        raise InvalidInput("not a signed note: it has control characters")
+    whole = plain_text(data, "a signed note", LONGEST, _CONTROL)
     split = whole.rfind("\n\n")
     if split < 0 or not whole.endswith("\n"):
         raise InvalidInput("not a signed note: it has no signatures")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.ledger.checkpoint import Checkpoint, parse_checkpoint
-from stelae.ledger.note import COSIGNATURE, Verifier, cosigned_at, parse_note, parse_vkey
+from stelae.ledger.note import COSIGNATURE, Verifier, cosigned_at, parse_note, parse_vkey, plain_text
 
 LONGEST = 24 * 1024
 """The longest policy that is read, in bytes: it goes into one event of the record."""
@@ -106,14 +106,7 @@ class Policy:
 
 def parse_policy(data: bytes) -> Policy:
     """Return the policy in *data*; raises InvalidInput, which names the line."""
-    if len(data) > LONGEST:
-        raise InvalidInput(f"not a policy: longer than {LONGEST} bytes")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput("not a policy: not UTF-8") from error
-    if _BAD.search(text):
-        raise InvalidInput("not a policy: it has control characters")
+    text = plain_text(data, "a policy", LONGEST, _BAD)
     reader = _Reader()
     for number, line in enumerate(text.split("\n"), 1):
         words = line.replace("\t", " ").split(" ")
