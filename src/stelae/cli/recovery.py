@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from stelae.domain.errors import InvalidInput, Unreachable
+from stelae.system.files import read_small
 
-_LONGEST = 100_000
+_LONGEST = 96 * 1024
 
 
 class Who(TypedDict):
@@ -35,14 +36,7 @@ def as_root(state: Path) -> None:
 
 def content(file: Path) -> bytes:
     """Return the bytes of a small file; raises InvalidInput."""
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_LONGEST + 1)
-    except OSError as error:
-        raise InvalidInput(f"it cannot be read: {error.strerror}", where=str(file)) from error
-    if len(data) > _LONGEST:
-        raise InvalidInput("it is too large", where=str(file))
-    return data
+    return read_small(file, _LONGEST)
 
 
 def line(file: Path) -> str:

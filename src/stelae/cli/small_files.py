@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stelae.domain.errors import InvalidInput
+from stelae.system.files import read_small
 
 LARGEST = 64 * 1024
 """The most bytes of one."""
@@ -12,11 +12,4 @@ LARGEST = 64 * 1024
 
 def content(path: Path, what: str = "it") -> bytes:
     """Return what is in the file *path*; raises InvalidInput, of *what*, when it cannot be read or is too large."""
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInput(f"{what} cannot be read: {error.strerror}", where=str(path)) from error
-    if len(data) > LARGEST:
-        raise InvalidInput(f"{what} is larger than {LARGEST // 1024} KiB", where=str(path))
-    return data
+    return read_small(path, LARGEST, what)

@@ -8,7 +8,22 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from stelae.domain.errors import InvalidInput
+
 _AT_ONCE = 8  # files that are synced at the same time
+
+
+def read_small(path: Path, most: int, what: str = "it") -> bytes:
+    """Return what is in the file *path*, of which *what* is read; raises InvalidInput when it cannot be read, or has
+    more than *most* bytes (some KiB)."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise InvalidInput(f"{what} cannot be read: {error.strerror}", where=str(path)) from error
+    if len(data) > most:
+        raise InvalidInput(f"{what} is larger than {most // 1024} KiB", where=str(path))
+    return data
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:

@@ -18,6 +18,7 @@ from stelae.domain.errors import Failed, InvalidInput
 from stelae.images.content import CHUNK, chunks
 from stelae.images.disk import room_on
 from stelae.images.pack import Pack
+from stelae.system.files import read_small
 
 
 def lay_out(source: Path, folder: Path, room: int) -> Manifest:
@@ -46,14 +47,7 @@ def lay_out(source: Path, folder: Path, room: int) -> Manifest:
 
 
 def _from_folder(listed: Path, source: Path, folder: Path, room: int) -> Manifest:
-    try:
-        with listed.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise InvalidInput(f"it cannot be read: {error.strerror}", where=str(listed)) from error
-    if len(data) > LARGEST:
-        raise InvalidInput("not a backup: it is too large", where=str(listed))
-    manifest = parse_manifest(data, str(listed))
+    manifest = parse_manifest(read_small(listed, LARGEST), str(listed))
     _refuse_large(manifest, room)
     for digest in digests(manifest):
         _write(folder, digest, manifest.blobs[digest], _of_file(source / BLOBS / hex_of(digest), digest))
