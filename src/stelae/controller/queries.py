@@ -21,6 +21,8 @@ from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.event import ActionIntended
 from stelae.domain.state import EnvironmentState, InstallationState, Instance
 from stelae.domain.units import Instant
+from stelae.ledger.history import about
+from stelae.ledger.history.index import History
 from stelae.platforms.port import Platform
 from stelae.system import clock
 
@@ -35,8 +37,11 @@ _COMMIT = re.compile(r"[0-9a-f]{4,40}")
 class Queries:
     """Answers from the record."""
 
-    def __init__(self, record: Record, platform: Platform, clock: Callable[[], Instant] = clock.now) -> None:
+    def __init__(
+        self, record: Record, platform: Platform, history: History, clock: Callable[[], Instant] = clock.now
+    ) -> None:
         self._record = record
+        self._history = history
         self._clock = clock
         self._platform = platform
 
@@ -214,7 +219,8 @@ class Queries:
     async def _chosen(self, env: EnvironmentState, instance: str, release: str, process: str) -> list[Instance]:
         """The instances that are asked for: those that are there, or, named, those that were once."""
         wanted = references.release(env, release).id if release else ""
-        found = await self._ever(env.id) if instance or wanted else list(env.instances.values())
+        named = (instance and instance not in env.instances) or wanted
+        found = await self._ever(env.id, instance, wanted) if named else list(env.instances.values())
         chosen = [
             item
             for item in found
@@ -228,10 +234,14 @@ class Queries:
             raise InvalidInput(f"{env.id} has no instance {instance or f'of {process}'}", hint="see: stelae status")
         return chosen
 
-    async def _ever(self, environment: EnvironmentId) -> list[Instance]:
+    async def _ever(self, environment: EnvironmentId, instance: str, release: str) -> list[Instance]:
+        """Return all that was ever launched under the name *instance*, or else of *release*."""
+
         def read() -> list[Instance]:
             found = []
-            for recorded in self._record.ledger.read():
+            name = about.instance(environment, instance) if instance else about.named("r", release)
+            for index in self._history.events([name]):
+                [recorded] = self._record.ledger.read(index, index + 1)
                 event = recorded.event
                 if recorded.environment != environment or not isinstance(event, ActionIntended):
                     continue

@@ -71,11 +71,11 @@ def use_cases(
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
     deployments = Deployments(record, platform, space, admission, clock)
     inside = Inside(record, layout, inspector, admission)
-    queries = Queries(record, platform, clock)
     inspections = Inspections(record, platform, clock)
     watches = Watches()
     inspections.on_sweep(lambda name, found: watches.of(name).inspected(found))
     history = History(record.ledger, installation.cache / "history", installation.keys / "history")
+    queries = Queries(record, platform, history, clock)
     observed = Observed(record.ledger, history, watches)
     past = Past(record, queries, history, observed, clock)
     return ControllerService(

@@ -181,8 +181,8 @@ class Site:
         self.group = group
         self.hold()
         self.environments = Environments(self.record)
-        self.queries = Queries(self.record, self.platform)
         self.index = History(self.ledger, folder / "history", folder / "history.key", step=16)
+        self.queries = Queries(self.record, self.platform, self.index)
         self.observed = Observed(self.ledger, self.index, self.watches)
         self.past = Past(self.record, self.queries, self.index, self.observed, self.clock)
         self.runs = Runs(self.record, self.platform)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stelae.controller import views
+from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.state import Backoff, Outcome
@@ -220,5 +221,32 @@ def test_logs_of_an_instance_that_is_gone_can_be_asked_for(tmp_path: Path) -> No
         await site.environments.down("ana", "")
         assert await _logs(site) == []
         assert await _logs(site, instance=gone) == ["goodbye"]
+        with pytest.raises(InvalidInput, match="has no instance web-0"):
+            await _logs(site, instance="web-0")
+
+    on_site(tmp_path, body)
+
+
+def test_they_are_found_without_reading_all_of_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(site: Site) -> None:
+        done = await _serving(site)
+        gone = next(iter(site.env().instances))
+        site.platform.lines = {gone: ["goodbye"]}
+        for number in range(400):
+            await site.record.append([ev.Scaled(process="web", count=number)], actor="ana", environment=TEST)
+        await site.environments.down("ana", "")
+        await site.until(lambda: gone not in site.env().instances)
+        assert await _logs(site, instance=gone) == ["goodbye"]  # by now the index has all
+        read, count = site.ledger.read, 0
+
+        def counted(start: int = 0, end: int | None = None) -> Any:
+            nonlocal count
+            count += (site.ledger.size if end is None else end) - start
+            return read(start, end)
+
+        monkeypatch.setattr(site.ledger, "read", counted)
+        assert await _logs(site, instance=gone) == ["goodbye"]
+        assert await _logs(site, release=done["release"]) == ["goodbye"]
+        assert 0 < count < 100 < site.ledger.size
 
     on_site(tmp_path, body)
