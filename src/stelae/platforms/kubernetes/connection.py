@@ -1,0 +1,212 @@
+"""The way to one API server: requests with retries, and streams of lines.
+
+lightkube reads the kubeconfig, the certificates and the login. The requests themselves are plain JSON: its typed
+objects would take a multiple of the memory, drop the fields that its version does not know, and its watch knows no
+bookmarks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+import msgspec
+import yaml
+from lightkube.config import client_adapter
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ConfigError
+
+from stelae.domain.errors import InvalidInput, StelaeError, Unreachable
+from stelae.platforms.kubernetes import errors
+from stelae.platforms.kubernetes.backoff import Backoff, Jitter, retry_after
+
+JSON: Final = "application/json"
+APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
+
+_ATTEMPT = 10.0  # seconds that one answer may take
+_ALTOGETHER = 20.0  # seconds until a request that is tried again and again is given up
+_SILENCE = 150.0  # seconds without a byte after which a stream is begun anew; bookmarks come every minute
+_LARGEST = 32 * 1024 * 1024  # bytes of one answer, or of one line
+_ALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000),
+)  # a server that is gone without a word is noticed in 25 s, also by a watch on which nothing happens
+
+
+def read(context: str, kubeconfig: Path | None) -> SingleConfig:
+    """Return what the kubeconfig says of *context* ("" for its current one).
+
+    Without *kubeconfig*, the file that ``KUBECONFIG`` names, else the service account of the pod that this runs in,
+    else ``~/.kube/config``. Raises InvalidInput.
+    """
+    path = kubeconfig or (Path(named) if (named := os.environ.get("KUBECONFIG")) else None)
+    where = str(path or "kubeconfig")
+    try:
+        config = KubeConfig.from_file(path) if path else KubeConfig.from_env()
+        found = config.get(context or None)
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            str(error), where=where, hint="set KUBECONFIG of the controller to a file that names it"
+        ) from error
+    except (KeyError, TypeError, AttributeError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"this is no kubeconfig: {error!r}", where=where) from error
+    if found is None or not found.cluster.server.startswith(("https://", "http://")):
+        raise InvalidInput("it names no server", where=where)
+    return found
+
+
+class Connection:
+    """Requests to the server of *config*. *jitter*: see ``Backoff``."""
+
+    def __init__(self, config: SingleConfig, jitter: Jitter) -> None:
+        self._jitter = jitter
+        self.server = config.cluster.server.rstrip("/")
+        try:
+            user = config.user
+            verify: Any = False
+            if self.server.startswith("https://"):
+                assert user is not None, "Kubernetes is never open to everybody"
+                verify = client_adapter.verify_cluster(config.cluster, user, config.abs_file)
+            auth = client_adapter.user_auth(user)
+        except (ConfigError, OSError, ValueError) as error:
+            raise InvalidInput(f"the kubeconfig's login cannot be used: {error}") from error
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=30)
+        self._client = httpx2.AsyncClient(
+            base_url=self.server,
+            auth=auth,
+            transport=httpx2.AsyncHTTPTransport(verify=verify, limits=limits, socket_options=_ALIVE),
+            timeout=httpx2.Timeout(_ATTEMPT, pool=None),
+            headers={"User-Agent": "stelae", "Accept": JSON},
+            trust_env=False,
+        )
+
+    async def ask(
+        self, method: str, path: str, what: str, *, params: Mapping[str, str] | None = None, body: Any = None,
+        content: str = JSON, accept: str = JSON, anywhere: bool = False,
+    ) -> Any:  # fmt: skip
+        """Return the decoded answer to one request; None where there is no such object (*anywhere*: or no such path).
+
+        What the server asks to try later is tried later, and so is what got no answer, unless it is a POST, which
+        may have happened. *what* says in an error what was tried. Raises Failed, Conflict and Unreachable.
+        """
+        sent = None if body is None else msgspec.json.encode(body)
+        headers = {"Accept": accept} | ({"Content-Type": content} if sent is not None else {})
+        backoff, until = Backoff(self._jitter), asyncio.get_running_loop().time() + _ALTOGETHER
+        while True:
+            asked = 0.0
+            try:
+                answer = await self._client.request(method, path, params=params, content=sent, headers=headers)
+            except (httpx2.HTTPError, ConfigError, OSError) as error:
+                problem: StelaeError = Unreachable(f"{what}: {self.server} does not answer: {_words(error)}")
+                problem.__cause__ = error
+                certain = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
+                again = not isinstance(error, ConfigError) and (certain or method != "POST")
+            else:
+                if answer.is_success:
+                    return _decoded(answer.content, what)
+                if answer.status_code == 404 and (anywhere or errors.absent(answer.content, path)):
+                    return None
+                problem = errors.of(answer.status_code, answer.content, what)
+                asked = retry_after(answer.headers.get("Retry-After"))
+                again = (answer.status_code in errors.AGAIN or asked > 0) and (
+                    method != "POST" or answer.status_code == 429
+                )
+            pause = backoff.pause(asked)
+            if not again or asyncio.get_running_loop().time() + pause > until:
+                raise problem
+            await asyncio.sleep(pause)
+
+    async def once(self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON) -> Any:
+        """Return the decoded answer to one GET that is not tried again. Raises ``Ended``, Unreachable."""
+        try:
+            answer = await self._client.get(path, params=params, headers={"Accept": accept})
+        except (httpx2.HTTPError, ConfigError, OSError) as error:
+            raise Unreachable(f"{what}: {self.server} does not answer: {_words(error)}") from error
+        if not answer.is_success:
+            asked = retry_after(answer.headers.get("Retry-After"))
+            raise Ended(answer.status_code, errors.words(answer.status_code, answer.content), asked)
+        return _decoded(answer.content, what)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON, silence: float | None = _SILENCE
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a stream, and give its lines, without their ends, as they come; *silence* is the longest pause in
+        seconds between them. Nothing is tried again. Raises ``Ended`` for a refusal, Unreachable."""
+        timeout = httpx2.Timeout(_ATTEMPT, read=silence, pool=None)
+        request = self._client.build_request("GET", path, params=params, headers={"Accept": accept}, timeout=timeout)
+        try:
+            answer = await self._client.send(request, stream=True)
+        except (httpx2.HTTPError, ConfigError, OSError) as error:
+            raise Unreachable(f"{what}: {self.server} does not answer: {_words(error)}") from error
+        try:
+            if not answer.is_success:
+                body = await _all(answer)
+                asked = retry_after(answer.headers.get("Retry-After"))
+                raise Ended(answer.status_code, errors.words(answer.status_code, body), asked)
+            yield _lines(answer, what)
+        finally:
+            with suppress(httpx2.HTTPError, OSError):
+                await answer.aclose()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+
+class Ended(Exception):
+    """A list or stream that the server refused, or ended, with *code*; *asked* are the seconds that we shall wait."""
+
+    def __init__(self, code: int, said: str, asked: float = 0.0) -> None:
+        super().__init__(said)
+        self.code = code
+        self.said = said
+        self.asked = asked
+
+
+async def _all(answer: httpx2.Response) -> bytes:
+    try:
+        return await answer.aread()
+    except (httpx2.HTTPError, OSError):
+        return b""
+
+
+async def _lines(answer: httpx2.Response, what: str) -> AsyncIterator[bytes]:
+    """Split by line feeds only: text may have other characters in it that Python takes for ends of lines."""
+    rest: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in answer.aiter_bytes():
+            *whole, last = chunk.split(b"\n")
+            for line in whole:
+                yield b"".join((*rest, line))
+                rest, size = [], 0
+            rest.append(last)
+            size += len(last)
+            if size > _LARGEST:
+                raise Unreachable(f"{what}: a line is longer than {_LARGEST} bytes")
+    except (httpx2.HTTPError, OSError) as error:
+        raise Unreachable(f"{what}: the connection broke: {_words(error)}") from error
+    if any(rest):
+        yield b"".join(rest)
+
+
+def _decoded(body: bytes, what: str) -> Any:
+    try:
+        return msgspec.json.decode(body) if body else {}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unreachable(f"{what}: the answer is not JSON: {error}") from error
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
