@@ -170,13 +170,13 @@ class Exchange(Lines):
         left = b""
         ended = False
         while (message := await receive())["type"] != "http.disconnect":
+            if ended:
+                continue
             *lines, left = (left + message.get("body", b"")).split(b"\n")
-            if not ended:
-                self._take(lines, left)
-            ended = ended or not message.get("more_body", False)
+            self._take(lines, left)
+            ended = self._typed.failed or not message.get("more_body", False)
             if ended:
                 self._typed.end()
-                left = b""
         self._typed.gone.set()
         self._typed.end()
         await anyio.sleep(LONGEST_FAREWELL)

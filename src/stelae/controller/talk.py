@@ -23,15 +23,19 @@ _MOST_SHOWN = 8  # pieces of output that wait until the person's side takes them
 
 
 class Typed:
-    """What a person types, as it comes. ``gone`` is set once the person's side of the connection has ended."""
+    """What a person types, as it comes. ``gone`` is set once the person's side of the connection has ended, and
+    ``failed`` once something came that cannot be typed: nothing after it is taken."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.failed = False
         self._messages: asyncio.Queue[Json | StelaeError | None] = asyncio.Queue()
         self._waiting = 0
 
     def put(self, message: Json) -> None:
         """Take ``{"data": BASE64}`` or ``{"rows", "columns"}``."""
+        if self.failed:
+            return
         self._waiting += len(message["data"])
         if self._waiting > 2 * MOST_WAITING:
             self.fail(InvalidInput(f"more than {MOST_WAITING} bytes are typed ahead", where="request"))
@@ -40,6 +44,7 @@ class Typed:
 
     def fail(self, error: StelaeError) -> None:
         """Have *error* raised where the messages are read."""
+        self.failed = True
         self._messages.put_nowait(error)
 
     def end(self) -> None:
