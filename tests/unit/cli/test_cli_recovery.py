@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tests.unit.cli.test_cli_output import document, plain
 from tests.unit.controller.estate import Estate, furnish, installed, on_estate
 
+from stelae.images.layout import Layout
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Any]
@@ -106,6 +109,23 @@ def test_a_folder_of_backups_is_thinned_out(root: Stelae, tmp_path: Path) -> Non
     assert len(list((folder / "backups").iterdir())) == 2
     wrong = root("backup", str(tmp_path / "file"), "--keep", "2")
     assert (wrong.code, "--keep is for a folder" in wrong.err) == (2, True)
+
+
+def test_a_backup_without_an_image_says_so_in_every_way(
+    root: Stelae, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(state, tmp_path / "copy")
+    monkeypatch.setenv("STELAE_STATE", str(tmp_path / "copy"))
+    layout = Layout(tmp_path / "copy" / "images")
+    image = min(entry.digest for entry in layout.images())
+    [layer] = layout.layers(image)
+    layout.blob_path(layer).unlink()
+    ran = root("backup", str(tmp_path / "lacking.tar"), "--with-keys", "--json")
+    assert (ran.code, json.loads(ran.out)["lacking"]) == (1, [image])
+    ran = root("backup", str(tmp_path / "again.tar"), "--with-keys")
+    assert (ran.code, f"not in it, because it is not in the store: {image}" in ran.err) == (1, True)
+    away(monkeypatch, tmp_path)
+    assert root("restore", str(tmp_path / "again.tar"), "--check").code == 0, "it is a backup all the same"
 
 
 def test_keys_in_the_open_are_warned_of(root: Stelae, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 @click.option("--with-inputs", is_flag=True, help="With what builds took from elsewhere, to build again offline.")
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Of the backups in the folder keep the N newest.")
 @verb
-def command(target: Path, with_keys: bool, with_inputs: bool, keep: int | None) -> None:
+def command(target: Path, with_keys: bool, with_inputs: bool, keep: int | None) -> int:
     """Back up the record, the images that an environment can need or return to, what is signed of them, the secrets
     (encrypted, as they are kept) and the private keys (sealed to the recovery key, see stelae key recovery).
 
     To a new FILE (a tar that only you can read; - is standard output), or into a FOLDER that is there: backups in it
     share what is the same, so one a night is small. The controller works on meanwhile, and need not run at all. Needs
     root. Bring it back with stelae restore.
+
+    The exit code is 1 for a backup that was made without an image that should be in it.
     """
     from stelae.cli.new_file import STDOUT, new_file
     from stelae.cli.recovery import as_root, who
@@ -50,8 +52,9 @@ def command(target: Path, with_keys: bool, with_inputs: bool, keep: int | None) 
             made = back_up(installation, options, now, file)
     if target == STDOUT:
         _warn(out, made)
-        return
-    _tell(out, made, target, removed)
+    else:
+        _tell(out, made, target, removed)
+    return 1 if made.manifest.lacking else 0
 
 
 def _tell(out: Screen, made: Made, target: Path, removed: int) -> None:
