@@ -18,6 +18,7 @@ import structlog
 from anyio import to_thread
 
 from stelae.controller import references
+from stelae.controller.following import Pace, follow
 from stelae.controller.record import Record
 from stelae.controller.recovery.export import evidence_members, log_members
 from stelae.controller.witnesses import Witnesses
@@ -37,11 +38,8 @@ from stelae.system.installation import Installation
 Json = dict[str, Any]
 log = structlog.get_logger(__name__)
 
-GATHER = 1.0
-"""Seconds between two checkpoints, when nobody asks for one."""
-
-PAUSE = 30.0
-"""Seconds until it is tried again, when it failed."""
+PACE = Pace(step=0.0, rest=1.0, again=30.0)
+"""Between two checkpoints, when nobody asks for one, is a second."""
 
 _PAGE = 500
 
@@ -70,25 +68,14 @@ class Audit:
 
     async def _keep_publishing(self) -> None:
         told = ""
-        while True:
-            size = self._record.state.size
-            try:
-                more = True
-                while more:
-                    more = await to_thread.run_sync(self._publisher.step)
-                told = ""
-            except Exception as error:  # noqa: BLE001 - the outermost frame of what nobody waits for
-                if str(error) != told:
-                    log.warning("log.not_published", problem=str(error))
-                told = str(error)
-                await asyncio.sleep(PAUSE)
-                continue
-            if self._publisher.restored:
+        async for problem in follow(self._record, self._publisher.step, PACE):
+            if problem not in ("", told):
+                log.warning("log.not_published", problem=problem)
+            told = problem
+            if not problem and self._publisher.restored:
                 missing = [tile.path for tile in self._publisher.restored]
                 log.warning("log.files_were_missing", count=len(missing), first=missing[0])
                 self._publisher.restored = ()
-            await self._record.changed(size)
-            await asyncio.sleep(GATHER)
 
     async def receipt(self, ref: str, witnessed: bool = False) -> Json:
         """See ``Service.receipt``."""

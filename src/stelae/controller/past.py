@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import structlog
 from anyio import to_thread
 
 from stelae.controller import moments, references, views
+from stelae.controller.following import Pace, follow
 from stelae.controller.moments import Moment
 from stelae.controller.observed import Observed
 from stelae.controller.queries import Queries
@@ -27,11 +27,8 @@ from stelae.ledger.history.index import History
 Json = dict[str, Any]
 log = structlog.get_logger(__name__)
 
-PAUSE = 0.005
-"""Seconds between two steps of making the index: what else the controller has to do comes first."""
-
-AGAIN = 30.0
-"""Seconds until it is tried again, when it cannot be made."""
+PACE = Pace(step=0.005, rest=1.0, again=30.0)
+"""The index is made slowly: what else the controller has to do comes first."""
 
 PAGE = 1_000
 WINDOW = 50_000
@@ -55,22 +52,12 @@ class Past:
     async def keep_indexing(self) -> None:
         """Make the index go on with the record, until cancelled. What goes wrong is logged, and disturbs nobody."""
         told = ""
-        while True:
-            size = self._record.state.size
-            try:
-                more = True
-                while more:
-                    more = await to_thread.run_sync(self._history.step)
-                    await asyncio.sleep(PAUSE)
-            except Exception as error:  # noqa: BLE001 - the outermost frame of what nobody waits for
-                log.warning("history.not_indexed", problem=str(error))
-                await asyncio.sleep(AGAIN)
-                continue
-            if self._history.distrusted != told:
+        async for problem in follow(self._record, self._history.step, PACE):
+            if problem:
+                log.warning("history.not_indexed", problem=problem)
+            elif self._history.distrusted != told:
                 told = self._history.distrusted
                 log.warning("history.made_anew", why=told)
-            await self._record.changed(size)
-            await asyncio.sleep(1)
 
     def close(self) -> None:
         """Close the index."""

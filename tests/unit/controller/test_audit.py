@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from stelae.controller import audit
 from stelae.controller.audit import Audit
+from stelae.controller.following import Pace
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.event import DeploymentRequested
 from stelae.ledger.checkpoint import open_checkpoint
@@ -45,7 +47,7 @@ def published(found: Installation, key: str) -> int:
 
 
 def test_what_is_recorded_is_published_and_proven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "GATHER", 0.01)
+    monkeypatch.setattr(audit, "PACE", replace(audit.PACE, rest=0.01))
 
     async def body(site: Site) -> None:
         where = installation(tmp_path)
@@ -93,8 +95,7 @@ def test_a_receipt_is_of_what_was_recorded_just_now(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_published_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "PAUSE", 0.01)
-    monkeypatch.setattr(audit, "GATHER", 0.01)
+    monkeypatch.setattr(audit, "PACE", Pace(step=0.0, rest=0.01, again=0.01))
 
     async def body(site: Site) -> None:
         where = installation(tmp_path)
