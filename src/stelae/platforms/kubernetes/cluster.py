@@ -18,14 +18,15 @@ from stelae.platforms.kubernetes.connection import APPLY, MERGE, Connection, End
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.watch import Follower, Timing
 
-_WRITE: Final = {"fieldManager": names.MANAGER, "fieldValidation": "Strict"}
+_STRICT: Final = {"fieldValidation": "Strict"}
+_WRITE: Final = {"fieldManager": names.MANAGER} | _STRICT
 
 
 def connect(
-    context: str, namespace: str, *, installation: str, jitter: Jitter, kubeconfig: Path | None = None,
+    context: str, namespace: str, *, installation: str, jitter: Jitter, kubeconfig: Path,
     timing: Timing | None = None,
 ) -> Cluster:  # fmt: skip
-    """Return *namespace* of the cluster that *context* of the kubeconfig names; see ``connection.read`` for which.
+    """Return *namespace* of the cluster that *context* of the *kubeconfig* names ("" for its current one).
 
     Only what *installation* made is watched. Nothing is asked yet. Raises InvalidInput.
     """
@@ -72,13 +73,14 @@ class Cluster:
         it when the cache begins or ceases to be fresh."""
         self._changed.append(changed)
 
-    async def apply(self, found: Object, *, dry_run: bool = False) -> Object:
+    async def apply(self, found: Object, *, manager: str = names.MANAGER, dry_run: bool = False) -> Object:
         """Make an object be so (server-side apply), taking over fields that others wrote; return it as it is then.
+        What *manager* applied before and does not now is taken away.
 
         A field that is unknown to the server is an error: what it would drop in silence may be what protects.
         """
         kind, name = kinds.of(found), found["metadata"]["name"]
-        params = {**_WRITE, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+        params = {**_STRICT, "fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
         answer = await self._connection.ask(
             "PATCH", kind.path(self.namespace, name), f"apply {kind.name} {name}", params=params, body=found,
             content=APPLY,

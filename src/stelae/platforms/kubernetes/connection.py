@@ -8,7 +8,6 @@ bookmarks.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -43,17 +42,11 @@ _ALIVE = (
 )  # a server that is gone without a word is noticed in 25 s, also by a watch on which nothing happens
 
 
-def read(context: str, kubeconfig: Path | None) -> SingleConfig:
-    """Return what the kubeconfig says of *context* ("" for its current one).
-
-    Without *kubeconfig*, the file that ``KUBECONFIG`` names, else the service account of the pod that this runs in,
-    else ``~/.kube/config``. Raises InvalidInput.
-    """
-    path = kubeconfig or (Path(named) if (named := os.environ.get("KUBECONFIG")) else None)
-    where = str(path or "kubeconfig")
+def read(context: str, kubeconfig: Path) -> SingleConfig:
+    """Return what the file *kubeconfig* says of *context* ("" for its current one); raises InvalidInput."""
+    where = str(kubeconfig)
     try:
-        config = KubeConfig.from_file(path) if path else KubeConfig.from_env()
-        found = config.get(context or None)
+        found = KubeConfig.from_file(kubeconfig).get(context or None)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
             str(error), where=where, hint="set KUBECONFIG of the controller to a file that names it"
