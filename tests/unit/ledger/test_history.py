@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from stelae.core import fold
+from stelae.domain import event as ev
+from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
-from stelae.domain.event import Scaled
+from stelae.domain.event import Event, Recorded, Scaled
+from stelae.domain.release import ReleaseId
+from stelae.domain.run import Debug
 from stelae.domain.state import InstallationState
 from stelae.domain.units import Instant
 from stelae.ledger.history import making
-from stelae.ledger.history.about import named
+from stelae.ledger.history.about import about, named
 from stelae.ledger.history.file import fork, nodes
 from stelae.ledger.history.index import History
 from stelae.ledger.store import Draft, Ledger
@@ -220,6 +225,27 @@ def test_another_program_that_folds_makes_it_anew(
     says_what_was(ledger, found)
     assert found.distrusted == "another version wrote it"
     found.close()
+
+
+IMAGE, RELEASE = Digest(f"sha256:{'a' * 64}"), ReleaseId(f"r-{'2' * 52}")
+ONE, TWO, LOOK = InstanceId("web-1"), InstanceId("web-2"), InstanceId("debug-1")
+
+
+@pytest.mark.parametrize(
+    ("event", "names"),
+    [
+        (ev.ReplacementRequested(instances=(ONE, TWO), reason="odd"), {"i:shop/test:web-1", "i:shop/test:web-2"}),
+        (
+            ev.RunRequested(run=LOOK, release=RELEASE, job="", debug=Debug(instance=ONE, process="web"), by="bo"),
+            {"i:shop/test:web-1", "i:shop/test:debug-1", f"r:{RELEASE}", "p:bo"},
+        ),
+        (ev.StorageCleaning(images=(IMAGE,), counts={}, bytes=9), {f"m:{IMAGE}"}),
+        (ev.Revoked(name=IMAGE, reason="old"), {f"m:{IMAGE}"}),
+    ],
+)
+def test_an_event_is_found_by_each_thing_that_it_names(event: Event, names: set[str]) -> None:
+    item = Recorded(index=0, at=1, actor="ana", environment=SHOP, event=event)
+    assert set(about(item, None)) == names | {"e:shop/test", "p:ana"}
 
 
 def test_what_is_past_is_found_at_the_nodes_of_its_number_alone() -> None:

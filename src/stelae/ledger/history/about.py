@@ -55,6 +55,12 @@ def about(item: Recorded, action: Action | None) -> Iterator[str]:
         yield named("w", item.environment)
     if isinstance(event, ev.Revoked):
         yield named("m", event.name)
+    if isinstance(event, ev.StorageCleaning):
+        yield from (named("m", image) for image in event.images)
+    if isinstance(event, ev.ReplacementRequested):
+        yield from (instance(item.environment, name) for name in event.instances)
+    if isinstance(event, ev.RunRequested) and event.debug is not None:
+        yield instance(item.environment, event.debug.instance)
     if action is not None and action.instance:
         yield instance(item.environment, action.instance)
         if action.verb is Verb.LAUNCH:
