@@ -69,9 +69,7 @@ def _route(place: Placed, process: str, host: str, hosts: Sequence[str], rules: 
 def _asked(chosen: Sequence[Route]) -> list[Route]:
     """Those that are told by a request, headers before cookies: of rules that are as particular the first counts."""
     if any(route.kind is RouteKind.STICKY for route in chosen):
-        raise Failed(
-            "a gateway of Kubernetes cannot keep each user on one release: the Gateway API has no word for it"
-        )
+        raise Failed("a gateway of Kubernetes cannot keep each user on one release")
     kinds = (RouteKind.HEADER, RouteKind.COOKIE)
     return sorted((route for route in chosen if route.kind in kinds), key=lambda route: kinds.index(route.kind))
 
