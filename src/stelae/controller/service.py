@@ -51,58 +51,92 @@ class ControllerService:
         self._http_port = http_port
         self.policy = deployments.policy  # for the loops
         self.watches = watches
+        self.plan = plans.plan
+        self.keep_telling = notifier.keep_telling
+        self._of_environments(deployments, environments, Steering(record))
+        self._of_promotion(approvals, verifications)
+        self._of_builds(storage, reproductions, transfers, cleaner)
+        self._of_images(proofs, inside, comparing)
+        self._of_secrets(secrets)
+        self._of_runs(runs, debugging)
+        self._of_instances(Drifts(record, inspections), inspections)
+        self._of_now(queries)
+        self._of_then(past, whereabouts)
+        self._of_the_log(audit)
+
+    def _of_environments(self, deployments: Deployments, environments: Environments, steering: Steering) -> None:
         self.deploy = deployments.deploy
         self.rollback = deployments.rollback
         self.abort = deployments.abort
         self.scale = deployments.scale
-        steering = Steering(record)
         self.pause = steering.pause
         self.resume = steering.resume
         self.hurry = steering.hurry
-        self.plan = plans.plan
         self.apply = environments.apply
         self.down = environments.down
         self.start = environments.start
-        self.environments = queries.environments
-        self.status = queries.status
-        self.history = past.history
-        self.deployment = queries.deployment
-        self.watch = queries.watch
-        self.show = past.show
-        self.state = past.state
-        self.where = whereabouts.where
-        self.keep_indexing = past.keep_indexing
-        self.close = past.close
-        self.logs = queries.logs
-        self.build = storage.build
-        self.gc = cleaner.gc
-        self.keep_clean = cleaner.keep_clean
-        self.reproduce = reproductions.reproduce
-        self.check = reproductions.check
-        self.push = transfers.push
-        self.pull = transfers.pull
+
+    def _of_promotion(self, approvals: Approvals, verifications: Verifications) -> None:
         self.promote = approvals.promote
         self.approve = approvals.approve
         self.reject = approvals.reject
         self.trust = verifications.trust
         self.keep_signing = verifications.keep_signing
-        self.keep_telling = notifier.keep_telling
+
+    def _of_builds(
+        self, storage: Storage, reproductions: Reproductions, transfers: Transfers, cleaner: Cleaner
+    ) -> None:
+        self.build = storage.build
+        self.reproduce = reproductions.reproduce
+        self.check = reproductions.check
+        self.push = transfers.push
+        self.pull = transfers.pull
+        self.gc = cleaner.gc
+        self.keep_clean = cleaner.keep_clean
+
+    def _of_images(self, proofs: Proofs, inside: Inside, comparing: Comparing) -> None:
         self.keys = proofs.keys
         self.import_key = proofs.import_key
         self.revoke = proofs.revoke
+        self.proof = inside.proof
+        self.document = inside.document
+        self.diff = comparing.diff
+
+    def _of_secrets(self, secrets: Secrets) -> None:
         self.set_secret = secrets.set_secret
         self.secrets = secrets.list_secrets
         self.revoke_secret = secrets.revoke
         self.keep_secrets = secrets.keep
+
+    def _of_runs(self, runs: Runs, debugging: Debugging) -> None:
         self.run = runs.run
         self.cancel_run = runs.cancel
+        self.watch_run = runs.watch
         self.debug = debugging.open
         self.terminal = debugging.terminal
         self.keep_terminals = debugging.keep_terminals
-        self.watch_run = runs.watch
-        self.proof = inside.proof
-        self.document = inside.document
-        self.diff = comparing.diff
+
+    def _of_instances(self, drifts: Drifts, inspections: Inspections) -> None:
+        self.inspect = drifts.inspect
+        self.replace = drifts.replace
+        self.keep_inspecting = inspections.keep_inspecting
+
+    def _of_now(self, queries: Queries) -> None:
+        self.environments = queries.environments
+        self.status = queries.status
+        self.deployment = queries.deployment
+        self.watch = queries.watch
+        self.logs = queries.logs
+
+    def _of_then(self, past: Past, whereabouts: Whereabouts) -> None:
+        self.history = past.history
+        self.show = past.show
+        self.state = past.state
+        self.where = whereabouts.where
+        self.keep_indexing = past.keep_indexing
+        self.close = past.close
+
+    def _of_the_log(self, audit: Audit) -> None:
         self.verify_ledger = audit.verify
         self.receipt = audit.receipt
         self.consistency = audit.consistency
@@ -111,10 +145,6 @@ class ControllerService:
         self.log_key = audit.log_key
         self.export_log = audit.export
         self.keep_publishing = audit.keep_publishing
-        drifts = Drifts(record, inspections)
-        self.inspect = drifts.inspect
-        self.replace = drifts.replace
-        self.keep_inspecting = inspections.keep_inspecting
 
     async def ping(self) -> Json:
         """See ``Service.ping``."""
