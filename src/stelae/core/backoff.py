@@ -40,9 +40,11 @@ def key(release: ReleaseId, process: str) -> str:
 
 def act_key(action: Action) -> str:
     """Return the name under which failures of *action* are counted: another traffic table is another act."""
-    if action.verb is not Verb.ROUTE:
+    if action.verb in (Verb.ENSURE_SET, Verb.REMOVE_SET):
+        return f"{action.verb}/{action.release}/{action.process}"
+    if action.verb not in (Verb.ROUTE, Verb.SET_TRAFFIC):
         return f"{action.verb}/{action.instance}"
-    told: dict[str, object] = {"table": action.table, "hosts": list(action.hosts)}
+    told: dict[str, object] = {"table": action.table or action.weights, "hosts": list(action.hosts)}
     if action.routes:
         told["routes"] = [[route.kind, route.release, route.name, route.value] for route in action.routes]
     return ROUTES + hex_of(digest_of(canonical(told)))[:16]

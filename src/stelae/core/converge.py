@@ -12,6 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from stelae.core import backoff, runs
+from stelae.core.capacity import counts as _counts
+from stelae.core.capacity import is_ready as _ready
 from stelae.core.owned import changed
 from stelae.core.target import live, live_members
 from stelae.core.timers import kill_again_at
@@ -52,11 +54,6 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
 def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:
     pause = env.backoff.get(backoff.act_key(step)) if env.backoff else None
     return pause is None or pause.until <= seen.as_of
-
-
-def _ready(instance: Instance, seen: Observation) -> bool:
-    view = seen.instances.get(instance.id)
-    return live(instance) and instance.ready_at is not None and view is not None and view.phase is Phase.READY
 
 
 def _keep(held: Holding, members: Iterable[Instance], target: Allocation, seen: Observation) -> list[Instance]:
@@ -180,12 +177,6 @@ def _age(instance: Instance) -> tuple[Instant, InstanceId]:
 def _capacity(env: EnvironmentState, seen: Observation) -> Mapping[str, int]:
     """How many ready instances each process has, by name; a process that has none may be left out."""
     return Counter(i.process for i in env.instances.values() if _ready(i, seen) and _counts(env, i, seen))
-
-
-def _counts(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:
-    """True when a ready instance is capacity: the entry process's only while it has traffic, others always."""
-    process = entry(env.releases[instance.release])
-    return process is None or process.name != instance.process or seen.table.get(instance.id, 0) > 0
 
 
 def _drained(env: EnvironmentState, instance: Instance, seen: Observation) -> bool:

@@ -22,17 +22,17 @@ deadlines. While a rollout is paused nothing moves it but failures, deadlines an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from stelae.core import analysis, backoff, deadlines, failures, gates, jobs, phases, runs, timers
+from stelae.core import analysis, deadlines, failures, gates, jobs, phases, runs, timers
 from stelae.core.evolve import evolve, evolve_all
+from stelae.core.facts import facts
 from stelae.core.target import target
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain import event as ev
 from stelae.domain.event import Event
-from stelae.domain.observation import Observation, Seen
-from stelae.domain.observation import Phase as SeenPhase
-from stelae.domain.state import EnvironmentState, Instance, Outcome, Phase, Rollout
+from stelae.domain.observation import Observation
+from stelae.domain.state import EnvironmentState, Outcome, Phase, Rollout
 from stelae.domain.units import SECOND, Instant
 
 
@@ -48,7 +48,7 @@ def decide(env: EnvironmentState, seen: Observation | None, now: Instant) -> Dec
     """Return the next turn for *env*; *seen* is None when the platform cannot be reached."""
     if seen is None:
         return _blind(env, now)
-    events: list[Event] = list(_facts(env, seen))
+    events: list[Event] = list(facts(env, seen))
     if env.rollout is not None and env.rollout.unreachable_since is not None:
         events.append(ev.PlatformBack())
     env = evolve_all(env, events, now)
@@ -80,35 +80,6 @@ def _blind(env: EnvironmentState, now: Instant) -> Decision:
         return Decision(wake=deadline)
     reason = f"the platform did not answer for {rollout.strategy.platform // SECOND} s"
     return Decision(events=(_ended(rollout, Outcome.FAILED, reason),))
-
-
-def _facts(env: EnvironmentState, seen: Observation) -> Iterator[Event]:
-    """What the observation adds to what is recorded of each instance."""
-    known = seen.complete and seen.applied >= env.applied
-    for instance in env.instances.values():
-        if instance.exit is not None or instance.failed:
-            continue
-        view = seen.instances.get(instance.id)
-        if view is not None:
-            yield from _fact(instance, view, seen.as_of)
-        elif known and instance.started:
-            yield ev.InstanceLost(instance=instance.id)
-
-
-def _fact(instance: Instance, view: Seen, as_of: Instant) -> Iterator[Event]:
-    if view.phase is SeenPhase.EXITED:
-        if view.exit is None:
-            yield ev.InstanceLost(instance=instance.id)
-        else:
-            exit_ = replace(view.exit, last_lines=failures.shortened(view.exit.last_lines))
-            yield ev.InstanceExited(instance=instance.id, exit=exit_)
-    elif instance.stopped_at is not None:
-        return  # it was asked to end: that it stops answering is no news
-    elif view.phase is SeenPhase.READY and instance.ready_at is None:
-        if instance.unready_at is None or as_of >= instance.unready_at + backoff.hold(instance.flaps):
-            yield ev.InstanceReady(instance=instance.id)
-    elif view.phase is SeenPhase.UNREADY and instance.ready_at is not None:
-        yield ev.InstanceUnready(instance=instance.id, problem=view.problem[: failures.LONGEST_TEXT])
 
 
 def _turn(env: EnvironmentState, seen: Observation, now: Instant) -> Iterator[Event]:

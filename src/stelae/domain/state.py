@@ -179,6 +179,9 @@ class EnvironmentState:
     first. ``runs`` are those of jobs and commands that are not over, and the last that are. ``approval`` is who has
     to approve a deployment: what is applied, or, where that asks for less than before, what was asked for before,
     until a deployment was let in by that. ``drift`` is what is recorded of drift besides that of the instances.
+
+    Where the platform keeps sets, ``sets`` says how many instances each was told to have last (the keys are of
+    ``stelae.core.native``), and ``weights`` how the requests are shared out between releases.
     """
 
     id: EnvironmentId
@@ -212,6 +215,8 @@ class EnvironmentState:
     runs: Mapping[InstanceId, Run] = field(default_factory=dict)
     watching: Watching | None = None
     drift: DriftState = field(default_factory=DriftState)
+    sets: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[ReleaseId, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

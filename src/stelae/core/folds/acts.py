@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stelae.core import backoff, replacing
+from stelae.core import backoff
 from stelae.core.folds import jobs
-from stelae.core.folds.instances import ended_unasked, of_instance
+from stelae.core.folds.instances import ended_unasked, given_up, of_instance
 from stelae.core.folds.table import folds
+from stelae.core.native import key_of
 from stelae.core.owned import changed, with_item, without
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
-from stelae.domain.allocation import InstanceId, Route
 from stelae.domain.release import short_release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
@@ -33,8 +33,7 @@ def _intended(env: EnvironmentState, event: ev.ActionIntended, at: Instant, acto
         )
     if action.verb is Verb.STOP:
         known = env.instances.get(action.instance)
-        if known is not None and known.id in env.allocation.condemned and not replacing.is_counted(env, known):
-            env = ended_unasked(env, known, at)
+        env = given_up(env, known, at) if known is not None else env
         return of_instance(env, action.instance, stopped_at=at)
     if action.verb is Verb.KILL:
         return of_instance(env, action.instance, killed_at=at)
@@ -59,29 +58,42 @@ def _done(env: EnvironmentState, event: ev.ActionDone, at: Instant, actor: str) 
         env = of_instance(env, action.instance, started=not event.error, failed=event.error)
         return ended_unasked(env, env.instances[action.instance], at) if event.error else env
     env = _tried(env, action, event.error, at)
+    if action.verb is Verb.ENSURE_SET:  # also when it failed: it may have happened all the same
+        return changed(env, sets=with_item(env.sets, key_of(action), action.count))
     if event.error:
         return env
     if action.verb is Verb.ROUTE:
         return _routed(env, action, at)
+    if action.verb is Verb.SET_TRAFFIC:
+        return replace(env, weights=dict(action.weights), hosts=action.hosts, routes=action.routes)
+    if action.verb is Verb.REMOVE_SET:
+        return changed(env, sets=without(env.sets, key_of(action)))
     if action.verb is Verb.REMOVE:
         return changed(env, instances=without(env.instances, action.instance))
     return env
 
 
-def _table(action: Action) -> tuple[dict[InstanceId, int], tuple[str, ...], tuple[Route, ...]]:
-    return dict(action.table), action.hosts, action.routes
+def _stood(env: EnvironmentState, action: Action) -> bool:
+    """True when what *action* makes was so before: it did not last."""
+    if action.verb is Verb.ENSURE_SET:
+        return env.sets.get(key_of(action)) == action.count
+    told = action.hosts, action.routes
+    if action.verb is Verb.ROUTE:
+        return (dict(action.table), *told) == (dict(env.table), env.hosts, env.routes)
+    return action.verb is Verb.SET_TRAFFIC and (dict(action.weights), *told) == (
+        dict(env.weights), env.hosts, env.routes,
+    )  # fmt: skip
 
 
 def _tried(env: EnvironmentState, action: Action, error: str, at: Instant) -> EnvironmentState:
-    """Count an act that failed, or a traffic table that was set before and did not last."""
-    route = action.verb is Verb.ROUTE
-    counts = error or (route and _table(action) == (dict(env.table), env.hosts, env.routes))
+    """Count an act that failed, or that was done before and did not last."""
+    counts = error or _stood(env, action)
     if not counts and not env.backoff:
         return env
     key = backoff.act_key(action)
     before = env.backoff.get(key)
     rest = without(env.backoff, key)
-    if route and not error:
+    if action.verb in (Verb.ROUTE, Verb.SET_TRAFFIC) and not error:
         for name in [name for name in rest if name.startswith(backoff.ROUTES)]:
             rest = without(rest, name)
     if counts:

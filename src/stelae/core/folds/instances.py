@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from stelae.core import backoff, verification
+from stelae.core import backoff, replacing, verification
 from stelae.core.folds.table import folds
-from stelae.core.owned import changed, with_item
+from stelae.core.owned import changed, with_item, without
 from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Exit
@@ -41,6 +41,39 @@ def _exited(env: EnvironmentState, event: ev.InstanceExited, at: Instant, actor:
 @folds(ev.InstanceLost)
 def _lost(env: EnvironmentState, event: ev.InstanceLost, at: Instant, actor: str) -> EnvironmentState:
     return _over(env, event.instance, replace(LOST, at=at), at)
+
+
+@folds(ev.InstanceSeen)
+def _seen(env: EnvironmentState, event: ev.InstanceSeen, at: Instant, actor: str) -> EnvironmentState:
+    if event.instance in env.instances:
+        return env
+    seen = Instance(
+        id=event.instance, release=event.release, process=event.process, launched_at=at, started=True
+    )
+    return changed(env, instances=with_item(env.instances, seen.id, seen))
+
+
+@folds(ev.InstanceEnding)
+def _ending(env: EnvironmentState, event: ev.InstanceEnding, at: Instant, actor: str) -> EnvironmentState:
+    known = env.instances.get(event.instance)
+    if known is None or known.stopped_at is not None:
+        return env
+    env = given_up(env, known, at)
+    if event.unasked:
+        env = verification.upset(env, known.release, at)
+    return of_instance(env, known.id, stopped_at=at)
+
+
+@folds(ev.InstanceGone)
+def _gone(env: EnvironmentState, event: ev.InstanceGone, at: Instant, actor: str) -> EnvironmentState:
+    return changed(env, instances=without(env.instances, event.instance))
+
+
+def given_up(env: EnvironmentState, instance: Instance, at: Instant) -> EnvironmentState:
+    """Count that *instance* is ended because it was condemned, where that is news."""
+    if instance.id in env.allocation.condemned and not replacing.is_counted(env, instance):
+        return ended_unasked(env, instance, at)
+    return env
 
 
 def _over(env: EnvironmentState, name: InstanceId, exit_: Exit, at: Instant) -> EnvironmentState:
