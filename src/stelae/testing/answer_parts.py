@@ -150,25 +150,7 @@ def plan(**changes: Any) -> Json:
         "warm": {RELEASE: NOON + 600_000_000},
         "nothing": False,
         "promote_from": "staging",
-        "policy": {
-            "verified": {
-                "environment": "staging",
-                "ok": True,
-                "at": NOON,
-                "since": NOON - 600_000_000,
-                "evidence": "10 min without a failure",
-                "key": "",
-                "why": "",
-            },
-            "approvals": {"needed": 1, "by": "ops"},
-            "freeze": {
-                "frozen": False,
-                "begins": NOON + 600_000_000,
-                "ends": NOON + 1_200_000_000,
-                "until": "Mon 2026-11-23 08:00 Europe/Vienna",
-                "reason": "",
-            },
-        },
+        "policy": _allowed(),
         "hosts": ["guestbook.localhost"],
         "rollout": None,
         "proofs": [],
@@ -186,6 +168,29 @@ def plan(**changes: Any) -> Json:
         "jobs": [],
         "irreversible": [],
     } | changes
+
+
+def _allowed() -> Json:
+    """What a policy finds of a deployment that it allows."""
+    return {
+        "verified": {
+            "environment": "staging",
+            "ok": True,
+            "at": NOON,
+            "since": NOON - 600_000_000,
+            "evidence": "10 min without a failure",
+            "key": "",
+            "why": "",
+        },
+        "approvals": {"needed": 1, "by": "ops"},
+        "freeze": {
+            "frozen": False,
+            "begins": NOON + 600_000_000,
+            "ends": NOON + 1_200_000_000,
+            "until": "Mon 2026-11-23 08:00 Europe/Vienna",
+            "reason": "",
+        },
+    }
 
 
 def _held(release: str, process: str, serving: int, warm: int = 0) -> Json:
