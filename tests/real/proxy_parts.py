@@ -91,7 +91,7 @@ def current(installation: Installation) -> Path:
     return socket_path
 
 
-async def until(condition: Callable[[], bool], limit: float = 5) -> None:
+async def until(condition: Callable[[], bool], limit: float = 20) -> None:
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be in time"

@@ -86,7 +86,7 @@ class Registry:
             ["docker-registry", "serve", str(self.folder / "config.yml")], stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
         )  # fmt: skip
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:

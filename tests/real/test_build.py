@@ -141,7 +141,7 @@ def test_a_step_that_hangs_is_ended_with_all_it_started(
     assert time.monotonic() - start < 10
     assert caught.value.details == ("sleeping",)
     assert caught.value.hint == "that is image.limits.time"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while running("424242") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running("424242") == []

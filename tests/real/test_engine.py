@@ -72,14 +72,14 @@ async def see(engine: LocalEngine, instance: str) -> EngineInstance:
     return next(item for item in await engine.observe(ENVIRONMENT) if item.id == instance)
 
 
-async def until(true: Callable[[], bool], seconds: float = 10) -> None:
+async def until(true: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not come to be in time"
         await asyncio.sleep(0.01)
 
 
-async def ended(engine: LocalEngine, instance: str, seconds: float = 10) -> EngineInstance:
+async def ended(engine: LocalEngine, instance: str, seconds: float = 30) -> EngineInstance:
     deadline = time.monotonic() + seconds
     while (seen := await see(engine, instance)).running:
         assert time.monotonic() < deadline, "it did not end in time"

@@ -18,5 +18,5 @@ class UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect, or raise OSError."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(5)
+        self.sock.settimeout(20)
         self.sock.connect(str(self.path))

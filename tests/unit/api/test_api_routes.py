@@ -402,7 +402,7 @@ class raw_server:  # noqa: N801 - a context manager
         self.thread.join(5)
 
 
-def wait_until(true: Any, seconds: float = 10) -> None:
+def wait_until(true: Any, seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -330,7 +330,7 @@ def test_the_service_manager_is_told(abstract: bool, tmp_path: Path, monkeypatch
     monkeypatch.setenv("NOTIFY_SOCKET", address)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + address[1:] if abstract else address)
-        manager.settimeout(5)
+        manager.settimeout(20)
         ready = take_notifier()
         assert "NOTIFY_SOCKET" not in os.environ
         ready()

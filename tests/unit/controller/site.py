@@ -267,7 +267,7 @@ def on_site(folder: Path, body: Callable[[Site], Awaitable[None]]) -> None:
         async with asyncio.TaskGroup() as group:
             site = Site(folder, group)
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     await body(site)
             finally:
                 site.loops.stop()

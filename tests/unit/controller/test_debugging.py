@@ -117,7 +117,7 @@ async def talking(place: Place, name: str, typed: Typed, actor: str = "ana") -> 
     task = asyncio.create_task(talk())
     try:
         yield came
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await task
     finally:
         task.cancel()

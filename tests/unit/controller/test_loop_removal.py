@@ -58,7 +58,7 @@ class SlowToRemove:
 
 
 async def _until(record: Record, condition: Callable[[EnvironmentState], bool]) -> EnvironmentState:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition(record.state.environments[NAME]):
             await record.changed(record.state.size)
     return record.state.environments[NAME]

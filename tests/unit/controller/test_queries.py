@@ -30,7 +30,7 @@ async def _serving(site: Site, name: str = "v1") -> dict[str, Any]:
 
 async def _logs(site: Site, **more: Any) -> list[str]:
     asked = {"environment": TEST, "instance": "", "release": "", "process": "", "follow": False, **more}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return [item["progress"]["text"] async for item in site.queries.logs(**asked)]
 
 

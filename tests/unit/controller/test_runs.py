@@ -37,7 +37,7 @@ async def serving(site: Site, *jobs: Job, name: str = "v1") -> Json:
 
 async def followed(site: Site, run: str, skip: int = 0) -> tuple[list[str], Json]:
     lines: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         async for item in site.runs.watch(TEST, run, skip):
             if "result" in item:
                 return lines, item["result"]
