@@ -44,12 +44,7 @@ class Inspections:
         self._clock = clock
         self._wake: Callable[[EnvironmentId], None] = lambda _: None
         self._called: dict[EnvironmentId, asyncio.Event] = defaultdict(asyncio.Event)
-        self._last: dict[EnvironmentId, Inspection] = {}
         self._listeners: list[Listener] = []
-
-    def last(self, environment: EnvironmentId) -> Inspection | None:
-        """Return what the last inspection of *environment* by this controller found, None before the first."""
-        return self._last.get(environment)
 
     def on_sweep(self, listener: Listener) -> None:
         """Have *listener* called, in the event loop, after each inspection that told something, once what it found
@@ -109,7 +104,6 @@ class Inspections:
 
         if news() and await self._record.append(news, environment=name):
             self._wake(name)
-        self._last[name] = found
         for listener in self._listeners:
             listener(name, found)
         return found

@@ -12,7 +12,6 @@ from stelae.domain.watch import WHOLE, Gap
 
 UNWATCHED = "no controller looked, or what it saw was never recorded"
 UNINSPECTED = "nothing was inspected"
-YET = "not recorded yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,18 +28,9 @@ _ONE = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One value of a state: its field, its key there, where it stands among the others, and its JSON."""
-
-    field: str
-    key: str
-    order: int
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a cell; ``value`` is None where it is not there any more."""
+    """What became of a cell: its field, its key there, where it stands among the others, and its JSON, None where it
+    is not there any more."""
 
     field: str
     key: str
