@@ -55,8 +55,7 @@ class LogPlace:
         """Return a file, None when there is none."""
         try:
             if self._remote:
-                request = urllib.request.Request(f"{self._place}/{name}")  # noqa: S310 - http or https
-                with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+                with _opener().open(f"{self._place}/{name}", timeout=SECONDS) as answer:
                     data = bytes(answer.read(LARGEST + 1))
             else:
                 with Path(self._place, name).open("rb") as stream:
@@ -73,3 +72,15 @@ class LogPlace:
         if len(data) > LARGEST:
             raise Failed(f"{name} is no file of a log: more than {LARGEST} bytes", where=self._place)
         return data
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Return what opens addresses of the web, and no others, wherever an answer leads to."""
+    made = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(), urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(), urllib.request.UnknownHandler(),
+    ):  # fmt: skip
+        made.add_handler(handler)
+    return made
