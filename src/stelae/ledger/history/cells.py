@@ -12,11 +12,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cache
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -44,13 +48,13 @@ class Shape(Generic[S]):
     def __init__(self, kind: type[S], without: frozenset[str]) -> None:
         self._kind = kind
         hints = get_type_hints(kind)
-        names = [item.name for item in fields(kind) if item.name not in without]  # type: ignore[arg-type]
+        names = [item.name for item in fields(kind) if item.name not in without]
         self._scalars = [name for name in names if _is_scalar(hints[name])]
         self._many = {name: hints[name] for name in names if _items(hints[name]) is not None}
         self._whole = [name for name in names if name not in self._scalars and name not in self._many]
         self._decoders: dict[str, msgspec.json.Decoder[Any]] = {
             **{name: msgspec.json.Decoder(hints[name]) for name in self._whole},
-            **{name: msgspec.json.Decoder(list[_items(hint)]) for name, hint in self._many.items()},  # type: ignore[misc]
+            **{name: msgspec.json.Decoder(GenericAlias(list, _items(hint))) for name, hint in self._many.items()},
         }
         shape = msgspec.defstruct("Scalars", [(name, hints[name]) for name in self._scalars])
         self._decoders[SCALARS] = msgspec.json.Decoder(shape)

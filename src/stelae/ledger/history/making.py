@@ -51,7 +51,7 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 _NAMES_KEPT = 20_000
 
 _STABBED = tuple(
-    f"SELECT field, key, place, value FROM cell INDEXED BY {index} WHERE env = ? AND node = ? AND {condition}"  # noqa: S608
+    f"SELECT field, key, place, value FROM cell INDEXED BY {index} WHERE env = ? AND node = ? AND {condition}"  # noqa: S608 - the words below
     for index, condition in (("cell_born", "born <= ?"), ("cell_died", "died > ?"))
 )
 LIVES_OF = "SELECT env, launched, over, value FROM life WHERE {} ORDER BY launched"
@@ -145,7 +145,7 @@ class Making:
         self._names: dict[str, int] = {}
         self._orders: dict[EnvironmentId, dict[str, dict[str, int]]] = {}
         self._rows: dict[tuple[EnvironmentId, str, str], tuple[int, int]] = {}
-        self._next = {t: self._one(f"SELECT coalesce(max(id), 0) + 1 FROM {t}") for t in ("name", "cell", "life")}  # noqa: S608
+        self._next = {t: self._one(f"SELECT coalesce(max(id), 0) + 1 FROM {t}") for t in ("name", "cell", "life")}  # noqa: S608 - our own names
         sql = "SELECT DISTINCT env, text FROM cell JOIN name ON name.id = env WHERE died = ?"
         texts = {number: str(text) for number, text in file.select(sql, (OPEN,))}
         sql = "SELECT env, field, key, place, id, born FROM cell WHERE died = ?"
