@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -117,18 +118,11 @@ def thin_out(folder: Path, keep: int) -> int:
     return len(lists[:-keep])
 
 
-class _opened:  # noqa: N801 - a context manager
-    """Gives the record of an installation, and the log's key."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._snapshot = Snapshot(installation.ledger)
-        self._signer = log_signer(installation.keys / "log", "", may_make=False)
-
-    def __enter__(self) -> tuple[Snapshot, Signer]:
-        return self._snapshot, self._signer
-
-    def __exit__(self, *_: object) -> None:
-        self._snapshot.close()
+@contextmanager
+def _opened(installation: Installation) -> Iterator[tuple[Snapshot, Signer]]:
+    """Give the record of an installation, and the log's key."""
+    with closing(Snapshot(installation.ledger)) as snapshot:
+        yield snapshot, log_signer(installation.keys / "log", "", may_make=False)
 
 
 def _manifest(

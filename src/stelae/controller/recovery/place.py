@@ -47,7 +47,7 @@ def refuse_record(installation: Installation) -> None:
 
 
 def _listed(folder: Path) -> list[str]:
-    return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - names are enough
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 class Place:
@@ -73,7 +73,7 @@ class Place:
             refuse_record(installation)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(mode=0o700)
-        except BaseException:
+        except BaseException:  # whatever it is: nobody else could take the place before this process ends
             self._lock.release()
             raise
 
