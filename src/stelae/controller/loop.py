@@ -124,7 +124,7 @@ class EnvironmentLoop:
             return self._until(decision.wake, seen)
         intended = await self._record.append(lambda: self._intents(seen), environment=self.name)
         actions = [item.event.action for item in intended if isinstance(item.event, ActionIntended)]
-        return 0 if await self._carry_out(actions) else AFTER_FAILURE
+        return 0 if await self._carry_out(actions, seen) else AFTER_FAILURE
 
     async def _tell_of_watch(self) -> None:
         """Record from time to time that it was looked at, once all that was seen is recorded."""
@@ -176,7 +176,7 @@ class EnvironmentLoop:
 
         await self._record.append(outcomes, environment=self.name)
         if again:
-            await self._carry_out(again)
+            await self._carry_out(again, seen)
         return decided
 
     def _launched_unseen(self, seen: Observation) -> list[Action]:
@@ -222,12 +222,17 @@ class EnvironmentLoop:
             log.exception("platform.crashed", environment=self.name)
         return None
 
-    async def _carry_out(self, actions: Sequence[Action]) -> bool:
-        """Apply recorded *actions*: launches side by side, then the rest in order; record the outcomes. Removals
-        go on beside the loop: what has ended is in nobody's way, and a rollout must not wait for its end."""
-        launches = [action for action in actions if action.verb is Verb.LAUNCH]
-        routes = [action for action in actions if action.verb is Verb.ROUTE]
-        others = [action for action in actions if action.verb in (Verb.STOP, Verb.KILL)]
+    async def _carry_out(self, actions: Sequence[Action], seen: Observation) -> bool:
+        """Apply recorded *actions*, decided by *seen*: launches side by side, then the rest in order; record the
+        outcomes. Removals of instances go on beside the loop: what has ended is in nobody's way, and a rollout must
+        not wait for its end."""
+        launches = [action for action in actions if _launches(action, seen)]
+        routes = [action for action in actions if action.verb in (Verb.ROUTE, Verb.SET_TRAFFIC)]
+        others = [
+            action
+            for action in actions
+            if action.verb is not Verb.REMOVE and action not in launches and action not in routes
+        ]
         for action in actions:
             if action.verb is Verb.REMOVE:
                 self._beside.create_task(self._remove(action))
@@ -282,3 +287,10 @@ class EnvironmentLoop:
     async def _act(self, action: Action) -> None:
         """Do *action*. Every act of every platform comes through here, and so by its two points."""
         await self._platform.apply(action, self._env)
+
+
+def _launches(action: Action, seen: Observation) -> bool:
+    """True for an act that takes nothing away: a launch, or one by which a set grows."""
+    if action.verb is Verb.ENSURE_SET:
+        return action.count > seen.sets.get((action.release, action.process), 0)
+    return action.verb is Verb.LAUNCH

@@ -18,7 +18,7 @@ from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput, StelaeError
-from stelae.domain.event import ActionIntended
+from stelae.domain.event import ActionIntended, InstanceSeen
 from stelae.domain.state import EnvironmentState, InstallationState, Instance
 from stelae.domain.units import Instant
 from stelae.ledger.history import about
@@ -243,9 +243,11 @@ class Queries:
             for index in self._history.events([name]):
                 [recorded] = self._record.ledger.read(index, index + 1)
                 event = recorded.event
-                if recorded.environment != environment or not isinstance(event, ActionIntended):
+                if recorded.environment != environment:
                     continue
-                if event.action.verb is Verb.LAUNCH:
+                if isinstance(event, InstanceSeen):
+                    found.append(_launched(event, recorded.at))
+                elif isinstance(event, ActionIntended) and event.action.verb is Verb.LAUNCH:
                     found.append(_launched(event.action, recorded.at))
             return found
 
@@ -263,5 +265,5 @@ async def _ordered(lines: asyncio.Queue[Json | None], *, follow: bool) -> AsyncI
         yield line
 
 
-def _launched(action: Action, at: Instant) -> Instance:
+def _launched(action: Action | InstanceSeen, at: Instant) -> Instance:
     return Instance(id=action.instance, release=action.release, process=action.process, launched_at=at)

@@ -9,7 +9,7 @@ from stelae.controller.promotion_sentences import of_promotion
 from stelae.controller.run_views import run_sentence
 from stelae.controller.secret_sentences import of_secrets
 from stelae.domain import event as ev
-from stelae.domain.action import Verb
+from stelae.domain.action import Action, Verb
 from stelae.domain.digest import short
 from stelae.domain.event import Event
 from stelae.domain.release import short_release
@@ -33,7 +33,7 @@ _PHASES = {
 
 _ROUTINE = (
     ev.ActionIntended, ev.AllocationSet, ev.InstanceReady, ev.RolloutAdvanced, ev.RolloutPhase, ev.StepHeld,
-    ev.FreezeKnown, ev.VerificationSigned,
+    ev.FreezeKnown, ev.VerificationSigned, ev.InstanceSeen, ev.InstanceGone,
 )  # fmt: skip
 
 
@@ -43,6 +43,8 @@ def matters(event: Event) -> bool:
         return bool(event.error)
     if isinstance(event, ev.InstanceExited):
         return event.exit.code not in (0, 143)
+    if isinstance(event, ev.InstanceEnding):
+        return event.unasked
     if isinstance(event, ev.CheckMeasured):
         return not check_sentences.is_usual(event)
     if isinstance(event, ev.EnvironmentWatched):
@@ -117,12 +119,31 @@ def _of_rollouts(event: Event) -> str:
     return ""
 
 
+def _on(node: str) -> str:
+    return f" on {node}" if node else ""
+
+
+def _of_set(action: Action) -> str:
+    """Return what an act on a set of instances is, "" for any other."""
+    name = f"{action.process} of {short_release(action.release)}"
+    match action.verb:
+        case Verb.ENSURE_SET:
+            first = f", {', '.join(action.victims)} first" if action.victims else ""
+            return f"have {action.count} {name}{first}"
+        case Verb.REMOVE_SET:
+            return f"take away the set of {name}"
+        case Verb.SET_TRAFFIC:
+            shares = (f"{part} to {short_release(release)}" for release, part in sorted(action.weights.items()))
+            return f"share out the requests: {', '.join(shares) or 'none'}"
+    return ""
+
+
 def _of_instances(event: Event) -> str:
     match event:
         case ev.ActionIntended(action=action):
             if action.verb is Verb.ROUTE:
                 return f"#{action.number} route to {', '.join(sorted(action.table)) or 'nothing'}"
-            return f"#{action.number} {action.verb} {action.instance}"
+            return f"#{action.number} {_of_set(action) or f'{action.verb} {action.instance}'}"
         case ev.ActionDone():
             return f"#{event.number} " + (f"failed: {event.error}" if event.error else "done")
         case ev.InstanceReady():
@@ -133,4 +154,10 @@ def _of_instances(event: Event) -> str:
             return f"{event.instance} {event.exit}"
         case ev.InstanceLost():
             return f"{event.instance} is gone"
+        case ev.InstanceSeen():
+            return f"{event.instance} of {short_release(event.release)} was launched" + _on(event.node)
+        case ev.InstanceEnding():
+            return f"{event.instance} ends" + (", which nobody here asked for" if event.unasked else "")
+        case ev.InstanceGone():
+            return f"{event.instance} is not there any more"
     return ""

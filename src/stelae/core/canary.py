@@ -2,6 +2,9 @@
 
 The candidate has as many instances as its share needs, at least one. The stable release keeps all of its own while
 the surge allows it, so that going back is a change of weights; with less surge it keeps what its share needs.
+
+Where a share comes of how many instances are ready there are no weights while both serve, but as many instances of
+each as come near the share; a step of nothing, and one of all, lead to one release alone.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ def allocation(move: Move, step: int) -> Allocation:
     assert move.stable is not None
     steps = move.strategy.steps
     weight = steps[step].weight if step < len(steps) else FULL_WEIGHT
+    whole = weight in (0, FULL_WEIGHT)
     late = moves.late(move)
     holdings: list[Holding] = []
     for name, count in move.wanted.items():
@@ -28,14 +32,14 @@ def allocation(move: Move, step: int) -> Allocation:
             new = count if step > len(steps) else 0
             old = count - max(0, new - moves.surge(count, move.strategy))
         else:
-            new, old = _counts(move, count, weight)
+            new, old = _counts(move, count, weight) if whole or move.exact else _by_ratio(move, count, weight)
         pairs = ((move.stable, old), (move.candidate, new))
         holdings += [Holding(release=of.id, process=name, serving=n) for of, n in pairs if n and of.process(name)]
     weights: dict[ReleaseId, int] = {move.stable.id: FULL_WEIGHT - weight, move.candidate.id: weight}
     held = tuple(holdings)
     return Allocation(
         holdings=held,
-        weights=weights,
+        weights=weights if whole or move.exact else {},
         floor=moves.lowest(move),
         routes=routes(move) if step < len(steps) else (),
         most=moves.most(move, held),
@@ -69,3 +73,23 @@ def _counts(move: Move, count: int, weight: int) -> tuple[int, int]:
     new = max(1, -(-count * weight // FULL_WEIGHT))
     needed = -(-count * (FULL_WEIGHT - weight) // FULL_WEIGHT)
     return new, max(needed, min(count, count + spare - new))
+
+
+def _by_ratio(move: Move, count: int, weight: int) -> tuple[int, int]:
+    """Instances of the candidate and of the stable release that come near *weight* by their numbers: all of the
+    stable ones and some new ones up to a half, then all of the new ones and fewer and fewer old ones; with less surge
+    a part of as many as there may be."""
+    if not count:
+        return 0, 0
+    rest = FULL_WEIGHT - weight
+    new = min(count, max(1, _rounded(count * weight, rest)))
+    old = count if weight <= rest else min(count, max(1, _rounded(count * rest, weight)))
+    limit = count + moves.surge(count, move.strategy)
+    if new + old > limit:
+        new = min(count, max(1, _rounded(limit * weight, FULL_WEIGHT)))
+        old = min(count, limit - new)
+    return new, old
+
+
+def _rounded(part: int, whole: int) -> int:
+    return (2 * part + whole) // (2 * whole)

@@ -18,7 +18,8 @@ from stelae.domain.units import Instant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """An instance from its launch until it was removed, each step with the time at which it was recorded.
+    """An instance from its launch (or from when it was seen first) until it was removed, each step with the time at
+    which it was recorded.
 
     ``run`` is true of one of a job or a command. ``started_at`` is when the launch had succeeded (``failed``: why it
     did not), ``first_ready_at`` when it was ready first, ``ready`` whether it is now. ``routed_at`` is when it got
@@ -53,6 +54,11 @@ def begun(action: Action, at: Instant, *, run: bool) -> Life:
     return Life(id=action.instance, release=action.release, process=action.process, launched_at=at, run=run)
 
 
+def seen_first(event: ev.InstanceSeen, at: Instant) -> Life:
+    """Return the life of an instance that a platform which keeps sets has launched: it begins when it is seen."""
+    return Life(id=event.instance, release=event.release, process=event.process, launched_at=at, started_at=at)
+
+
 def lived(life: Life, event: Event, action: Action | None, at: Instant) -> Life:
     """Return *life* after *event* at *at*; of an act's outcome *action* is the act."""
     match event:
@@ -68,6 +74,10 @@ def lived(life: Life, event: Event, action: Action | None, at: Instant) -> Life:
             return _ended(life, replace(event.exit, last_lines=()), at)
         case ev.InstanceLost():
             return _ended(life, Exit(code=-1, at=at), at)
+        case ev.InstanceEnding():
+            return replace(life, stopped_at=_first(life.stopped_at, at))
+        case ev.InstanceGone():
+            return replace(life, removed_at=at, ready=False)
         case ev.RunEnded(exit=exit_):
             return _ended(life, replace(exit_, last_lines=()) if exit_ is not None else None, at)
     return life

@@ -18,7 +18,8 @@ WHOLE = 100
 class Move:
     """From where to where a rollout goes. ``stable`` is None for a first deployment.
 
-    ``keep`` is true when the replaced instances stay warm instead of ending (the environment bakes).
+    ``keep`` is true when the replaced instances stay warm instead of ending (the environment bakes). Where it is not
+    ``exact`` each ready instance gets as many requests as any other, whatever a release should get.
     """
 
     strategy: Strategy
@@ -26,6 +27,7 @@ class Move:
     candidate: Release
     stable: Release | None
     keep: bool = False
+    exact: bool = True
 
     @property
     def direct(self) -> bool:

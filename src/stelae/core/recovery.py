@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stelae.core import phases, promotion
+from stelae.core.native import is_native
 from stelae.core.verdict import Answer
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
@@ -38,6 +39,8 @@ def _acts(env: EnvironmentState) -> Iterator[Event]:
 
 
 def _instances(env: EnvironmentState) -> Iterator[Event]:
+    if is_native(env):
+        return  # the platform is not the machine that is gone: what is there will be seen
     launching = {action.instance for action in env.pending.values() if action.verb is Verb.LAUNCH}
     removed = {action.instance for action in env.pending.values() if action.verb is Verb.REMOVE}
     for instance in env.instances.values():

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from stelae.core import backoff, moves, replacing, strategies
 from stelae.core.moves import Move
+from stelae.core.native import exact, is_native
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
@@ -41,6 +42,7 @@ def move(env: EnvironmentState, rollout: Rollout) -> Move:
         candidate=env.releases[rollout.candidate],
         stable=env.releases[env.stable] if env.stable else None,
         keep=bool(env.config and env.config.bake),
+        exact=exact(env),
     )
 
 
@@ -104,14 +106,15 @@ def given_up_at(env: EnvironmentState, instance: Instance) -> Instant | None:
 
 def _hopeless(env: EnvironmentState, now: Instant) -> Iterator[InstanceId]:
     """Instances that hang: they are replaced as soon as one may be launched, except those that the rollout itself
-    launched, over which it decides."""
+    launched, over which it decides. Where the platform keeps sets, what was never ready is left to it: another one
+    would have to wait for the same."""
     judged = env.rollout if env.rollout is not None and env.rollout.phase is Phase.FORWARD else None
     for instance in env.instances.values():
         ours = judged is not None and instance.launched_at >= judged.started_at
         if judged is not None and ours and instance.release == judged.candidate:
             continue
         limit = given_up_at(env, instance)
-        if limit is None or limit > now:
+        if limit is None or limit > now or (is_native(env) and not instance.ever_ready):
             continue
         pause = env.backoff.get(backoff.key(instance.release, instance.process))
         if pause is None or pause.until <= now:
@@ -119,10 +122,12 @@ def _hopeless(env: EnvironmentState, now: Instant) -> Iterator[InstanceId]:
 
 
 def _held_back(env: EnvironmentState, holdings: tuple[Holding, ...], now: Instant) -> Iterator[Holding]:
-    """While a process is in back-off it is not launched again, and nothing that runs is taken away."""
-    members = live_members(env) if any(pause.until > now for pause in env.backoff.values()) else {}
+    """While a process is in back-off it is not launched again, and nothing that runs is taken away. A platform that
+    keeps sets has a back-off of its own."""
+    pauses = {} if is_native(env) else env.backoff
+    members = live_members(env) if any(pause.until > now for pause in pauses.values()) else {}
     for held in holdings:
-        pause = env.backoff.get(backoff.key(held.release, held.process))
+        pause = pauses.get(backoff.key(held.release, held.process))
         if pause is None or pause.until <= now:
             yield held
             continue

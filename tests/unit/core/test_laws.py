@@ -26,8 +26,10 @@ from tests.unit.core.fixtures import deployed, release
 
 
 def test_no_verb_changes_a_running_instance() -> None:
-    """Laws 1 and 10: instances start, get traffic, end and are removed; nothing else can be done to them."""
-    assert {verb.value for verb in Verb} == {"launch", "route", "stop", "kill", "remove"}
+    """Laws 1 and 10: instances start, get traffic, end and are removed; nothing else can be done to them. A set of
+    them has a count, and nothing else of it can be changed."""
+    of_sets = {"ensure-set", "set-traffic", "remove-set"}
+    assert {verb.value for verb in Verb} == {"launch", "route", "stop", "kill", "remove", *of_sets}
 
 
 def test_a_release_has_one_image_and_its_id_says_which() -> None:

@@ -65,3 +65,8 @@ def about(item: Recorded, action: Action | None) -> Iterator[str]:
         yield instance(item.environment, action.instance)
         if action.verb is Verb.LAUNCH:
             yield named("r", action.release)
+    if action is not None and action.verb in (Verb.ENSURE_SET, Verb.REMOVE_SET):
+        yield named("r", action.release)
+        yield from (instance(item.environment, name) for name in action.victims)
+    if action is not None and action.verb is Verb.SET_TRAFFIC:
+        yield from (named("r", release) for release in action.weights)

@@ -76,6 +76,8 @@ class Following:
             if action.verb is Verb.LAUNCH:
                 run = (name, action.instance) in self._runs
                 self._put(Lived(environment=name, launched=item.index, life=lives.begun(action, item.at, run=run)))
+        elif isinstance(event, ev.InstanceSeen):
+            self._put(Lived(environment=name, launched=item.index, life=lives.seen_first(event, item.at)))
         elif isinstance(event, ev.ActionDone):
             pending = self._pending.pop((name, event.number), None)
             if pending is not None:
