@@ -74,7 +74,7 @@ def _files(changes: Json) -> str:
 
 def _memory(memory: Json) -> str:
     """Say what does not fit; what fits is no news."""
-    if memory["needed"] + memory["others"] <= memory["machine"]:
+    if memory["machine"] is None or memory["needed"] + memory["others"] <= memory["machine"]:
         return ""
     others = f", {size(memory['others'])} of other environments" if memory["others"] else ""
     return f"does NOT fit: {size(memory['needed'])} on the way{others}; this machine has {size(memory['machine'])}"

@@ -63,6 +63,21 @@ def percent(basis_points: int) -> str:
     return f"{basis_points / 100:g} %"
 
 
+def cluster(choice: Mapping[str, str]) -> str:
+    """Return ``kubernetes prod/shop``: the context, where one is named, and the namespace; ``-`` of this machine."""
+    if choice["kind"] == "local":
+        return "-"
+    return f"{choice['kind']} {'/'.join(choice[key] for key in ('context', 'namespace') if choice.get(key))}"
+
+
+def platform(choice: Mapping[str, str]) -> str:
+    """Return *choice* whole; nothing of this machine."""
+    if choice["kind"] == "local":
+        return ""
+    shared = f"the Gateway {choice['gateway']} shares requests out" if choice.get("gateway") else "no Gateway"
+    return f"{cluster(choice)}, images from {choice['registry']}, {shared}"
+
+
 def secret_change(change: Mapping[str, object]) -> str:
     """Return ``NAME v2 -> v3``, with ``none`` for no version."""
     old, new = (f"v{change[end]}" if change[end] else "none" for end in ("old", "new"))

@@ -13,7 +13,7 @@ from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.platforms.port import Capability, Platform
 
 _LACKS = {
-    Capability.EXACT_WEIGHTS: "give a release an exact share of the requests, which a canary is made of",
+    Capability.RATIO: "give a release a share of the requests, which a canary is made of",
     Capability.ROUTES: "send chosen requests to a release, which preview, match and sticky need",
     Capability.TRAFFIC_COUNTS: "count the requests of each release, which abort_on needs",
 }
@@ -25,9 +25,9 @@ def of(platform: Platform, env: EnvironmentState) -> frozenset[Capability]:
 
 
 def needed(strategy: Strategy) -> tuple[Capability, ...]:
-    """Return what *strategy* needs."""
+    """Return what *strategy* needs; what can be exact can go by ratio too."""
     needs = {
-        Capability.EXACT_WEIGHTS: strategy.kind is StrategyKind.CANARY and bool(strategy.steps),
+        Capability.RATIO: strategy.kind is StrategyKind.CANARY and bool(strategy.steps),
         Capability.ROUTES: bool(strategy.preview or strategy.matches or strategy.sticky),
         Capability.TRAFFIC_COUNTS: strategy.analysis is not None,
     }
@@ -36,8 +36,9 @@ def needed(strategy: Strategy) -> tuple[Capability, ...]:
 
 def check(strategy: Strategy, release: Release, capabilities: Collection[Capability]) -> None:
     """Raise InvalidInput when *strategy* needs what the platform or *release* lacks."""
+    exact = Capability.EXACT_WEIGHTS in capabilities
     for capability in needed(strategy):
-        if capability not in capabilities:
+        if capability not in capabilities and not (capability is Capability.RATIO and exact):
             raise InvalidInput(
                 f"this platform cannot {_LACKS[capability]}",
                 hint="take another strategy: --strategy rolling, or stelae env apply",

@@ -96,15 +96,16 @@ class Service(Protocol):
         """What ``{"environment", "image", "release", "commit", "path", "strategy", "supersede", "rollback", "spec"}``
         would do, recording nothing: ``{"environment", "index", "kind", "from": end or null, "to": end, "processes":
         {name: {"now", "then"}}, "settings": [{"name", "change"}], "secret_env": the same, "secrets": [{"name", "old",
-        "new"}], "hosts", "promote_from", "policy", "strategy", "steps": [step], "after": step, "gates": [{"soak",
-        "manual", "job", "checks"}] one a step, "warm": {release: until}, "rollout": as in ``status``, "refusals":
-        [{"kind", "message", "hint", "exit"}], "refusal": the first of them or null, "warnings": [text],
-        "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
+        "new"}], "hosts", "platform": as in ``environments``, "promote_from", "policy", "strategy", "steps": [step],
+        "after": step, "gates": [{"soak", "manual", "job", "checks"}] one a step, "warm": {release: until},
+        "rollout": as in ``status``, "refusals": [{"kind", "message", "hint", "exit"}], "refusal": the first of them or
+        null, "warnings": [text], "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
         "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
 
         An end is ``{"release", "image", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
-        "serving", "warm"}], "traffic": {release: basis points}}``, where no traffic means equal shares.
+        "serving", "warm"}], "traffic": {release: basis points}, "ratio": the same}``, where no traffic means equal
+        shares, or those of ``ratio``.
         """
 
     async def promote(self, actor: str, request: Json) -> Json:
@@ -164,8 +165,8 @@ class Service(Protocol):
 
         A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
         "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",
-        "hosts": [...], "warm": {release: until}, "rollout": {...} or null, "drift": {"instances", "others",
-        "policy", "storm"}}``.
+        "hosts": [...], "platform": as in ``environments``, "warm": {release: until}, "rollout": {...} or null,
+        "drift": {"instances", "others", "policy", "storm"}}``.
         """
 
     async def history(self, request: Json) -> Json:
@@ -226,6 +227,16 @@ class Service(Protocol):
     async def where(self, ref: str, everywhere: bool) -> Json:
         """Where *ref*, a commit, image, release, or package (``NAME`` or ``NAME=VERSION``), runs now, or with
         *everywhere* ever ran: ``{"ref", "kind", "images", "ever", "releases", "instances", "unknown"}``."""
+
+    async def render(self, request: Json) -> Json:
+        """``{"environment", "image", "release", "commit", "path"}`` to ``{"environment", "namespace", "objects",
+        "release", "image", "secret", "secrets": {name: version}}``: what a release is on the environment's cluster
+        when it alone serves. Nothing is sent, and no secret is told."""
+
+    async def cluster_setup(self, environment: str, what: str, user: str) -> Json:
+        """``{"environment", "namespace", "objects"}`` that the administrator of a cluster applies once: the admission
+        ``policy`` of the namespace, or (``rbac``) what a controller may do there as *user*, "" for a service
+        account."""
 
     def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
         """Progress ``{"instance", "at", "stream", "text"}``, one a line of output."""

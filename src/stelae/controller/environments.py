@@ -10,11 +10,12 @@ from typing import Any
 from stelae.controller import extent
 from stelae.controller.record import Record
 from stelae.core import request as asking
-from stelae.core import runs, secrets, trust
+from stelae.core import secrets, trust
 from stelae.core.evolve import evolve
+from stelae.core.held import holds
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
-from stelae.domain.errors import Failed, InvalidInput, Refused
+from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused
 from stelae.domain.promotion import Approval
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.ledger.store import Draft
@@ -70,6 +71,7 @@ class Environments:
                 if found:
                     event = ev.EnvironmentApplied(environment=environment)
                     before = known or EnvironmentState(id=environment.id)
+                    _check_platform(before, environment)
                     after = evolve(before, event, 0)
                     asking.admit_more(self._record.state, before, after.wanted)
                     extent.check(environment.id, extent.most(environment, after.wanted), environment.routed_hosts)
@@ -83,7 +85,7 @@ class Environments:
             return {"changes": changes, "applied": [], "warnings": await self._warnings(chosen)}
         try:
             recorded = await self._record.append_drafts(drafts, urgent=False)
-        except Refused as refusal:
+        except (Refused, Conflict) as refusal:
             event = ev.RequestRefused(request="apply", reason=str(refusal))
             await self._record.append([event], actor=actor)
             raise
@@ -165,5 +167,17 @@ class Environments:
         ]
 
     async def _until_empty(self, app: str) -> None:
-        while any(env.instances or env.table or runs.any_left(env) for env in self._of(app)):
+        while any(holds(env) for env in self._of(app)):
             await self._record.changed(self._record.state.size)
+
+
+def _check_platform(env: EnvironmentState, wanted: Environment) -> None:
+    """Raise Conflict for another platform while anything is held: it would be left where it is, with nobody to end
+    it. A cluster that is only called otherwise counts as another, because nobody can tell."""
+    if env.config is None or env.config.platform == wanted.platform:
+        return
+    if holds(env) or env.rollout is not None:
+        raise Conflict(
+            f"env.{wanted.name}.platform: {env.id} is held by its present platform, so it cannot get another one",
+            hint=f"make another environment for it; or end all of the app, then apply: stelae down {wanted.app}",
+        )

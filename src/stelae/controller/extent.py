@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from stelae.core.held import is_local
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.release import SHORT
@@ -34,11 +35,12 @@ def most(environment: Environment, wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 def check_addresses(state: InstallationState, chosen: Sequence[EnvironmentState], addresses: int) -> None:
-    """Raise InvalidInput when all environments of *state*, once *chosen* are among them, may come to have more
-    instances than there are *addresses*, and *chosen* are why."""
+    """Raise InvalidInput when all environments of *state* that this machine holds, once *chosen* are among them, may
+    come to have more instances than there are *addresses*, and *chosen* are why."""
 
     def total(of: Mapping[EnvironmentId, EnvironmentState]) -> int:
-        return sum(sum(most(env.config, env.wanted).values()) for env in of.values() if env.config is not None)
+        here = [(env.config, env.wanted) for env in of.values() if is_local(env)]
+        return sum(sum(most(config, wanted).values()) for config, wanted in here if config is not None)
 
     before = total(state.environments)
     after = total({**state.environments, **{env.id: env for env in chosen}})

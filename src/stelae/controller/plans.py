@@ -6,7 +6,7 @@ nothing that matters for the environment was recorded since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,17 +25,19 @@ from stelae.controller.sentences import sentence
 from stelae.core import jobs, memory, secrets, trust
 from stelae.core import request as asking
 from stelae.core.evolve import revises
-from stelae.core.plan import Plan, plan
+from stelae.core.held import is_local
+from stelae.core.plan import Plan, plan, ratio
 from stelae.domain.allocation import Allocation
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, StelaeError
 from stelae.domain.event import Recorded
 from stelae.domain.image import Source
-from stelae.domain.release import Release, short_release
+from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import BuiltImage, DeploymentKind, EnvironmentState, InstallationState
-from stelae.domain.strategy import Gate
+from stelae.domain.strategy import Gate, StrategyKind
 from stelae.domain.units import Instant
 from stelae.platforms.port import Capability
+from stelae.spec import platform
 from stelae.system import memory as machine
 
 Json = dict[str, Any]
@@ -116,7 +118,7 @@ class Plans:
         state = self._record.state
         env = references.environment(state, request["environment"])
         rollback = request["rollback"]
-        release = _back(state, env, request) if rollback else _release(state, env, request)
+        release = _back(state, env, request) if rollback else asked_release(state, env, request)
         strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
         abilities.check(strategy, release, self._able(env))
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
@@ -129,6 +131,7 @@ class Plans:
             "promote_from": asking.config(env).promote_from,
             "policy": None if rollback else self._policy.verdict(env, release.image, word),
             "hosts": list(asking.config(env).routed_hosts),
+            **platform.rendered(asking.config(env).platform),
             "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
             "proofs": await self._proofs(env, release),
             "refusal": _told(refusals[0]) if refusals else None,
@@ -153,8 +156,8 @@ class Plans:
         releases = {**env.releases, found.release.id: found.release}
         return {
             "needed": memory.peak((*found.steps, found.after), releases),
-            "others": memory.of_others(env, self._record.state.environments.values()),
-            "machine": machine.total(),
+            "others": memory.of_others(env, self._record.state.environments.values()) if is_local(env) else 0,
+            "machine": machine.total() if is_local(env) else None,
         }
 
     def _rules(
@@ -219,7 +222,7 @@ def plan_view(state: InstallationState, found: Plan, commit: str = "") -> Json:
             for name, (old, new) in secrets.differences(found.previous, found.release).items()
         ],
         "strategy": found.strategy.kind,
-        "steps": [_step(held) for held in found.steps],
+        "steps": [_step(held, _ratio(state, found, held)) for held in found.steps],
         "after": _step(found.after),
         "gates": [_gate(gate) for gate in found.gates],
         "warm": dict(found.warm),
@@ -234,13 +237,22 @@ def _limits(state: InstallationState, found: Plan, process: str) -> Json:
     return {"min": scaling.least if scaling else None, "max": scaling.most if scaling else None}
 
 
-def _step(held: Allocation) -> Json:
+def _ratio(state: InstallationState, found: Plan, held: Allocation) -> Mapping[ReleaseId, int]:
+    """The shares of a canary's step where the platform gives no exact ones."""
+    env = state.environments.get(found.environment)
+    if env is None or asking.config(env).platform.exact or found.strategy.kind is not StrategyKind.CANARY:
+        return {}
+    return ratio(held, {**env.releases, found.release.id: found.release})
+
+
+def _step(held: Allocation, by_ratio: Mapping[ReleaseId, int] | None = None) -> Json:
     return {
         "holds": [
             {"release": item.release, "process": item.process, "serving": item.serving, "warm": item.warm}
             for item in held.holdings
         ],
         "traffic": dict(held.weights),
+        "ratio": dict(by_ratio or {}),
     }
 
 
@@ -258,7 +270,9 @@ def _end(state: InstallationState, release: Release, commit: str = "") -> Json:
     }  # fmt: skip
 
 
-def _release(state: InstallationState, env: EnvironmentState, request: Json) -> Release:
+def asked_release(state: InstallationState, env: EnvironmentState, request: Json) -> Release:
+    """Return the release that *request* names: itself, or an image's, or that of the image of a commit; raises
+    InvalidInput."""
     named = [name for name in ("image", "release", "commit") if request[name]]
     if len(named) > 1:
         raise InvalidInput(f"give only one of {' and '.join(named)}", where="request")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stelae.controller import crash_loops, drift_views, progress
@@ -10,6 +11,7 @@ from stelae.core import backoff, gates, secrets, strategies, trust, verification
 from stelae.core.target import live, move
 from stelae.core.traffic import entry
 from stelae.domain.allocation import FULL_WEIGHT
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release, ReleaseId, short_release
 from stelae.domain.state import (
     BuiltImage,
@@ -21,6 +23,7 @@ from stelae.domain.state import (
     Rollout,
 )
 from stelae.domain.units import Instant
+from stelae.spec import platform
 
 Json = dict[str, Any]
 
@@ -49,6 +52,7 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
             filter(None, (_revoked(state, env, release), drift_views.sentence(env, now), _detail(env, now)))
         ),
         "hosts": list(env.config.routed_hosts) if env.config else [],
+        **platform.rendered(env.config.platform if env.config else PlatformChoice()),
         "warm": dict(env.warm),
         "rollout": rollout_view(env, env.rollout) if env.rollout else None,
         "runs": under_way(env),
@@ -86,14 +90,40 @@ def _ready_of(env: EnvironmentState, process: str) -> int:
 
 
 def traffic(env: EnvironmentState) -> dict[ReleaseId, int]:
-    """Return each release's share of the traffic in basis points, as the last table gives it."""
+    """Return each release's share of the traffic in basis points, as the last table gives it. Of sets of instances it
+    comes of the last weights: where those are not exact, each ready instance of what serves gets as much."""
+    if env.weights:
+        return _shares(env.weights if env.config is None or env.config.platform.exact else _ready_serving(env))
     weights: dict[ReleaseId, int] = {}
     for name, weight in env.table.items():
         instance = env.instances.get(name)
         if instance is not None:
             weights[instance.release] = weights.get(instance.release, 0) + weight
-    total = sum(weights.values())
-    return {release: weight * FULL_WEIGHT // total for release, weight in weights.items()} if total else {}
+    return _shares(weights)
+
+
+def _ready_serving(env: EnvironmentState) -> dict[ReleaseId, int]:
+    """How many instances of each release that serves are ready for requests."""
+    return {name: sum(1 for _ in _ready(env, name)) if weight else 0 for name, weight in env.weights.items()}
+
+
+def _ready(env: EnvironmentState, name: ReleaseId) -> Iterator[Instance]:
+    release = env.releases.get(name)
+    door = entry(release) if release else None
+    for item in env.instances.values():
+        if (
+            item.release == name
+            and door is not None
+            and item.process == door.name
+            and item.ready_at
+            and not item.exit
+        ):
+            yield item
+
+
+def _shares(parts: Mapping[ReleaseId, int]) -> dict[ReleaseId, int]:
+    total = sum(parts.values())
+    return {release: part * FULL_WEIGHT // total for release, part in parts.items()} if total else {}
 
 
 def _state(env: EnvironmentState) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from stelae.core.held import is_local
 from stelae.domain.allocation import Allocation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState
@@ -20,8 +21,9 @@ def peak(path: Iterable[Allocation], releases: Mapping[ReleaseId, Release]) -> i
 
 
 def of_others(env: EnvironmentState, all_of_them: Iterable[EnvironmentState]) -> int:
-    """Return the bytes that what the other environments hold now may use together."""
-    return sum(needed(other.allocation, other.releases) for other in all_of_them if other.id != env.id)
+    """Return the bytes that what the other environments of this machine hold now may use together."""
+    others = (other for other in all_of_them if other.id != env.id and is_local(other))
+    return sum(needed(other.allocation, other.releases) for other in others)
 
 
 def _limit(release: Release, name: str) -> int:

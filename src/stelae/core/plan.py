@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from stelae.core import strategies
 from stelae.core.evolve import evolve, evolve_all
 from stelae.core.target import move, target
+from stelae.core.traffic import entry
 from stelae.domain import event as ev
-from stelae.domain.allocation import Allocation
+from stelae.domain.allocation import FULL_WEIGHT, Allocation
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
@@ -58,6 +59,21 @@ class Plan:
     warm: Mapping[ReleaseId, Instant]
     nothing: bool
     gates: tuple[Gate, ...] = ()
+
+
+def ratio(held: Allocation, releases: Mapping[ReleaseId, Release]) -> dict[ReleaseId, int]:
+    """Return the share of the requests, in basis points, that each release of *held* gets where that goes by how many
+    instances are ready; nothing where the weights say it."""
+    doors = {name: entry(release) for name, release in releases.items()}
+    counts: dict[ReleaseId, int] = {}
+    for item in held.holdings:
+        door = doors.get(item.release)
+        if door is not None and item.process == door.name and item.serving:
+            counts[item.release] = counts.get(item.release, 0) + item.serving
+    if held.weights or len(counts) < 2:
+        return {}
+    total = sum(counts.values())
+    return {name: count * FULL_WEIGHT // total for name, count in counts.items()}
 
 
 def plan(env: EnvironmentState, release: Release, strategy: Strategy, kind: DeploymentKind, now: Instant) -> Plan:

@@ -30,6 +30,7 @@ class Capability(StrEnum):
     """What one platform can do and another cannot."""
 
     EXACT_WEIGHTS = "exact-weights"  # each instance gets the share of the requests that the table says
+    RATIO = "ratio"  # each release gets the share of the requests that its ready instances are of all
     SECRETS = "secrets"  # an instance gets the secrets of its release, as files and as environment variables
     OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
     ROUTES = "routes"  # chosen requests go to a release whatever the weights are

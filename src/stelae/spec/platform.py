@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stelae.domain.environment import Environment
 from stelae.domain.platform import PLAIN, PlatformChoice, PlatformKind
 from stelae.spec.forms import Schema, key, ref, table, text
 
@@ -68,8 +67,7 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"platform": PlatformChoice(**{**words, "kind": PlatformKind(words["kind"])})}
 
 
-def rendered(environment: Environment) -> dict[str, Any]:
+def rendered(choice: PlatformChoice) -> dict[str, Any]:
     """Return this key as ``[env.NAME]`` would say it; what is not given is not there."""
-    choice = environment.platform
     words = {name: getattr(choice, name) for name in ("context", "namespace", "registry", "gateway")}
     return {"platform": {"kind": choice.kind.value, **{name: word for name, word in words.items() if word}}}

@@ -35,7 +35,7 @@ def environment_document(environment: Environment) -> dict[str, Any]:
         **promotion.rendered(environment),
         **drift.rendered(environment),
         **secrets.rendered(environment),
-        **platform.rendered(environment),
+        **platform.rendered(environment.platform),
     }
 
 

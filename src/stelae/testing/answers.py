@@ -113,6 +113,7 @@ ANSWERS: dict[str, Any] = {
                 "drift_storm": "30%",
                 "secrets": ["DATABASE_URL"],
                 "secret_env": [],
+                "platform": {"kind": "local"},
             }
         ]
     },
@@ -141,6 +142,20 @@ ANSWERS: dict[str, Any] = {
         {"progress": {"text": "rolling, step 2 of 2", "step": 2, "ready": 3, "wanted": 3}},
         {"result": deployment()},
     ],
+    "render": {
+        "environment": "guestbook/production",
+        "namespace": "shop",
+        "release": RELEASE,
+        "image": IMAGE,
+        "secret": "guestbook-production-secrets-3k9x2m7q1a",
+        "secrets": {"token": 2},
+        "objects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"A": "yes"}}],
+    },
+    "cluster_setup": {
+        "environment": "guestbook/production",
+        "namespace": "shop",
+        "objects": [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}],
+    },
     "status": {
         "environments": [row()],
         "record": {"size": 204, "root": "ab" * 32},

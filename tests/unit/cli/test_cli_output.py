@@ -265,6 +265,21 @@ web-7k2m9q-1 | warning: \\x1b[2Jhm
     assert asked(service, "logs") == ("guestbook/production", "web-1", "r-7k", "web", True)
 
 
+def test_where_a_cluster_holds_one_environment_each_says_where_it_is(stelae: Stelae, service: FakeService) -> None:
+    cluster = {"kind": "kubernetes", "namespace": "shop", "registry": "registry.example.com/apps"}
+    service.answers["status"]["environments"].append(row(environment="big", platform=cluster))
+    lines = [line.split("  ") for line in plain(stelae("status")).splitlines()]
+    places = [[cell.strip() for cell in line if cell.strip()][2] for line in lines[:3]]
+    assert places == ["on", "-", "kubernetes shop"]
+    [shown] = service.answers["environments"]["environments"]
+    shown["platform"] = {**cluster, "context": "prod", "gateway": "infra/public"}
+    told = plain(stelae("env", "show"))
+    assert (
+        "    platform: kubernetes prod/shop, images from registry.example.com/apps, "
+        "the Gateway infra/public shares requests out\n"
+    ) in told
+
+
 def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert plain(stelae("env", "apply")) == snapshot("""\
   guestbook/production  processes.web: 2 -> 3

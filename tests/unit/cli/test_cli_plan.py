@@ -188,7 +188,7 @@ def test_first_deployments_other_steps_and_files(stelae: Stelae, service: FakeSe
     service.answers["plan"] = plan(
         **{"from": None, "to": first["to"] | {"commit": "", "subject": ""}},
         settings=[], promote_from="", strategy="recreate", warm={}, changes=None,
-        steps=[{"holds": [], "traffic": {}}, {"holds": first["after"]["holds"][:1], "traffic": {}}],
+        steps=[{"holds": [], "traffic": {}, "ratio": {}}, {**first["after"], "holds": first["after"]["holds"][:1]}],
         spec=[
             {"path": "processes.web", "old": "2", "new": "3"}, {"path": "settings.DEBUG", "old": "", "new": "1"}
         ],
@@ -283,3 +283,24 @@ def test_commits_packages_files_and_memory_that_does_not_fit(
     assert [item["subject"] for item in told["commits"]] == ["No. 3", "No. 2", "No. 1"]
     service.answers["plan"] = plan(**{"from": usual["to"], "to": usual["from"]})
     assert '3 back   "No. 1" … "No. 3"' in stelae("plan", "production", "--image", NEXT_IMAGE).out
+
+
+CLUSTER = {"kind": "kubernetes", "context": "prod", "namespace": "shop", "registry": "registry.example.com/apps"}
+
+
+def test_on_a_cluster_the_platform_is_named_and_what_a_share_comes_to(stelae: Stelae, service: FakeService) -> None:
+    steps = plan()["steps"]
+    steps[0] |= {"ratio": {RELEASE: 6_666, NEXT_RELEASE: 3_333}}
+    memory = {"needed": 64 << 30, "others": 0, "machine": None}
+    service.answers["plan"] = plan(platform=CLUSTER, steps=steps, strategy="canary", memory=memory)
+    told = stelae("plan", "production", "--image", NEXT_IMAGE).out
+    assert "platform   kubernetes prod/shop, images from registry.example.com/apps, no Gateway\n" in told
+    assert "canary     1  r-7k2m9q web 2 at about 67 % · r-c04xvt web 1 at about 33 %\n" in told
+    assert "a share comes of how many instances are ready: no Gateway gives exact ones here\n" in told
+    assert "does NOT fit" not in told, "this machine's memory has nothing to do with it"
+    service.answers["plan"] = plan(platform={**CLUSTER, "gateway": "infra/public"})
+    told = stelae("plan", "production", "--image", NEXT_IMAGE).out
+    assert "apps, the Gateway infra/public shares requests out\n" in told
+    assert "a share comes of" not in told
+    service.answers["plan"] = plan()
+    assert "platform" not in stelae("plan", "production", "--image", NEXT_IMAGE).out

@@ -11,7 +11,7 @@ from stelae.controller.environments import Environments
 from stelae.controller.people import strangers
 from stelae.controller.plans import Plans
 from stelae.domain import event as ev
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.state import Outcome
 from tests.unit.controller.site import ONE, PRODUCTION, STAGING, TEST, Site, on_site, spec
 
@@ -132,5 +132,47 @@ def test_the_loops_look_when_somebody_asks_even_if_the_client_left(tmp_path: Pat
         await site.record.append([ev.Scaled(process="web", count=3)], actor="ana", environment=TEST)
         async with asyncio.timeout(2):  # far below the look that is made at rest
             await site.until(lambda: len(site.env().table) == 3)
+
+    on_site(tmp_path, body)
+
+
+CLUSTER = (
+    'processes = { web = 2 }\nstrategy = { kind = "rolling", min_healthy = "0s" }\n'
+    'platform = { kind = "kubernetes", namespace = "shop", registry = "registry.example.com/apps" }'
+)
+
+
+def test_another_platform_is_refused_while_anything_is_held_and_that_is_recorded(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        moved = spec(test=CLUSTER)
+        await site.apply()
+        await site.apply(moved)
+        await site.apply()  # nothing was there yet
+        site.loops.start()
+        await site.deploy(await site.image("v1"))
+        with pytest.raises(Conflict, match="is held by its present platform"):
+            await site.apply(moved)  # under way
+        await site.until(lambda: site.env().rollout is None and len(site.env().table) == 2)
+        with pytest.raises(Conflict, match="is held by its present platform") as refusal:
+            await site.apply(moved)
+        assert "stelae down shop" in refusal.value.hint
+        assert [event.request for event in site.events(ev.RequestRefused)] == ["apply", "apply"]
+        with pytest.raises(Conflict):
+            await site.apply(moved, dry_run=True)
+        assert site.env().config is not None
+        await site.apply(spec(test="processes = { web = 3 }"))  # anything else may change
+        await site.environments.down("ana", "shop")
+        changes = (await site.apply(moved))["changes"]
+        assert {"environment": TEST, "path": "platform.kind", "old": "local", "new": "kubernetes"} in changes
+
+    on_site(tmp_path, body)
+
+
+def test_what_a_cluster_holds_takes_no_address_here(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        site.environments = Environments(site.record, addresses=3)
+        await site.apply(spec(test=CLUSTER, staging=CLUSTER, production="processes = { web = 3 }"))
+        with pytest.raises(InvalidInput, match="4 instances, and there are 3 addresses"):
+            await site.apply(spec(production="processes = { web = 4 }"))
 
     on_site(tmp_path, body)

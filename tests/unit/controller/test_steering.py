@@ -105,7 +105,6 @@ def test_after_an_abort_no_traffic_goes_to_what_was_launched_meanwhile(
 @pytest.mark.parametrize(
     ("strategy", "lacking"),
     [
-        (CANARY.strategy, Capability.EXACT_WEIGHTS),
         (Strategy(kind=StrategyKind.BLUE_GREEN, preview="x.example.com"), Capability.ROUTES),
         (replace(CANARY.strategy, sticky=True), Capability.ROUTES),
         (Strategy(analysis=Analysis(error_rate=10)), Capability.TRAFFIC_COUNTS),
@@ -118,11 +117,18 @@ def test_a_strategy_that_needs_what_the_platform_lacks_is_refused(strategy: Stra
     abilities.check(Strategy(), release("v9"), frozenset())
 
 
+def test_a_canary_goes_by_exact_shares_or_by_how_many_are_ready() -> None:
+    for enough in (Capability.EXACT_WEIGHTS, Capability.RATIO):
+        abilities.check(CANARY.strategy, V2, {enough})
+    with pytest.raises(InvalidInput, match="this platform cannot give a release a share of the requests"):
+        abilities.check(CANARY.strategy, V2, frozenset(Capability) - {Capability.EXACT_WEIGHTS, Capability.RATIO})
+
+
 def test_it_is_refused_before_anything_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body(site: Site) -> None:
         await site.apply(spec(test='processes = { web = 1 }\nstrategy = { kind = "canary", steps = [5] }'))
         monkeypatch.setattr(type(site.platform), "capabilities", frozenset())
-        with pytest.raises(InvalidInput, match="this platform cannot give a release an exact share"):
+        with pytest.raises(InvalidInput, match="this platform cannot give a release a share"):
             await site.deploy(await site.image("v1"))
         assert not site.env().deployments
         assert site.events(ev.RequestRefused)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stelae.core import backoff, fold, request
-from stelae.core.plan import Count, plan
+from stelae.core.plan import Count, plan, ratio
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
-from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.check import CheckVerdict
 from stelae.domain.drift import Drift
 from stelae.domain.event import Recorded
@@ -26,7 +26,7 @@ from stelae.domain.strategy import Strategy, StrategyKind
 from stelae.domain.units import SECOND
 from stelae.testing.things import Behaviour
 from stelae.testing.world import World
-from tests.unit.core.fixtures import WORKER, deployed, environment, release, world
+from tests.unit.core.fixtures import WEB, WORKER, deployed, environment, release, world
 from tests.unit.core.test_random import _behaviour, _happen
 
 V1, V2 = release("v1"), release("v2")
@@ -301,3 +301,15 @@ def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:
         "verifier.trusted",
         "storage.cleaning", "storage.cleaned", "image.imported", "image.pushed",
     } == set(ev.KINDS), "a new kind of event is one or the other"  # fmt: skip
+
+
+def test_by_ratio_a_share_is_that_of_the_instances_that_requests_go_to() -> None:
+    old, new = release("v1", WEB, WORKER), release("v2", WEB, WORKER)
+    of = {item.id: item for item in (old, new)}
+    holdings = (
+        Holding(release=old.id, process="web", serving=3), Holding(release=old.id, process="worker", serving=9),
+        Holding(release=new.id, process="web", serving=1, warm=5),
+    )  # fmt: skip
+    assert ratio(Allocation(holdings=holdings), of) == {old.id: 7_500, new.id: 2_500}
+    assert ratio(Allocation(holdings=holdings, weights={old.id: 10_000, new.id: 0}), of) == {}, "the weights say it"
+    assert ratio(Allocation(holdings=holdings[:2]), of) == {}, "there is nobody to share with"

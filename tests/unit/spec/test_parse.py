@@ -24,9 +24,7 @@ def test_the_least_document_gets_the_defaults_of_the_domain() -> None:
     web, worker = spec.processes
     assert web == Process(name="web", command=("python3", "-m", "shop"), health=Health(probe=Probe.TCP), port=8000)
     assert worker.health == Health(probe=Probe.RUNNING)
-    testing, staging, production, cluster = spec.environments
-    assert (production.platform, cluster.platform.kind) == (PlatformChoice(), PlatformKind.KUBERNETES)
-    assert cluster.platform.repository("guestbook") == "registry.example.com/apps/guestbook"
+    testing, staging, production = spec.environments
     assert [env.id for env in spec.environments] == ["shop/testing", "shop/staging", "shop/production"]
     assert testing.processes == {"web": 1, "worker": 1}
     assert (testing.strategy, testing.bake, testing.hosts, testing.promote_from) == (Strategy(), 0, (), "")
@@ -67,7 +65,9 @@ def test_every_key_arrives_where_it_belongs() -> None:
     assert (migrate.name, migrate.command) == ("migrate", ("python3", "-m", "app.migrate"))
     assert (migrate.when, migrate.timeout, migrate.irreversible) == (When.BEFORE_TRAFFIC, 10 * MINUTE, True)
     assert (migrate.cpu, migrate.tmpfs) == (1000, (Tmpfs(path="/tmp", size=64 * MIB),))
-    testing, staging, production = spec.environments
+    testing, staging, production, cluster = spec.environments
+    assert (production.platform, cluster.platform.kind) == (PlatformChoice(), PlatformKind.KUBERNETES)
+    assert cluster.platform.repository("guestbook") == "registry.example.com/apps/guestbook"
     assert testing.routed_hosts == ("guestbook.testing.localhost",)
     assert staging.strategy == Strategy(kind=StrategyKind.BLUE_GREEN)
     assert staging.settings == {"LOG_LEVEL": "info"}

@@ -8,6 +8,7 @@ import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, spec_here, verb
 from stelae.cli.screen import Screen
+from stelae.cli.words import platform
 from stelae.controller.client import Client, Json
 
 
@@ -90,6 +91,9 @@ def show_command(env: str, app: str) -> None:
             if path == "processes":
                 counts = [_count(name, count, environment["wanted"]) for name, count in value.items()]
                 out.line(f"    processes: {', '.join(counts)}")
+            elif path == "platform":
+                if held := platform(value):
+                    out.line(f"    platform: {held}")
             elif path not in ("app", "name", "wanted") and value not in (None, "", [], {}, 0):
                 out.line(f"    {path}: {_value(value)}")
 

@@ -13,7 +13,7 @@ from stelae.cli.common import SPEC, app_option, client, environment_name, screen
 from stelae.cli.screen import Screen
 from stelae.cli.serving import image_named
 from stelae.cli.verbs.deploy import STRATEGIES
-from stelae.cli.words import age, percent, secret_change, short_digest, short_release, span
+from stelae.cli.words import age, percent, platform, secret_change, short_digest, short_release, span
 from stelae.controller.client import Json
 from stelae.domain.errors import InvalidInput
 from stelae.system.clock import now
@@ -130,6 +130,7 @@ def lines(plan: Json) -> Iterator[str]:
         ("secret env", ", ".join(f"{item['name']} {item['change']}" for item in plan["secret_env"])),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
         ("hosts", ", ".join(plan["hosts"])),
+        ("platform", platform(plan["platform"])),
         ("policy", _policy(plan)),
         ("under way", _under_way(plan["rollout"])),
         ("jobs", ", ".join(_job(job) for job in plan["jobs"])),
@@ -199,6 +200,8 @@ def _steps(plan: Json) -> Iterator[tuple[str, str]]:
     for number, (step, gate) in enumerate(zip(plan["steps"], plan["gates"], strict=False), 1):
         label = str(plan["strategy"]) if number == 1 else ""
         yield label, "; ".join((f"{number}  {_step(step)}", *_gate(gate)))
+    if any(step["ratio"] for step in plan["steps"]):
+        yield "", "a share comes of how many instances are ready: no Gateway gives exact ones here"
     if soak := sum(gate["soak"] for gate in plan["gates"]):
         yield "", f"at least {span(soak)} on the way"
     at = now()
@@ -217,6 +220,8 @@ def _step(step: Json) -> str:
     parts = []
     for release, counts in found.items():
         share = f" at {percent(step['traffic'][release])}" if release in step["traffic"] else ""
+        if release in step["ratio"]:
+            share = f" at about {percent(round(step['ratio'][release], -2))}"
         parts.append(f"{short_release(release)} {', '.join(counts)}{share}")
     return " · ".join(parts) or "nothing"
 

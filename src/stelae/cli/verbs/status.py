@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
-from stelae.cli.words import age, percent, short_commit, short_digest, short_release, table
+from stelae.cli.words import age, cluster, percent, short_commit, short_digest, short_release, table
 from stelae.controller.client import Json
 from stelae.system.clock import now
 
@@ -37,7 +37,7 @@ def command(env: str, watch: bool, app: str) -> None:
     if not rows:
         out.line("  no environments yet; make them: stelae env apply")
     else:
-        for line in table(HEADER, [_cells(row) for row in rows]):
+        for line in _table(rows):
             out.line("  " + line)
     for row in rows:
         for run in row["runs"]:
@@ -53,6 +53,17 @@ def command(env: str, watch: bool, app: str) -> None:
     for refusal in answer["refusals"]:
         out.line(f"  record  witness {refusal['witness']} refuses it: {refusal['problem']}", "red")
     out.line(f"  record  {answer['record']['size']} events, head {answer['record']['root'][:12]}")
+
+
+def _table(rows: list[Json]) -> list[str]:
+    """The environments; on what each is, too, where a cluster holds one of them."""
+    found = [_cells(row) for row in rows]
+    if all(row["platform"]["kind"] == "local" for row in rows):
+        return table(HEADER, found)
+    header = (*HEADER[:2], "on", *HEADER[2:])
+    return table(
+        header, [(*cells[:2], cluster(row["platform"]), *cells[2:]) for row, cells in zip(rows, found, strict=True)]
+    )
 
 
 def _cells(row: Json) -> tuple[str, ...]:

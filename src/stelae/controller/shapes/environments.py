@@ -59,6 +59,16 @@ class Scaling(TypedDict):
     down: Pace
 
 
+class PlatformChoice(TypedDict):
+    """What holds an environment; all but ``kind`` are of a cluster, ``context`` and ``gateway`` only where given."""
+
+    kind: Literal["local", "kubernetes"]
+    context: NotRequired[str]
+    namespace: NotRequired[str]
+    registry: NotRequired[str]
+    gateway: NotRequired[str]
+
+
 class Environment(TypedDict):
     """An environment as it was applied, in the words of ``[env.NAME]``. ``wanted`` is how many instances of each
     process it should have now."""
@@ -82,6 +92,7 @@ class Environment(TypedDict):
     drift_storm: str
     secrets: list[str]
     secret_env: list[str]
+    platform: PlatformChoice
 
 
 class Environments(TypedDict):
@@ -259,6 +270,7 @@ class Row(TypedDict):
     ]
     detail: str
     hosts: list[str]
+    platform: PlatformChoice
     warm: dict[str, Time]
     rollout: Rollout | None
     runs: list[Run]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from stelae.controller.shapes.common import Count, Digest, SecretChange, Time
-from stelae.controller.shapes.environments import Rollout
+from stelae.controller.shapes.environments import PlatformChoice, Rollout
 from stelae.controller.shapes.runs import Crossed, PlannedJob
 
 
@@ -55,10 +55,12 @@ class Gate(TypedDict):
 
 
 class Step(TypedDict):
-    """What an environment holds at one step; no ``traffic`` means equal shares for what serves."""
+    """What an environment holds at one step; no ``traffic`` means equal shares for what serves. ``ratio`` is what the
+    share of each release comes to at a canary's step, where the platform gives no exact ones."""
 
     holds: list[Held]
     traffic: dict[str, Count]
+    ratio: dict[str, Count]
 
 
 class Needed(TypedDict):
@@ -113,11 +115,11 @@ class PlannedChanges(TypedDict):
 
 class Memory(TypedDict):
     """Bytes: what the instances may use at the most on the way, what those of other environments may use, and what
-    the machine has."""
+    the machine has; null where a cluster holds them."""
 
     needed: Count
     others: Count
-    machine: Count
+    machine: Count | None
 
 
 class VerifiedThere(TypedDict):
@@ -179,6 +181,7 @@ Planned = TypedDict(
         "promote_from": str,
         "policy": Policy | None,
         "hosts": list[str],
+        "platform": PlatformChoice,
         "rollout": Rollout | None,
         "proofs": list[Needed],
         "refusal": Refusal | None,
