@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.facts import Facts
-from stelae.platforms.local.inspect import sweep
+from stelae.platforms.local.inspect import processes, sweep
 from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.inspect.sweep import Inspector
 from stelae.platforms.local.launched import Launched
@@ -59,7 +60,7 @@ def test_a_check_that_cannot_bear_what_it_sees_hides_nothing_else(monkeypatch: p
 
     monkeypatch.setattr(sweep, "CHECKS", (delicate, sound))
     monkeypatch.setattr(sweep, "CHECKS_OF_ALL", ())
-    monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result, *, thorough: scene_of(asked))
+    monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result: scene_of(asked))
     inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, NoLayers()))
     found = inspector.sweep(SHOP, [spec("web-1"), spec("web-2")])
     assert [(item.instance, item.what) for item in found.findings] == [
@@ -67,3 +68,14 @@ def test_a_check_that_cannot_bear_what_it_sees_hides_nothing_else(monkeypatch: p
     ]  # fmt: skip
     assert found.inspected == {"web-2"}
     assert found.missed == {"web-1": "a check failed: UnicodeDecodeError"}
+
+
+def test_another_first_process_than_was_launched_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_look", lambda *_: {})
+    scene = scene_of(spec("web-1"))
+    assert list(processes.check(scene)) == []
+    parent = identify(os.getppid())
+    assert parent is not None
+    (found,) = processes.check(replace(scene, process=parent))
+    assert (found.kind, found.what) == (Drift.PROCESS, "its first process is not the one that was launched")
+    assert found.evidence == (f"process {os.getpid()} was launched, and {parent.pid} is told",)

@@ -20,7 +20,6 @@ from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.inspect.survey import survey
 from stelae.platforms.local.inspect.suspicion import Suspicion
 from stelae.platforms.local.process import ProcessId
-from stelae.platforms.local.record import Stage
 
 _AGAIN_SECONDS = 0.05
 _YOUNG_SECONDS = 5.0  # within which the runtime's process has become the program, however busy the machine is
@@ -42,19 +41,22 @@ class Family:
 
 def check(scene: Scene) -> Iterator[Finding]:
     """Yield what is wrong with the processes of the instance."""
-    if scene.record.stage is not Stage.STARTED:
-        return
-    suspects = _look(scene, scene.process, None)
+    launched = scene.launched.process
+    if scene.process != launched:  # what it is told by from now on is somebody else's choice
+        told = f"process {launched.pid} was launched, and {scene.process.pid} is told"
+        yield scene.finding(Drift.PROCESS, "its first process is not the one that was launched", told)
+    suspects = _look(scene, None)
     if not any(suspects.values()):
         return
     time.sleep(_AGAIN_SECONDS)
-    yield from _findings(scene, suspects, _look(scene, scene.process, suspects.keys()))
+    yield from _findings(scene, suspects, _look(scene, suspects.keys()))
 
 
 def _look(
-    scene: Scene, first: ProcessId, again: Collection[ProcessId] | None
-) -> dict[ProcessId, dict[tuple[Drift, str], Suspicion]]:
+    scene: Scene, again: Collection[ProcessId] | None
+) -> dict[ProcessId, dict[tuple[Drift, str], Suspicion]]:  # fmt: skip
     """Return what is suspicious, by process; of all processes, or of those that were suspicious before."""
+    first = scene.process
     names = {kind: name for kind in NAMESPACES if (name := namespace(first.pid, kind)) is not None}
     root = mount_id(f"/proc/{first.pid}/root")
     if len(names) < len(NAMESPACES) or root is None:

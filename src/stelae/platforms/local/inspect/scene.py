@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -53,7 +53,7 @@ class Scene:
     """One instance that runs: how it was asked for, where its things are, and how it was started.
 
     ``process`` is its first one. ``launched`` and ``bundle`` (the OCI configuration, without the values of secrets)
-    are what they were at the first sweep, whatever the files say by now. ``thorough``: a person waits for all of it.
+    are what they were at the first sweep, whatever the files say by now.
     """
 
     spec: LaunchSpec
@@ -65,7 +65,6 @@ class Scene:
     cgroups: Cgroups
     layers: Layers
     memory: Memory = field(default_factory=Memory)
-    thorough: bool = False
 
     def finding(self, kind: Drift, what: str, *evidence: str) -> Finding:
         """Return a difference of this instance."""
@@ -78,14 +77,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """An environment in a sweep: the ``scenes`` of those of its instances that could be looked at, and the instances
-    that are ``known`` to the record, which was ``asked`` at that time (seconds since 1970)."""
+    """An environment in a sweep: the instances that are ``known`` to the record, which was ``asked`` at that time
+    (seconds since 1970)."""
 
     installation: Installation
     environment: EnvironmentId
     known: Collection[InstanceId]
-    scenes: Sequence[Scene]
     cgroups: Cgroups
     asked: float
     memory: Memory = field(default_factory=Memory)
-    thorough: bool = False

@@ -94,13 +94,14 @@ class Inspector:
         with self._lock:
             result = _Result()
             self._forget(environment, {spec.instance for spec in expected})
-            found = [scene for spec in expected if (scene := self._scene(spec, result, thorough=thorough))]
+            found = [scene for spec in expected if (scene := self._scene(spec, result))]
             stamps = [stamp for scene in found for stamp in scene.launched.layers.values()] if thorough else []
             self._layers.sweep(self._used(), thorough={(stamp[0], stamp[1]) for stamp in stamps})
-            scenes = [scene for scene in found if self._inspect(scene, result)]
+            for scene in found:
+                self._inspect(scene, result)
             whole = Whole(
-                installation=self._installation, environment=environment, known=known, scenes=scenes,
-                cgroups=self._cgroups, asked=asked, memory=self._of_all[environment], thorough=thorough,
+                installation=self._installation, environment=environment, known=known, cgroups=self._cgroups,
+                asked=asked, memory=self._of_all[environment],
             )  # fmt: skip
             for check in CHECKS_OF_ALL:
                 result.findings += check(whole)
@@ -135,7 +136,7 @@ class Inspector:
         for gone in kept.keys() - expected:
             kept.pop(gone).memory.close()
 
-    def _scene(self, spec: LaunchSpec, result: _Result, *, thorough: bool) -> Scene | None:
+    def _scene(self, spec: LaunchSpec, result: _Result) -> Scene | None:
         place = place_of(self._installation, spec.environment, spec.instance)
         found = record.load(place)
         started = found is not None and found.stage is Stage.STARTED
@@ -154,11 +155,11 @@ class Inspector:
         known = kept[spec.instance]
         return Scene(
             spec=spec, place=place, record=found, process=found.process, launched=known.launched, bundle=known.bundle,
-            cgroups=self._cgroups, layers=self._layers, memory=known.memory, thorough=thorough,
+            cgroups=self._cgroups, layers=self._layers, memory=known.memory,
         )  # fmt: skip
 
-    def _inspect(self, scene: Scene, result: _Result) -> bool:
-        """Carry out the checks of one instance; false when it ended meanwhile, and then nothing was found."""
+    def _inspect(self, scene: Scene, result: _Result) -> None:
+        """Carry out the checks of one instance; when it ended meanwhile nothing was found."""
         found: list[Finding] = []
         reasons: list[str] = []
         for check in CHECKS:
@@ -175,10 +176,9 @@ class Inspector:
                 reasons.append(f"a check failed: {type(error).__name__}")
         if identify(scene.process.pid) != scene.process:
             result.missed[scene.spec.instance] = "it ended meanwhile"
-            return False
+            return
         result.findings += found
         if reasons:
             result.missed[scene.spec.instance] = "; ".join(reasons)
         else:
             result.inspected.add(scene.spec.instance)
-        return True
