@@ -98,8 +98,8 @@ class Service(Protocol):
         {name: {"now", "then"}}, "settings": [{"name", "change"}], "secret_env": the same, "secrets": [{"name", "old",
         "new"}], "hosts", "platform": as in ``environments``, "promote_from", "policy", "strategy", "steps": [step],
         "after": step, "gates": [{"soak", "manual", "job", "checks"}] one a step, "warm": {release: until},
-        "rollout": as in ``status``, "refusals": [{"kind", "message", "hint", "exit"}], "refusal": the first of them or
-        null, "warnings": [text], "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
+        "rollout": as in ``status``, "refusals": [{"kind", "message", "hint", "exit"}], "refusal": the first or null,
+        "warnings": [text], "spec": [{"path", "old", "new"}], "nothing": true when it serves already,
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
         "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
 
