@@ -1,0 +1,52 @@
+"""Sets: having so many instances of a process of a release, and taking an empty set away."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stelae.domain.action import Action
+from stelae.domain.allocation import InstanceId
+from stelae.domain.errors import Failed
+from stelae.platforms.kubernetes import kinds, names, objects
+from stelae.platforms.kubernetes.ground import Ground, Supplies, give
+from stelae.platforms.kubernetes.pods import pod_of
+
+_COST = "controller.kubernetes.io/pod-deletion-cost"
+_CHEAP = "-1000"  # of pods that are equally ready the cheapest goes first
+
+
+async def ensure(ground: Ground, supplies: Supplies, action: Action) -> None:
+    """Have ``action.count`` instances; the template of a set that is there is never sent again."""
+    env, cache = ground.env, ground.cluster.cache
+    release = env.releases[action.release]
+    process = release.process(action.process)
+    if process is None:
+        raise Failed(f"release {action.release} has no process {action.process}")
+    name = names.set_name(env.id, action.release, action.process)
+    found = cache.get(kinds.DEPLOYMENT, name)
+    if found is not None:
+        await asyncio.gather(*(_mark(ground, victim) for victim in action.victims))
+        if found["spec"].get("replicas") == action.count:
+            return
+        if await ground.cluster.patch(kinds.DEPLOYMENT, name, {"spec": {"replicas": action.count}}) is not None:
+            return
+    place = await supplies.place(ground, release)
+    async with supplies.making[env.id]:
+        await give(ground, supplies, place, release)
+        await ground.have(
+            objects.budget(place, process.name), objects.deployment(place, release, process, action.count)
+        )
+
+
+async def remove(ground: Ground, supplies: Supplies, action: Action) -> None:
+    """Take a set away, and what only it needed."""
+    name = names.set_name(ground.env.id, action.release, action.process)
+    async with supplies.making[ground.env.id]:
+        await ground.cluster.delete(kinds.DEPLOYMENT, name)
+        await ground.sweep()
+
+
+async def _mark(ground: Ground, victim: InstanceId) -> None:
+    """Have *victim* be the first of its set that goes; one that has gone already is fine."""
+    pod, _ = pod_of(victim)
+    await ground.cluster.patch(kinds.POD, pod, {"metadata": {"annotations": {_COST: _CHEAP}}})

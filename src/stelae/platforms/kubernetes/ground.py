@@ -1,0 +1,129 @@
+"""An environment on its cluster, and what several acts need there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio import to_thread
+
+from stelae.domain.digest import Digest
+from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Conflict
+from stelae.domain.platform import PlatformChoice
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.state import EnvironmentState
+from stelae.platforms.kubernetes import kinds, names, objects
+from stelae.platforms.kubernetes.cluster import Cluster
+from stelae.platforms.kubernetes.kinds import Kind, Object
+from stelae.platforms.kubernetes.objects import Placed
+from stelae.platforms.kubernetes.observe import is_kept_for_its_output
+from stelae.platforms.kubernetes.pods import label
+from stelae.platforms.kubernetes.sharing import holds
+from stelae.platforms.port import SecretSource
+from stelae.platforms.secret_values import values_of
+
+Push = Callable[[Release, PlatformChoice], Awaitable[str]]
+"""Brings the image of a release to the registry of a choice, and gives its name there, by digest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """What sets and runs are made of: images, their configurations, and the values of secrets.
+
+    ``making`` is held while the objects that a set names are made or swept, for each environment.
+    """
+
+    push: Push
+    config: Callable[[Digest], Mapping[str, Any]]
+    secrets: SecretSource | None
+    making: defaultdict[EnvironmentId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def place(self, ground: Ground, release: Release) -> Placed:
+        """Return where the objects of *release* go, once its image is there."""
+        image = await self.push(release, ground.choice)
+        config = await to_thread.run_sync(self.config, release.image)
+        return ground.place(image, config)
+
+    async def values(self, release: Release) -> dict[str, bytes]:
+        """Return the values of the secrets of *release*; raises Failed for one that cannot be read."""
+        return await to_thread.run_sync(values_of, self.secrets, release)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """An environment, and the namespace that it is in."""
+
+    cluster: Cluster
+    installation: str
+    choice: PlatformChoice
+    env: EnvironmentState
+
+    def place(self, image: str = "", config: Mapping[str, Any] | None = None) -> Placed:
+        """Return where the environment's objects go; without an image for those that have none."""
+        return Placed(
+            installation=self.installation, environment=self.env.id, choice=self.choice, image=image,
+            config=config or {},
+        )  # fmt: skip
+
+    async def have(self, *found: Object) -> None:
+        """Apply those objects that are not there as they should be; raises Conflict for the name of another's."""
+        await asyncio.gather(*(self._have(each) for each in found))
+
+    async def _have(self, found: Object) -> None:
+        kind, name = kinds.of(found), found["metadata"]["name"]
+        there = self.cluster.cache.get(kind, name)
+        if there is None:
+            await self.check_ours(kind, name)
+        elif kind in kinds.BARE or holds(there, found):  # of the former content and name are one
+            return
+        await self.cluster.apply(found)
+
+    async def check_ours(self, kind: Kind, name: str) -> Object | None:
+        """Return the object of that name, None where there is none; raises Conflict for one of somebody else."""
+        there = await self.cluster.get(kind, name)
+        if there is not None and label(there, names.INSTALLATION) != self.installation:
+            raise Conflict(
+                f"{kind.name} {name} in namespace {self.cluster.namespace} is not of this installation",
+                hint="delete it, or take another namespace for this environment",
+            )
+        return there
+
+    async def delete(self, kind: Kind, *found: str) -> None:
+        """Delete objects by their names."""
+        await asyncio.gather(*(self.cluster.delete(kind, name) for name in found))
+
+    async def sweep(self) -> None:
+        """Take away what no set and no run needs any more: settings, secrets, budgets, Services of one release."""
+        cache, env = self.cluster.cache, self.env
+        sets = cache.deployments(env.id)
+        held = {ReleaseId(label(found, names.RELEASE)) for found in sets}
+        runs = {ReleaseId(label(job, names.RELEASE)) for job in cache.jobs(env.id) if not is_kept_for_its_output(job)}
+        runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in cache.pods(env.id) if label(pod, names.RUN)}
+        releases = [env.releases[name] for name in held | runs if name in env.releases]
+        budgets = {names.budget_name(env.id, label(found, names.PROCESS)) for found in sets}
+        services = [each for each in cache.services(env.id) if label(each, names.RELEASE) not in ("", *held)]
+        await self.delete(kinds.SERVICE, *_named(services))
+        await self.delete(kinds.BUDGET, *_other(_named(cache.budgets(env.id)), budgets))
+        settings = {names.settings_name(release) for release in releases}
+        await self.delete(kinds.CONFIG_MAP, *_other(_named(cache.settings(env.id)), settings))
+        secrets = {names.secret_name(release) for release in releases}
+        await self.delete(kinds.SECRET, *_other(_named(cache.secrets(env.id)), secrets))
+
+
+async def give(ground: Ground, supplies: Supplies, place: Placed, release: Release) -> None:
+    """Have all that the pods of *release* name: its settings, and its secrets, which are read first."""
+    values = await supplies.values(release)
+    found = (objects.settings(place, release), objects.secret(place, release, values))
+    await ground.have(*(each for each in found if each is not None))
+
+
+def _named(found: tuple[Object, ...] | list[Object]) -> Iterator[str]:
+    return (each["metadata"]["name"] for each in found)
+
+
+def _other(found: Iterator[str], needed: set[str]) -> list[str]:
+    return [name for name in found if name not in needed]

@@ -1,0 +1,202 @@
+"""The platform of clusters: sets of instances in namespaces, which Kubernetes itself launches and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from copy import copy
+from typing import Any
+
+import structlog
+
+from stelae.core import sets
+from stelae.domain.action import Action, Verb
+from stelae.domain.allocation import Allocation, InstanceId
+from stelae.domain.digest import Digest
+from stelae.domain.drift import Inspection
+from stelae.domain.environment import EnvironmentId, environment_id
+from stelae.domain.errors import Failed, StelaeError
+from stelae.domain.observation import Exit, Observation
+from stelae.domain.platform import PlatformChoice
+from stelae.domain.release import Release
+from stelae.domain.state import EnvironmentState, Instance
+from stelae.domain.units import Instant
+from stelae.platforms.kubernetes import apply, kinds, logs, observe, pods, runs, traffic
+from stelae.platforms.kubernetes.cluster import Cluster
+from stelae.platforms.kubernetes.ground import Ground, Push, Supplies
+from stelae.platforms.kubernetes.kinds import Object
+from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
+
+log = structlog.get_logger(__name__)
+
+Place = tuple[str, str]
+"""A context and a namespace."""
+
+_PATIENCE = 2.0  # seconds that a look waits for watches that were interrupted
+
+
+class KubernetesPlatform:
+    """Implements ``Platform``. *installation* is the label of all that it makes; *connect* gives the cluster of a
+    context and a namespace, and *choice* says which an environment is in. Each act is done inside a *fence*, which
+    raises Conflict when another controller has taken over."""
+
+    def __init__(
+        self, installation: str, connect: Callable[[str, str], Cluster], secrets: SecretSource | None, push: Push,
+        config: Callable[[Digest], Mapping[str, Any]], choice: Callable[[EnvironmentId], PlatformChoice],
+        clock: Callable[[], Instant], fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
+        self._installation = installation
+        self._connect = connect
+        self._supplies = Supplies(push=push, config=config, secrets=secrets)
+        self._choice = choice
+        self._clock = clock
+        self._fence = fence
+        self._clusters: dict[Place, Cluster] = {}
+        self._watchers: list[Callable[[EnvironmentId], None]] = []
+        self._ended: defaultdict[EnvironmentId, dict[str, Exit]] = defaultdict(dict)
+        self._beside: set[asyncio.Task[None]] = set()
+        self._can = {Capability.SECRETS}
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See ``Platform.capabilities``: of all choices, or of the one that ``on`` was given."""
+        return frozenset(self._can)
+
+    def on(self, choice: PlatformChoice) -> KubernetesPlatform:
+        """See ``Platform.on``."""
+        found = copy(self)
+        by = {Capability.EXACT_WEIGHTS, Capability.ROUTES} if choice.gateway else {Capability.RATIO}
+        found._can = self._can | by
+        return found
+
+    async def prepare(self, release: Release) -> None:
+        """See ``Platform.prepare``."""
+        choice = self._choice(environment_id(release.app, release.environment))
+        await self._supplies.push(release, choice)
+        await self._supplies.values(release)
+
+    async def observe(self, env: EnvironmentState) -> Observation:
+        """See ``Platform.observe``."""
+        ground = await self._ground(env)
+        await ground.cluster.synced(_PATIENCE)
+        cache, ended = ground.cluster.cache, self._ended[env.id]
+        found = observe.observation(cache, ground.place(), env, self._clock(), ended)
+        for pod in observe.done_with(cache, env):
+            self._clear(ground.cluster, pod)
+        uids = {job["metadata"].get("uid", "") for job in cache.jobs(env.id)}
+        for uid in ended.keys() - uids:
+            del ended[uid]
+        return found
+
+    def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
+        """See ``Platform.actions``."""
+        return sets.actions(target, env, seen)
+
+    async def apply(self, action: Action, env: EnvironmentState) -> None:
+        """See ``Platform.apply``."""
+        with self._fence():
+            await self._apply(action, await self._ground(env))
+
+    async def _apply(self, action: Action, ground: Ground) -> None:
+        await ground.cluster.synced()  # what is there already decides what is to be done
+        match action.verb:
+            case Verb.ENSURE_SET:
+                await apply.ensure(ground, self._supplies, action)
+            case Verb.SET_TRAFFIC:
+                await traffic.share(ground, action)
+            case Verb.REMOVE_SET:
+                await apply.remove(ground, self._supplies, action)
+            case Verb.LAUNCH:
+                await runs.launch(ground, self._supplies, action)
+            case Verb.STOP:
+                await runs.stop(ground, action.instance)
+            case Verb.KILL:
+                await runs.kill(ground, action.instance)
+            case Verb.REMOVE:
+                await runs.remove(ground, self._supplies, action.instance)
+            case _:
+                raise Failed(f"a cluster does nothing that is called {action.verb}")
+
+    async def began(self, action: Action, env: EnvironmentState) -> bool:
+        """See ``Platform.began``."""
+        return await runs.began(await self._ground(env), env.runs[action.instance])
+
+    async def shell(self, release: Release, *, tools: bool) -> Shell:
+        """See ``Platform.shell``."""
+        raise Failed("a cluster has no debug sessions")
+
+    async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
+        """See ``Platform.attach``."""
+        raise Failed("a cluster has no debug sessions")
+
+    async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
+        """See ``Platform.inspect``."""
+        why = "nobody looks for drift on a cluster"
+        return Inspection(as_of=self._clock(), missed=dict.fromkeys(env.instances, why), routing_missed=why)
+
+    def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.alarm``."""
+
+    async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
+        """See ``Platform.logs``."""
+        cluster = await self._cluster(self._choice(environment))
+        await cluster.synced(_PATIENCE)
+        async for line in logs.lines(cluster, environment, instance.id, follow=follow):
+            yield line
+
+    def watch(self, changed: Callable[[EnvironmentId], None]) -> None:
+        """See ``Platform.watch``."""
+        self._watchers.append(changed)
+
+    async def close(self) -> None:
+        """See ``Platform.close``."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        clusters = list(self._clusters.values())
+        self._clusters.clear()
+        for cluster in clusters:
+            await cluster.close()
+
+    async def _ground(self, env: EnvironmentState) -> Ground:
+        choice = env.config.platform if env.config is not None else self._choice(env.id)
+        cluster = await self._cluster(choice)
+        return Ground(cluster=cluster, installation=self._installation, choice=choice, env=env)
+
+    async def _cluster(self, choice: PlatformChoice) -> Cluster:
+        place = (choice.context, choice.namespace)
+        cluster = self._clusters.get(place)
+        if cluster is None:
+            cluster = self._clusters[place] = self._connect(*place)
+            cluster.watch(lambda environment: self._changed(cluster, environment))
+        await cluster.start()
+        return cluster
+
+    def _changed(self, cluster: Cluster, environment: EnvironmentId) -> None:
+        """Remember how the pods of runs that are being deleted ended, because with that they disappear."""
+        for pod in cluster.cache.pods(environment):
+            name = observe.run_of(pod)
+            owners = pod["metadata"].get("ownerReferences") or ()
+            if name and owners and pods.is_ending(pod):
+                exit_ = pods.of_run(pod, name).exit
+                if exit_ is not None and exit_.code >= 0:
+                    self._ended[environment][owners[0]["uid"]] = exit_
+        for changed in self._watchers:
+            changed(environment)
+
+    def _clear(self, cluster: Cluster, pod: Object) -> None:
+        """Delete a pod in which nothing runs any more, beside all else, as Kubernetes itself does late."""
+
+        async def delete() -> None:
+            metadata = pod["metadata"]
+            try:
+                with self._fence():
+                    await cluster.delete(kinds.POD, metadata["name"], uid=metadata["uid"])
+            except StelaeError as error:
+                log.warning("pod.stays", pod=metadata["name"], problem=str(error))
+
+        task = asyncio.create_task(delete())
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
