@@ -158,8 +158,15 @@ async def test_a_process_that_was_moved_out_of_its_group_is_seen(ground: Ground)
 
 async def test_what_a_program_does_to_itself_is_no_drift(ground: Ground) -> None:
     script = "ulimit -Hn 100; ulimit -Sn 50; cd /data; echo 900 > /proc/self/oom_score_adj; export GREETING=bye"
-    await ground.launch("web-1", idle(f"{script}; exec busybox sh -c 'while :; do sleep 0.05; done'"))
+    name = "printf '\\377\\013Uid:0' > /proc/self/comm"  # no text in any encoding
+    await ground.launch("web-1", idle(f'{script}; exec busybox sh -c "{name}; while :; do sleep 0.05; done"'))
     await named(ground.pid(), "busybox")
+    for _ in range(500):
+        if Path(f"/proc/{ground.pid()}/comm").read_bytes().startswith(b"\xff\x0b"):
+            break
+        await asyncio.sleep(0.01)
+    else:
+        raise AssertionError("it did not name itself so")
     await ground.clean()
 
 
