@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stelae.controller import audit_messages as am
+from stelae.controller import cluster_messages as cm
 from stelae.controller import drift_messages as dm
 from stelae.controller import messages as m
 from stelae.controller import past_messages as ppm
@@ -21,6 +22,7 @@ from stelae.controller import secret_messages as sm
 from stelae.controller.contract import Json, Service
 from stelae.controller.shapes import (
     audit,
+    clusters,
     common,
     drift,
     environments,
@@ -212,6 +214,15 @@ _ENVIRONMENTS = (
     _get(
         "status", "/v1/status", m.EnvironmentQuery, environments.Status, "Show where things stand.",
         lambda s, asked: s.status(asked.environment),
+    ),
+    _get(
+        "render", "/v1/render", cm.RenderQuery, clusters.Rendered, "Print what a release is on a cluster.",
+        lambda s, asked: s.render(asked.plain()),
+    ),
+    _get(
+        "cluster_setup", "/v1/cluster-setup", cm.ClusterSetupQuery, clusters.Objects,
+        "Print what the administrator of a cluster applies once.",
+        lambda s, asked: s.cluster_setup(asked.environment, asked.what, asked.user),
     ),
     _stream(
         "logs", "GET", "/v1/logs", m.LogsQuery, machine.LogLine, common.Empty, "Show what instances wrote.",

@@ -10,6 +10,7 @@ from stelae import __version__
 from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.cleaner import Cleaner
+from stelae.controller.clusters import Clusters
 from stelae.controller.comparing import Comparing
 from stelae.controller.contract import Json
 from stelae.controller.debugging import Debugging
@@ -44,7 +45,7 @@ class ControllerService:
         reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, debugging: Debugging,
         approvals: Approvals, verifications: Verifications, notifier: Notifier, audit: Audit,
         inspections: Inspections, past: Past, whereabouts: Whereabouts, comparing: Comparing, watches: Watches,
-        http_port: int,
+        clusters: Clusters, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -63,6 +64,8 @@ class ControllerService:
         self._of_now(queries)
         self._of_then(past, whereabouts)
         self._of_the_log(audit)
+        self.render = clusters.render
+        self.cluster_setup = clusters.cluster_setup
 
     def _of_environments(self, deployments: Deployments, environments: Environments, steering: Steering) -> None:
         self.deploy = deployments.deploy

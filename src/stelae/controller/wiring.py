@@ -16,6 +16,7 @@ from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
 from stelae.controller.changes import Changes
 from stelae.controller.cleaner import Cleaner
+from stelae.controller.clusters import Clusters
 from stelae.controller.comparing import Comparing
 from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
@@ -109,5 +110,6 @@ def use_cases(
         whereabouts=Whereabouts(record, past, history, observed, inspector, clock),
         comparing=Comparing(record, past, history, inside),
         watches=watches,
+        clusters=Clusters(record, installation.name, layout.config),
         http_port=installation.http_port,
     )

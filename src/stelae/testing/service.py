@@ -220,6 +220,14 @@ class FakeService:
         """Answer as set."""
         return await self._answer("where", ref, everywhere)
 
+    async def render(self, request: Json) -> Json:
+        """Answer as set."""
+        return await self._answer("render", request)
+
+    async def cluster_setup(self, environment: str, what: str, user: str) -> Json:
+        """Answer as set."""
+        return await self._answer("cluster_setup", environment, what, user)
+
     def logs(self, environment: str, instance: str, release: str, process: str, follow: bool) -> AsyncIterator[Json]:
         """Answer as set."""
         return self._lines("logs", environment, instance, release, process, follow)
