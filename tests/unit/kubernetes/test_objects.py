@@ -81,6 +81,7 @@ def test_a_deployment_is_exactly_this() -> None:
                                 "privileged": False,
                                 "readOnlyRootFilesystem": True,
                             },
+                            "terminationMessagePolicy": "FallbackToLogsOnError",
                             "volumeMounts": [
                                 {"name": "memory-0", "mountPath": "/tmp"},
                                 {"name": "secrets", "mountPath": "/run/secrets", "readOnly": True},
@@ -206,7 +207,7 @@ def test_a_debug_session_is_a_copy_with_a_terminal() -> None:
     assert container["tty"] is container["stdin"] is container["stdinOnce"] is True
     assert {"name": "TERM", "value": "vt220"} in container["env"]
     assert container["resources"]["limits"]["memory"] == str(WEB.memory)
-    assert "ports" not in container
+    assert not {"ports", "terminationMessagePolicy"} & set(container)
     assert "tty" not in container_of(objects.debug_pod(placed(), RELEASE, a_run(debug=True)))
 
 

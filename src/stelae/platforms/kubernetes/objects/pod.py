@@ -89,6 +89,8 @@ def _container(
             "privileged": False,
             "readOnlyRootFilesystem": True,
         },
+        # so the end of its output comes with its status, also when the pod is gone
+        "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if release.settings:
         container["envFrom"] = [{"configMapRef": {"name": names.settings_name(release)}}]

@@ -35,6 +35,7 @@ def debug_pod(place: Placed, release: Release, run: Run) -> Object:
     own = names.run_labels(place.installation, place.environment, release.id, run.id)
     spec = _spec(place, release, run)
     container: Object = spec["containers"][0]
+    del container["terminationMessagePolicy"]  # what is shown to its person is kept nowhere
     container["stdin"] = True
     container["stdinOnce"] = True
     if run.debug is not None and run.debug.window is not None:
