@@ -55,7 +55,7 @@ class _Pool(urllib3.HTTPConnectionPool):
 
     def _new_conn(self) -> Any:
         found = urllib3.connection.HTTPConnection("localhost")
-        found.connect = lambda: _connect(found, self.path)  # type: ignore[method-assign]
+        found.connect = lambda: _connect(found, self.path)  # type: ignore[method-assign]  # over a Unix socket, which urllib3 has none of
         return found
 
 

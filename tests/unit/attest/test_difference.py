@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,8 +23,8 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     return Layout.open(tmp_path_factory.mktemp("difference") / "images")
 
 
-def between(layout: Layout, old: list[object], new: list[object]) -> Difference:
-    one, other = samples.image(layout, "old", *old), samples.image(layout, "new", *new)  # type: ignore[arg-type]
+def between(layout: Layout, old: list[Any], new: list[Any]) -> Difference:
+    one, other = samples.image(layout, "old", *old), samples.image(layout, "new", *new)
     inspector = Inspector(layout, layout.folder.parent / "contents")
     return difference(layout, inspector, image_of(layout, one), image_of(layout, other))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ def deb(name: str, *needs: str, before: tuple[str, ...] = (), needed: bool = Fal
     )  # fmt: skip
 
 
-def names(items: object) -> list[str]:
-    return [item.name for item in items]  # type: ignore[attr-defined]
+def names(items: Iterable[Deb]) -> list[str]:
+    return [item.name for item in items]
 
 
 def test_what_a_package_says(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
 def got(getter: Getter, url: str, limit: int = 100) -> bytes:
     tries: list[bytearray] = []
 
-    def start() -> object:
+    def start() -> Callable[[bytes], None]:
         tries.append(bytearray())
         return tries[-1].extend
 
     with closing(getter):
-        getter.get(url, start, limit)  # type: ignore[arg-type]
+        getter.get(url, start, limit)
     return bytes(tries[-1])
 
 

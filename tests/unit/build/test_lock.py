@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -95,9 +96,9 @@ def test_damaged_locks(text: str) -> None:
         ({"files": (("other.txt", digest_of(b"r")),)}, r"other\.txt"),
     ],
 )
-def test_a_changed_recipe(change: dict[str, object], word: str) -> None:
+def test_a_changed_recipe(change: dict[str, Any], word: str) -> None:
     check_recipe(LOCK, replace(LOCK, stages={"": replace(STAGE, inputs=()), "tools": TOOLS}))
-    changed = replace(STAGE, **change)  # type: ignore[arg-type]
+    changed = replace(STAGE, **change)
     with pytest.raises(InvalidInput, match=f"{word} changed since it was locked"):
         check_recipe(LOCK, replace(LOCK, stages={"": changed, "tools": TOOLS}))
     with pytest.raises(InvalidInput, match="stage"):

@@ -72,10 +72,10 @@ def new(tmp_path: Path) -> Installation:
     return installed(tmp_path / "new", "sty")
 
 
-def given(tmp_path: Path, archive: bytes, **more: object) -> Given:
+def given(tmp_path: Path, archive: bytes, **more: Any) -> Given:
     file = tmp_path / "backup.tar"
     file.write_bytes(archive)
-    return Given(source=file, **{**WHO, "host": "new.example.com", **more})  # type: ignore[arg-type]
+    return Given(source=file, **{**WHO, "host": "new.example.com", **more})
 
 
 def brought_back(old: Old, new: Installation, tmp_path: Path, **more: object) -> Restored:

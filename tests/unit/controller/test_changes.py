@@ -27,7 +27,7 @@ class Site:
         self.state = InstallationState(
             images={item.digest: BuiltImage(image=item, sources=(), actor="ana", built_at=0) for item in images}
         )
-        self.changes = Changes(self, self.layout, Inspector(self.layout, folder / "contents"))  # type: ignore[arg-type]
+        self.changes = Changes(self, self.layout, Inspector(self.layout, folder / "contents"))  # type: ignore[arg-type]  # of a record it reads the state alone
 
     def between(self, old: str, new: str) -> object:
         return asyncio.run(self.changes.between(Digest(old), Digest(new)))

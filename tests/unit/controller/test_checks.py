@@ -261,7 +261,7 @@ def test_a_controller_that_begins_anew_goes_on_where_the_last_one_was(tmp_path: 
             asking = asyncio.create_task(Checker(site.record, site.clock, lambda _: None, oracle).keep_asking())
             if life == 1:
                 await site.record.append([ev.StepHeld(deployment=name, step=0)], environment=TEST)
-            await site.until(lambda life=life: len(oracle.queries) > min(life, 1))  # type: ignore[misc]
+            await site.until(lambda life=life: len(oracle.queries) > min(life, 1))  # type: ignore[misc]  # no type is inferred of such a lambda
             await asyncio.sleep(0.05)
             asking.cancel()
         assert [event.step for event in site.events(ev.CheckMeasured)] == [BASELINE, 0]

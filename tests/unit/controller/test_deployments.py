@@ -259,10 +259,11 @@ def test_refusals_to_scale_and_to_abort_are_recorded(tmp_path: Path) -> None:
             await site.deployments.abort("bo", {"environment": TEST, "reason": ""})
         with pytest.raises(InvalidInput, match="no process 'wep'"):
             await site.deployments.scale("bo", {"environment": TEST, "processes": {"wep": 2}})
-        refused = [item for item in site.ledger.read() if isinstance(item.event, ev.RequestRefused)]
-        assert [(item.actor, item.environment, item.event.request) for item in refused] == [  # type: ignore[attr-defined]
-            ("bo", TEST, "abort"), ("bo", TEST, "scale")
-        ]  # fmt: skip
+        assert [
+            (item.actor, item.environment, item.event.request)
+            for item in site.ledger.read()
+            if isinstance(item.event, ev.RequestRefused)
+        ] == [("bo", TEST, "abort"), ("bo", TEST, "scale")]
 
     on_site(tmp_path, body)
 
@@ -273,7 +274,7 @@ def test_a_scale_is_recorded_whole_or_not_at_all(tmp_path: Path) -> None:
 
         async def scale(**counts: int) -> dict[str, int]:
             done = await site.deployments.scale("ana", {"environment": TEST, "processes": counts})
-            return done["processes"]  # type: ignore[no-any-return]
+            return dict(done["processes"])
 
         assert await scale(web=0, worker=1) == {"web": 0, "worker": 1}
         assert [event.process for event in site.events(ev.Scaled)] == ["web"]

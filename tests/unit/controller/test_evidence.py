@@ -82,9 +82,9 @@ def test_a_status_says_what_the_requests_say_now(tmp_path: Path, monkeypatch: py
         assert rollout.stable is not None
         counts = {rollout.candidate: Traffic(requests=1_000, errors=2), rollout.stable: Traffic(requests=9_000)}
         for answer in (None, Unreachable("no"), {}, {rollout.candidate: Traffic()}):
-            site.queries._platform = Platform(answer)  # type: ignore[assignment]
+            site.queries._platform = Platform(answer)  # type: ignore[assignment]  # it answers what is asked here, and no more
             assert "errors" not in await detail()
-        site.queries._platform = Platform(counts)  # type: ignore[assignment]
+        site.queries._platform = Platform(counts)  # type: ignore[assignment]  # it answers what is asked here, and no more
         assert (await detail()).endswith(", errors 0.20 % (old 0 %), 1,000 requests")
 
     on_site(tmp_path, body)

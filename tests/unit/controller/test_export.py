@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,8 @@ def test_a_controller_gives_it_in_pieces_and_the_same_each_time(tmp_path: Path) 
         half = found.export(evidence=False)
         await anext(half)
         await site.deploy(await site.image("one"))
-        await half.aclose()  # type: ignore[attr-defined]
+        assert isinstance(half, AsyncGenerator)
+        await half.aclose()
         assert (await exported())[0] != first
 
     on_site(tmp_path, body)

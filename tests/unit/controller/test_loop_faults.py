@@ -74,7 +74,7 @@ def test_one_environment_does_not_wait_for_another(tmp_path: Path) -> None:
                 await hang.wait()
             return await observe(env)
 
-        site.platform.observe = slow  # type: ignore[method-assign]
+        site.platform.observe = slow  # type: ignore[method-assign]  # in its place, for this test
         site.loops.start()
         image = await site.image("v1")
         await site.deploy(image, TEST)

@@ -156,7 +156,7 @@ def test_a_hook_that_hangs_holds_nothing_up(tmp_path: Path) -> None:
         site.loops.start()
         for number in range(3):
             done = await site.deploy(await site.image(f"v{number}"))
-            await site.until(lambda name=done["deployment"]: site.env().deployments[name].outcome is not None)  # type: ignore[misc]
+            await site.until(lambda name=done["deployment"]: site.env().deployments[name].outcome is not None)  # type: ignore[misc]  # no type is inferred of such a lambda
         assert hooks.got == []
         hooks.hold.set()
         await site.until(lambda: len(hooks.got) == 3)

@@ -203,7 +203,7 @@ def test_two_times_of_an_environment_are_compared(tmp_path: Path) -> None:
         async def no_files(*_: Any) -> Any:
             raise Failed("the image is not here any more")
 
-        inside.compare = no_files  # type: ignore[method-assign]
+        inside.compare = no_files  # type: ignore[method-assign]  # in its place, for this test
         comparing = Comparing(site.record, site.past, site.index, inside)
         found = await comparing.diff(f"{TEST}@{second['deployment']}", TEST)
         assert (found["old"], found["new"]) == (first["image"], second["image"])

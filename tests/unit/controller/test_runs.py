@@ -186,7 +186,7 @@ def test_a_launch_that_gave_no_answer_is_unknown_unless_it_certainly_never_was(
         async def began_(action: Any, env: Any) -> bool:
             return began
 
-        site.platform.began = began_  # type: ignore[method-assign]
+        site.platform.began = began_  # type: ignore[method-assign]  # in its place, for this test
         name = (await site.runs.run("ana", asked(("x",))))["run"]
         await site.until(lambda: site.env().runs[name].outcome is not None)
         site.platform.problem = None

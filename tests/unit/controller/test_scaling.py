@@ -181,7 +181,9 @@ def test_the_most_counts_for_what_the_record_and_the_addresses_allow(tmp_path: P
         with pytest.raises(InvalidInput, match="12 instances"):
             await site.apply(spec(test=ten, b="processes = { web = 2 }"))
         await site.apply(spec(test="processes = { web = { min = 1, max = 9, target_rps = 1 } }"))
-        assert extent.most(site.env().config, {"web": 4, "worker": 2}) == {"web": 9, "worker": 2}  # type: ignore[arg-type]
+        config = site.env().config
+        assert config is not None
+        assert extent.most(config, {"web": 4, "worker": 2}) == {"web": 9, "worker": 2}
 
     on_site(tmp_path, body)
 

@@ -208,7 +208,7 @@ def test_gc_waits_for_what_is_under_way_and_keeps_it(what: str, tmp_path: Path) 
             "reason": "",
         }  # fmt: skip
         under_way = asyncio.create_task(
-            store.build(image) if what == "build" else store.deployments.deploy("ana", request)  # type: ignore[arg-type]
+            store.build(image) if what == "build" else store.deployments.deploy("ana", request)
         )
         await asyncio.sleep(0.05)
         cleaning = asyncio.create_task(store.cleaner.gc("ana", False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -170,10 +171,10 @@ def _older(seen: Observation) -> Observation:
 
 
 @pytest.mark.parametrize("wrong", [_uncounted, _incomplete, _older])
-def test_what_is_not_known_lowers_and_raises_nothing(wrong: object) -> None:
+def test_what_is_not_known_lowers_and_raises_nothing(wrong: Any) -> None:
     site = Loaded(scaling=replace(TO_TWELVE, down=Pace(window=20 * SECOND)), wanted=4, rps=800)
     site.run(30)
-    site.run(60, seen=wrong)  # type: ignore[arg-type]
+    site.run(60, seen=wrong)
     assert site.changes == []
     site.run(30)
     assert site.changes == []

@@ -72,7 +72,7 @@ def test_the_count_stays_between_the_limits_and_no_rollout_lowers_it(
         elif what == "away":
             site.pass_time(number)
         before, count = len(site.changes), site.count
-        site.run(seconds, seen=lambda seen, what=what: _broken(what, seen))  # type: ignore[misc]
+        site.run(seconds, seen=lambda seen, what=what: _broken(what, seen))  # type: ignore[misc]  # no type is inferred of such a lambda
         counts = [count, *site.counts[before:]]
         assert all(scaling.least <= count <= scaling.most for count in counts)
         assert all(old != new for old, new in itertools.pairwise(counts))

@@ -12,6 +12,7 @@ from stelae.core.evolve import evolve
 from stelae.core.verdict import Answer, Verdict
 from stelae.domain import event as ev
 from stelae.domain.check import CheckState, CheckVerdict
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.state import EnvironmentState, Phase, Rollout
 from stelae.domain.strategy import Analysis, Check, CheckKind, Gate, Step
 from stelae.domain.units import SECOND, Instant
@@ -89,7 +90,7 @@ def test_what_a_step_waits_for_is_asked_again_and_again_while_it_is_held() -> No
 
 
 def test_what_is_put_into_a_query_cannot_end_its_string() -> None:
-    env = replace(environment(QUERY), id='a"} or vector(1) #\\')  # type: ignore[arg-type]
+    env = replace(environment(QUERY), id=EnvironmentId('a"} or vector(1) #\\'))
     (due,) = checks.due(env, BEGINNING)
     assert due.query.endswith('environment="a\\x22} or vector(1) #\\x5c"}')
 

@@ -39,7 +39,7 @@ def steps(
         table=more.get("recorded", routed),
         releases={OLD.id: OLD, NEW.id: NEW}, hosts=("h",),
     )  # fmt: skip
-    env = replace(env, **{key: value for key, value in more.items() if key in ("pending", "applied")})  # type: ignore[arg-type]
+    env = replace(env, **{key: value for key, value in more.items() if key in ("pending", "applied")})
     holdings = [
         Holding(release=OLD.id, process=process, serving=old),
         Holding(release=NEW.id, process=process, serving=new),
@@ -104,9 +104,9 @@ def test_open_connections_are_waited_for_up_to_the_drain_time() -> None:
 
 def test_a_worker_is_stopped_only_above_the_floor() -> None:
     old, new = instance("a", process="worker"), instance("c", "new", "worker")
-    asked = {"process": "worker", "new": 1, "floor": 1}
-    assert steps(old, new, seen={"c": Phase.STARTING}, **asked) == []  # type: ignore[arg-type]
-    assert steps(old, new, **asked) == ["stop a"]  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"process": "worker", "new": 1, "floor": 1}
+    assert steps(old, new, seen={"c": Phase.STARTING}, **asked) == []
+    assert steps(old, new, **asked) == ["stop a"]
     assert WORKER.port is None
 
 
@@ -157,9 +157,9 @@ def test_no_more_is_kept_in_traffic_than_was_there() -> None:
 def test_so_many_are_stopped_as_are_above_the_floor() -> None:
     old = [instance(name, process="worker") for name in ("a", "b", "d")]
     new = instance("c", "new", "worker")
-    asked = {"process": "worker", "new": 1}
-    assert steps(*old, new, floor=2, **asked) == ["stop a", "stop b"]  # type: ignore[arg-type]
-    assert steps(*old, new, floor=4, seen={"b": Phase.UNREADY}, **asked) == ["stop b"]  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"process": "worker", "new": 1}
+    assert steps(*old, new, floor=2, **asked) == ["stop a", "stop b"]
+    assert steps(*old, new, floor=4, seen={"b": Phase.UNREADY}, **asked) == ["stop b"]
 
 
 def test_what_is_ready_is_kept_before_what_is_not() -> None:
@@ -185,5 +185,5 @@ def test_what_survived_a_kill_is_killed_again_when_its_time_has_come() -> None:
 
 
 @pytest.mark.parametrize("blind", [{"complete": False}, {"applied": 1}])
-def test_nothing_is_done_on_what_is_not_known(blind: dict[str, object]) -> None:
-    assert steps(A, old=2, **blind) == []  # type: ignore[arg-type]
+def test_nothing_is_done_on_what_is_not_known(blind: dict[str, Any]) -> None:
+    assert steps(A, old=2, **blind) == []

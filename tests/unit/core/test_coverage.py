@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from stelae.core import coverage
 from stelae.core.coverage import Coverage
 from stelae.core.evolve import evolve, evolve_all
@@ -15,9 +17,9 @@ from stelae.domain.watch import DAY, MOST_GAPS, WHOLE, Gap
 A = InstanceId("web-1")
 
 
-def watch(since: int, until: int, *gaps: tuple[int, int], **more: object) -> EnvironmentWatched:
+def watch(since: int, until: int, *gaps: tuple[int, int], **more: Any) -> EnvironmentWatched:
     found = tuple(Gap(since=a, until=b, why="nobody looked") for a, b in gaps)
-    return EnvironmentWatched(since=since, until=until, looks=9, gaps=found, **more)  # type: ignore[arg-type]
+    return EnvironmentWatched(since=since, until=until, looks=9, gaps=found, **more)
 
 
 def times(found: Coverage) -> list[tuple[int, int]]:

@@ -19,6 +19,7 @@ from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.event import Event
 from stelae.domain.observation import Exit, Observation, Seen
 from stelae.domain.observation import Phase as SeenPhase
+from stelae.domain.release import ReleaseId
 from stelae.domain.state import Backoff, EnvironmentState, Instance, Outcome, Phase
 from stelae.domain.units import MINUTE, SECOND
 from tests.unit.core.fixtures import ROLLOUT, V1, V2, WEB, WORKER, environment, one, release, state
@@ -175,7 +176,7 @@ def test_a_warm_release_cools_when_its_time_has_come_and_nothing_is_under_way() 
     env = state(warm={V2.id: AT, "r-later": AT + 1})
     env = replace(env, releases={**env.releases, "r-later": V2})
     assert ev.WarmEnded(release=V2.id) in decide(env, seen(), AT).events
-    assert ev.WarmEnded(release="r-later") not in decide(env, seen(), AT).events  # type: ignore[arg-type]
+    assert ev.WarmEnded(release=ReleaseId("r-later")) not in decide(env, seen(), AT).events
     moving = replace(env, rollout=ROLLOUT)
     assert ev.WarmEnded(release=V2.id) not in decide(moving, seen(), AT).events
 

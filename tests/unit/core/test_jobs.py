@@ -242,7 +242,8 @@ def test_a_gate_of_a_job_that_the_image_lacks_reverts_and_says_so() -> None:
 
 
 def asked(made: World, command: tuple[str, ...] = (), job: str = "") -> InstanceId:
-    found = made.env.releases[made.env.stable or ""]  # type: ignore[index]
+    assert made.env.stable is not None
+    found = made.env.releases[made.env.stable]
     given = found.job(job)
     event = runs.of_job(made.env, found, given) if given else ev.RunRequested(
         run=runs.name_of(made.env, found, ""), release=found.id, command=command, timeout=MINUTE

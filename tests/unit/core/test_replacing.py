@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,9 @@ from tests.unit.core.fixtures import V1, V2, environment, outcome, release
 KINDS = ["rolling", "blue-green", "canary"]
 
 
-def watched(kind: str = "rolling", *, answer: str = "replace", storm: int = 30, **options: object) -> WatchedWorld:
+def watched(kind: str = "rolling", *, answer: str = "replace", storm: int = 30, **options: Any) -> WatchedWorld:
     """A world in which V1 is stable."""
-    made = WatchedWorld.of(environment(kind, **options))  # type: ignore[arg-type]
+    made = WatchedWorld.of(environment(kind, **options))
     assert isinstance(made, WatchedWorld)
     made.with_policy(answer, storm)
     made.request(V1)

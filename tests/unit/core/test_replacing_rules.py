@@ -30,9 +30,9 @@ OURS = one(WEB, release=V2.id, launched_at=ROLLOUT.started_at)
     ],
 )
 def test_a_rollout_judges_what_it_launched_of_its_candidate(
-    instance: Instance, change: dict[str, object], judged: bool
+    instance: Instance, change: dict[str, Any], judged: bool
 ) -> None:
-    rollout = replace(ROLLOUT, **change)  # type: ignore[arg-type]
+    rollout = replace(ROLLOUT, **change)
     assert replacing.is_judged(state(instance, rollout=rollout), instance) is judged
     assert not replacing.is_judged(state(instance), instance)
 

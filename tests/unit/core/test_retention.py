@@ -25,7 +25,9 @@ def _deploy(made: World, what: Release, kind: DeploymentKind = DeploymentKind.DE
 
 
 def test_an_empty_environment_needs_nothing() -> None:
-    assert image_roots(World.of(deployed().env.config).env, 0) == frozenset()  # type: ignore[arg-type]
+    config = deployed().env.config
+    assert config is not None
+    assert image_roots(World.of(config).env, 0) == frozenset()
 
 
 def test_the_last_releases_are_kept_however_old_and_older_ones_are_not() -> None:

@@ -342,7 +342,8 @@ def test_a_supersession_keeps_the_capacity_that_two_releases_share() -> None:
 def test_a_revert_keeps_a_worker_until_the_stable_one_works_again() -> None:
     made = deployed("rolling", web=1)
     made.behave(V1, ready_after=10 * SECOND)
-    name = made.request(V2, replace(made.env.config.strategy, min_healthy=5 * SECOND))  # type: ignore[union-attr]
+    assert made.env.config is not None
+    name = made.request(V2, replace(made.env.config.strategy, min_healthy=5 * SECOND))
     made.run(seconds=6)
     stable = next(thing for thing in made.things.values() if thing.release == V1.id and thing.process == "worker")
     assert made.running(V2) == 2

@@ -151,6 +151,6 @@ def test_a_changed_copy_is_what_replace_makes_and_leaves_the_original() -> None:
     assert after.releases is before.releases
     assert owned.changed(before, actions=3) is before
     with pytest.raises(FrozenInstanceError):
-        after.down = False  # type: ignore[misc]
+        after.down = False  # type: ignore[misc]  # that it is frozen is what is tested
     with pytest.raises(AttributeError):
         owned.changed(before, nothing=1)

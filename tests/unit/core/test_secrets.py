@@ -11,6 +11,7 @@ from stelae.core.evolve import evolve, evolve_all
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment
 from stelae.domain.errors import InvalidInput, Refused
 from stelae.domain.image import Image
@@ -119,8 +120,8 @@ def test_versions_are_part_of_the_id_only_where_there_are_any() -> None:
 
 
 def test_the_id_of_a_release_without_secrets_is_what_it_was_before_there_were_any() -> None:
-    image = V1.image.replace(V1.image[7:], "0" * 64)
-    plain = Release(app="a", environment="b", image=image)  # type: ignore[arg-type]
+    image = Digest(V1.image.replace(V1.image[7:], "0" * 64))
+    plain = Release(app="a", environment="b", image=image)
     assert plain.id == "r-6x9hqjk49k9rep6t16h6t5yzb4khe4q94ffqavfe88ejnvhmcdat"
 
 

@@ -30,7 +30,7 @@ def tree_of(text: str) -> Tree:
         elif word.endswith("/"):
             tree.add(data[:-1], directory())
         elif "->" in word:
-            tree.add(*(f(x) for f, x in zip((bytes, symlink), data.split(b"->"), strict=True)))  # type: ignore[arg-type]
+            tree.add(*(f(x) for f, x in zip((bytes, symlink), data.split(b"->"), strict=True)))
         elif "@" in word:
             path, _, target = data.partition(b"@")
             tree.add(path, link(target))

@@ -165,7 +165,7 @@ def test_what_cannot_be_recorded_is_refused() -> None:
         recorded(Invented()),
         recorded(lost, at=2**53),
         recorded(lost, key="\ud800"),
-        recorded(Scaled(process="web", count=1.5)),  # type: ignore[arg-type]
+        recorded(Scaled(process="web", count=1.5)),  # type: ignore[arg-type]  # no whole number, which is what is refused
         recorded(BuildFailed(source=Source(commit="c"), reason="x" * MAX_LEAF)),
     ]
     for event in refused:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from stelae.domain.errors import Unreachable
 from stelae.platforms.local import runtime
 from stelae.platforms.local.cgroup import Cgroups
+
+Made = Callable[[Path], Path]
 
 
 def fake_v2(folder: Path) -> Path:
@@ -43,8 +46,8 @@ def test_v1_counts_what_the_kernel_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "where"), [(fake_v2, "st/conmon/x.y.z"), (fake_v1, "systemd/st/conmon/x.y.z")], ids=["v2", "v1"]
 )
-def test_conmon_gets_a_group_of_its_own_in_one_hierarchy(tmp_path: Path, make: object, where: str) -> None:
-    cgroups = Cgroups("/st", make(tmp_path))  # type: ignore[operator]
+def test_conmon_gets_a_group_of_its_own_in_one_hierarchy(tmp_path: Path, make: Made, where: str) -> None:
+    cgroups = Cgroups("/st", make(tmp_path))
     cgroups.place_conmon("x.y.z", 4242)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("conmon/*")] == [where]
     assert (tmp_path / where / "cgroup.procs").read_text() == "4242"
@@ -52,8 +55,8 @@ def test_conmon_gets_a_group_of_its_own_in_one_hierarchy(tmp_path: Path, make: o
 
 
 @pytest.mark.parametrize("make", [fake_v2, fake_v1])
-def test_remove_takes_the_groups_of_one_instance_and_can_be_repeated(tmp_path: Path, make: object) -> None:
-    cgroups = Cgroups("/st", make(tmp_path))  # type: ignore[operator]
+def test_remove_takes_the_groups_of_one_instance_and_can_be_repeated(tmp_path: Path, make: Made) -> None:
+    cgroups = Cgroups("/st", make(tmp_path))
     for path in list(tmp_path.rglob("a.b.c")):
         (path / "nested").mkdir()
     for folder in tmp_path.rglob("instances"):

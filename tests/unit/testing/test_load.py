@@ -76,7 +76,7 @@ def test_kept_and_new_connections_are_both_used() -> None:
     seen: list[int] = []
     whole = b"HTTP/1.1 200 OK\r\nX-Version: 7\r\nX-Instance: web-1\r\nContent-Length: 2\r\n\r\nok"
 
-    def keep(connection) -> None:  # type: ignore[no-untyped-def]
+    def keep(connection: socket.socket) -> None:
         connection.sendall(whole)
         requests = 1
         while connection.recv(65536):
@@ -95,7 +95,7 @@ def test_kept_and_new_connections_are_both_used() -> None:
 
 
 def test_the_rate_is_kept_while_answers_are_slow() -> None:
-    def slow(connection) -> None:  # type: ignore[no-untyped-def]
+    def slow(connection: socket.socket) -> None:
         time.sleep(0.3)
         connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 

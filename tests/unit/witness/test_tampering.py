@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -34,7 +35,7 @@ Change = Callable[[Rows], Rows]
 DOCUMENT = Path(__file__).parents[3] / "docs" / "audit.md"
 
 
-def no_client() -> None:
+def no_client() -> NoReturn:
     raise AssertionError("no controller is asked")
 
 
@@ -86,7 +87,7 @@ class Site:
         with closing(self.open()) as ledger:
             publisher = self.publisher(ledger, self.shown)
             checkpoint, signed = publisher.signed()
-            heard = Witnesses(None, publisher, send)._asked(self.witness, _Known(), checkpoint, signed)  # type: ignore[arg-type]
+            heard = Witnesses(None, publisher, send)._asked(self.witness, _Known(), checkpoint, signed)  # type: ignore[arg-type]  # no record
             assert heard.refused == bool(heard.problem)
             return heard.problem
 
@@ -152,7 +153,7 @@ class Site:
                 published = True
             assert published or self.verify(), "a log that is published no more is shown by verify"
         try:
-            grown(self.kept, SIGNER.verifier, str(self.shown), no_client)  # type: ignore[arg-type]
+            grown(self.kept, SIGNER.verifier, str(self.shown), no_client)
         except Failed as error:
             return str(error)
         return ""
@@ -231,7 +232,7 @@ def shown_another(site: Site) -> None:
     own, site.database = site.database, place / "ledger.db"
     site.grow(100, process="worker", files=place / "log")
     site.shown = place / "log"
-    site.others = site.database  # type: ignore[attr-defined]
+    site.others = site.database  # type: ignore[attr-defined]  # only here, and asked for by hasattr
     site.database = own
 
 
