@@ -13,6 +13,8 @@ import pytest
 from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
+from stelae.domain.event import DriftFound, Recorded
+from stelae.ledger.codec import decode, encode
 from stelae.platforms.local.facts import Facts
 from stelae.platforms.local.inspect import processes, sweep
 from stelae.platforms.local.inspect.scene import Scene
@@ -79,3 +81,13 @@ def test_another_first_process_than_was_launched_is_a_difference(monkeypatch: py
     (found,) = processes.check(replace(scene, process=parent))
     assert (found.kind, found.what) == (Drift.PROCESS, "its first process is not the one that was launched")
     assert found.evidence == (f"process {os.getpid()} was launched, and {parent.pid} is told",)
+
+
+@pytest.mark.parametrize("name", [b"/data/\xff\xfe", b"/data/\x1b[2J\n\r\0", "/data/\u202e\u2028".encode()])
+def test_a_difference_is_recorded_whatever_names_are_in_it(name: bytes) -> None:
+    found = scene_of(spec("web-1")).finding(Drift.MOUNT, f"mounted at {os.fsdecode(name)}", os.fsdecode(name))
+    event = DriftFound(instance=found.instance, drift=found.kind, what=found.what, evidence=found.evidence)
+    item = Recorded(index=0, at=1, actor="controller", environment=SHOP, event=event)
+    assert decode(0, encode(item)) == item
+    assert found.what.isprintable()
+    assert found.what.startswith("mounted at /data/")

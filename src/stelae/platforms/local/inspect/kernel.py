@@ -95,8 +95,13 @@ def link(path: str) -> str | None:
 
 def shown(name: str | bytes) -> str:
     """Return a name that somebody else chose as text that is safe to show and to keep."""
-    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name.encode("utf-8", "replace").decode()
-    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN])
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+    return printable(text[:_SHOWN])
+
+
+def printable(text: str) -> str:
+    """Return *text* without what no screen shows and no record takes: control characters, bytes that are no text."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def processes() -> list[int]:

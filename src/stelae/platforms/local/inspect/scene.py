@@ -11,6 +11,7 @@ from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.facts import read
+from stelae.platforms.local.inspect.kernel import printable
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.launched import Launched
 from stelae.platforms.local.place import Place
@@ -67,8 +68,11 @@ class Scene:
     memory: Memory = field(default_factory=Memory)
 
     def finding(self, kind: Drift, what: str, *evidence: str) -> Finding:
-        """Return a difference of this instance."""
-        return Finding(kind=kind, what=what, instance=self.spec.instance, evidence=evidence)
+        """Return a difference of this instance; whoever made it chose the names in it, and it is recorded all the
+        same."""
+        return Finding(
+            kind=kind, what=printable(what), instance=self.spec.instance, evidence=tuple(map(printable, evidence))
+        )
 
     def proc(self, name: str) -> bytes:
         """Return the file *name* of the first process in /proc; raises OSError when it has ended."""
