@@ -17,7 +17,8 @@ def of_drift(event: Event) -> str:
             many = f"{event.found} instances drifted, and {event.of} should serve"
             return f"drift storm: {many}; nothing more is replaced until somebody says so (stelae replace)"
         case ev.ReplacementRequested():
-            return f"to be replaced: {', '.join(event.instances)}: {event.reason}"
+            what = f"to be replaced: {', '.join(event.instances)}" if event.instances else "the drift storm is over"
+            return f"{what}: {event.reason}" if event.reason else what
     return ""
 
 

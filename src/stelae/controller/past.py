@@ -17,7 +17,7 @@ from stelae.controller.queries import Queries
 from stelae.controller.record import Record
 from stelae.controller.sentences import matters, sentence
 from stelae.domain.errors import InvalidInput
-from stelae.domain.event import DeploymentApproved, DeploymentRequested, Recorded, RequestRefused
+from stelae.domain.event import DeploymentApproved, DeploymentRequested, DriftFound, Recorded, RequestRefused
 from stelae.domain.state import InstallationState
 from stelae.domain.units import Instant
 from stelae.ledger.history.about import instance, named
@@ -177,7 +177,19 @@ class Past:
             where = tuple(item.environment for item in lives)
             raise InvalidInput(f"{name!r} names {len(lives)} instances", hint="see: stelae history", details=where)
         (lived,) = lives
-        return {"kind": "instance", "instance": name, **self.life_view(lived)}
+        return {"kind": "instance", "instance": name, **self.life_view(lived), "drift": self._drift_of(lived)}
+
+    def _drift_of(self, lived: Lived) -> list[Json]:
+        """Return what was ever found to differ of an instance, with the evidence and the event that has it."""
+        found = []
+        for index in self._history.events([instance(lived.environment, lived.life.id)], lived.launched):
+            [item] = self._record.ledger.read(index, index + 1)
+            if isinstance(item.event, DriftFound):
+                found.append({
+                    "event": index, "at": item.at, "drift": item.event.drift.value, "what": item.event.what,
+                    "evidence": list(item.event.evidence),
+                })  # fmt: skip
+        return found
 
     def life_view(self, lived: Lived, watched: Any = None) -> Json:
         """Return a life, and in which of it there was a look; *watched* are the watches of that time, if known."""

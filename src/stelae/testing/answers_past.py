@@ -23,7 +23,15 @@ LIVED: dict[str, Any] = {
     "inspected": {**OBSERVED, "share": 10_000, "gaps": []},
 }  # fmt: skip
 
-INSTANCE: dict[str, Any] = {"kind": "instance", "instance": "web-7k2m9q-1", **LIVED}
+INSTANCE: dict[str, Any] = {
+    "kind": "instance", "instance": "web-7k2m9q-1", **LIVED,
+    "drift": [
+        {
+            "event": 141, "at": NOON, "drift": "process", "what": "/run/x runs, which is no file of the image",
+            "evidence": ["process 4711: /run/x -l 4444", "started by process 4700 (nsenter)"],
+        },
+    ],
+}  # fmt: skip
 
 _EVENT = {
     "index": 120, "at": NOON - 24 * _HOUR, "actor": "ana", "environment": "guestbook/production",

@@ -126,6 +126,14 @@ def test_show_an_instance_that_is_gone_and_a_person(stelae: Stelae, service: Fak
       until  2026-11-30 12:00:00
       share  100 %
       gaps   -
+    drift
+      event     141
+      at        2026-11-30 12:00:00
+      drift     process
+      what      /run/x runs, which is no file of the image
+      evidence
+        | process 4711: /run/x -l 4444
+        | started by process 4700 (nsenter)
 """)
     service.answers["show"] = PERSON
     assert plain(stelae("show", "ana")) == snapshot("""\

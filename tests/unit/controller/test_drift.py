@@ -75,6 +75,12 @@ def test_what_is_found_is_recorded_told_and_replaced(tmp_path: Path) -> None:
         task.cancel()
         (found,) = site.events(ev.DriftFound)
         assert (found.instance, found.evidence) == (victim, ("process 7",))
+        (item,) = (await site.past.show(victim))["drift"]  # it is gone, and the evidence is not
+        assert (item["drift"], item["what"]) == ("process", found.what)
+        assert item["evidence"] == ["process 7"]
+        (recorded,) = site.ledger.read(item["event"], item["event"] + 1)
+        assert (recorded.event, recorded.at) == (found, item["at"])
+        assert (await site.past.show(yard.names[0]))["drift"] == []
         assert site.env().backoff
         assert yard.woken == [TEST]
         assert len(yard.names) == 2
@@ -276,6 +282,8 @@ def test_history_and_webhooks_tell_of_it() -> None:
         "drift storm: 4 instances drifted, and 10 should serve; nothing more is replaced until somebody says so "
         "(stelae replace)": ev.DriftStorm(found=4, of=10),
         "to be replaced: web-7k2m9q-1: clean": ev.ReplacementRequested(instances=(name,), reason="clean"),
+        "to be replaced: web-7k2m9q-1": ev.ReplacementRequested(instances=(name,), reason=""),
+        "the drift storm is over: seen to": ev.ReplacementRequested(instances=(), reason="seen to"),
     }
     assert {sentence(event): event for event in events.values()} == events
     assert all(matters(event) for event in events.values())

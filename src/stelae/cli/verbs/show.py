@@ -111,7 +111,7 @@ def _fields(out: Screen, values: dict[str, object], indent: str) -> None:
             for item in value:
                 out.line(f"{indent}{name}")
                 _fields(out, item, indent + "  ")
-        elif name == "lines" and isinstance(value, list) and value:
+        elif name in ("lines", "evidence") and isinstance(value, list) and value:
             out.line(f"{indent}{name}")
             for line in value:
                 out.line(f"{indent}  | {line}".rstrip())
