@@ -21,15 +21,15 @@ _RULES: tuple[tuple[str, tuple[str, ...], Sequence[str]], ...] = (
     ("", ("pods/log",), ("get",)),
     ("", ("pods/attach",), ("create", "get")),  # by GET before Kubernetes 1.35 looked for "create"
     ("", ("events",), ("get", "list")),  # why a pod does not start
-    ("apps", ("replicasets",), ("get", "list")),
     ("discovery.k8s.io", ("endpointslices",), _WATCH),
 )
-_GATEWAY = ("gateway.networking.k8s.io", ("httproutes",), _KEEP)
+_ROUTES = ("gateway.networking.k8s.io", ("httproutes",))
 
 
 def access(namespace: str, *, gateway: bool, user: str = "") -> tuple[Object, ...]:
     """Return the Role in *namespace* and its binding to *user*, or to a service account ``stelae`` that is made for
-    it where no user is named. With *gateway* it may keep HTTPRoutes besides."""
+    it where no user is named. With *gateway* it may keep HTTPRoutes, and else
+    only see that there are none."""
     subject = (
         {"apiGroup": _RBAC, "kind": "User", "name": user}
         if user
@@ -39,7 +39,7 @@ def access(namespace: str, *, gateway: bool, user: str = "") -> tuple[Object, ..
                "automountServiceAccountToken": False}  # fmt: skip
     rules = [
         {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}
-        for group, resources, verbs in (*_RULES, *([_GATEWAY] if gateway else ()))
+        for group, resources, verbs in (*_RULES, (*_ROUTES, _KEEP if gateway else _WATCH))
     ]
     return (
         *([] if user else [account]),
