@@ -74,6 +74,11 @@ class Repository:
         """Return the manifest *digest*; raises as ``blob``."""
         return self._checked(f"manifests/{digest}", digest, MAX_DOCUMENT)
 
+    def has(self, digest: Digest) -> bool:
+        """Say whether the manifest *digest* is there."""
+        answer = self._ask("HEAD", f"manifests/{digest}", headers={"Accept": f"{MANIFEST}, {INDEX}"})
+        return answer.status != 404 and bool(self._good(answer))
+
     def put_blob(self, data: bytes) -> None:
         """Send a blob, unless it is there."""
         digest = digest_of(data)
