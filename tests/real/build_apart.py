@@ -55,7 +55,7 @@ def _with_clock(folder: Path) -> None:
         shown = {**rules.shown, "/run/clock": folder}
         original(self, lowers, work, replace(rules, settings={**rules.settings, **settings}, shown=shown))
 
-    Sandbox.__init__ = changed  # type: ignore[method-assign]
+    Sandbox.__init__ = changed  # type: ignore[method-assign]  # of this process alone
 
 
 def _shuffle() -> None:
@@ -81,8 +81,8 @@ def _shuffle() -> None:
 
         def close(self) -> None: ...
 
-    os.scandir = lambda *path: Shuffled(scandir(*path))  # type: ignore[assignment]
-    os.listdir = lambda *path: random.sample(names := listdir(*path), len(names))  # type: ignore[assignment]
+    os.scandir = lambda *path: Shuffled(scandir(*path))  # type: ignore[assignment]  # in any order, as a disk may
+    os.listdir = lambda *path: random.sample(names := listdir(*path), len(names))  # type: ignore[assignment]  # in any order, as a disk may
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import Digest, digest_of
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process, Tmpfs
@@ -92,4 +93,4 @@ def spec_of(instance: str, definition: Process, environment: EnvironmentId = ENV
     """Return what launches *instance*."""
     app, _, name = environment.partition("/")
     release = Release(app=app, environment=name, image=IMAGE, settings={"GREETING": "hello"}, processes=(definition,))
-    return LaunchSpec(environment=environment, instance=instance, release=release, process=definition)  # type: ignore[arg-type]
+    return LaunchSpec(environment=environment, instance=InstanceId(instance), release=release, process=definition)

@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,10 +75,10 @@ class Registry:
         self.folder = folder
         self._pid = pid
 
-    def run(self, argv: list[str], **more: object) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
         """Run *argv* where only the registry can be reached."""
         inside = ["nsenter", "-t", str(self._pid), "-n", *argv]
-        return subprocess.run(inside, capture_output=True, text=True, check=False, **more)  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(inside, capture_output=True, text=True, check=False, **more)
 
     def push(self, layout: Layout, image: Digest, name: str) -> str:
         """Push *image* and what speaks of it, and return how other tools name it."""

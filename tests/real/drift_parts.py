@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,11 +180,11 @@ class Stage:
         await until((folder / "done").exists)
         (folder / "done").unlink()
 
-    def attack(self, *command: str, **more: object) -> subprocess.Popen[bytes]:
+    def attack(self, *command: str, **more: Any) -> subprocess.Popen[bytes]:
         """Run a command of an attacker on the machine; it is ended with the stage."""
         made = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, **more,  # type: ignore[call-overload]
+            start_new_session=True, **more,
         )  # fmt: skip
         self._attackers.append(made)
         return made

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ from stelae.platforms.local import launcher as launcher_module
 from stelae.platforms.local import record
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.inventory import find_conmons, list_all, teardown
-from stelae.platforms.local.place import place_of, places
+from stelae.platforms.local.place import Place, place_of, places
 from stelae.platforms.local.process import send_signal
 from stelae.platforms.local.record import Stage
 from stelae.platforms.local.rotation import LogPolicy
@@ -50,8 +51,8 @@ def erofs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_erofs(tmp_path_factory.mktemp("erofs"))
 
 
-def new_engine(installation: Installation, erofs: Path, **options: object) -> LocalEngine:
-    return LocalEngine(installation, ErofsRoots(installation, erofs), lambda _: CONFIG, **options)  # type: ignore[arg-type]
+def new_engine(installation: Installation, erofs: Path, **options: Any) -> LocalEngine:
+    return LocalEngine(installation, ErofsRoots(installation, erofs), lambda _: CONFIG, **options)
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ async def output(engine: LocalEngine, instance: str, *, follow: bool = True) -> 
     return [line.text async for line in engine.logs(ENVIRONMENT, InstanceId(instance), follow=follow)]
 
 
-async def run_to_end(engine: LocalEngine, script: str, **limits: object) -> tuple[EngineInstance, list[str]]:
+async def run_to_end(engine: LocalEngine, script: str, **limits: Any) -> tuple[EngineInstance, list[str]]:
     instance = f"web-{random.randrange(10**6)}"
-    await launch(engine, instance, process("sh", "-c", script, **limits))  # type: ignore[arg-type]
+    await launch(engine, instance, process("sh", "-c", script, **limits))
     seen = await ended(engine, instance)
     return seen, await output(engine, instance)
 
@@ -480,10 +481,10 @@ def _cut_after(patch: pytest.MonkeyPatch, engine: LocalEngine, step: str) -> Non
         cutting(WaitingConmon, "create")
     elif step == "last":  # the program runs, and the record does not say so
 
-        def save(place: object, content: record.Record) -> None:
+        def save(place: Place, content: record.Record) -> None:
             if content.stage is Stage.STARTED:
                 raise PowerCut
-            record_save(place, content)  # type: ignore[arg-type]
+            record_save(place, content)
 
         record_save = record.save
         patch.setattr(record, "save", save)

@@ -56,7 +56,7 @@ class Log:
         checkpoint, signed = self.publisher.signed()
         note = parse_note(signed)
         signed = note.text.encode() + b"\n" + note.signatures[0].line
-        witnesses = Witnesses(None, self.publisher)  # type: ignore[arg-type]
+        witnesses = Witnesses(None, self.publisher)  # type: ignore[arg-type]  # no record: it is not asked for
         heard = witnesses._asked(witness, known, checkpoint, signed)
         if heard.line:
             self.publisher.set_witnessed(checkpoint, signed + heard.line)

@@ -61,8 +61,8 @@ class Monitor:
     def __init__(self, exporter: Exporter, url: str) -> None:
         self.exporter, self.url = exporter, url
 
-    def ask(self, query: str, **limits: str) -> checks.Answer:
-        check = Check(name="queue", kind=CheckKind.PROMETHEUS, url=self.url, **limits)  # type: ignore[arg-type]
+    def ask(self, query: str, **limits: Any) -> checks.Answer:
+        check = Check(name="queue", kind=CheckKind.PROMETHEUS, url=self.url, **limits)
         return checks.answer(Due(check=check, deployment="d-1", step=0, at=0, query=query, facts={}))
 
     def until(self, query: str, value: str) -> None:

@@ -310,11 +310,11 @@ def test_what_is_damaged_in_the_registry_is_refused(store: Store, tmp_path: Path
         elif harm == "another subject":
             other = json.loads(data)
             other["subject"]["digest"] = "sha256:" + "2" * 64
-            modern._referrers = lambda asked, subject, query: modern._answer(  # type: ignore[method-assign]
+            modern._referrers = lambda asked, subject, query: modern._answer(  # type: ignore[method-assign]  # in its place, for this test
                 asked, 200, json.dumps({"manifests": [{"digest": put(modern, other)}]}).encode()
             )
         else:
-            modern._referrers = lambda asked, subject, query: modern._answer(asked, 200, b"[1")  # type: ignore[method-assign]
+            modern._referrers = lambda asked, subject, query: modern._answer(asked, 200, b"[1")  # type: ignore[method-assign]  # in its place, for this test
         with pytest.raises((InvalidInput, Failed)):
             got(tmp_path, name)
         assert Layout.open(tmp_path / "other" / "images").images() == ()

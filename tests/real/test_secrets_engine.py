@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from stelae.domain.units import MIB
 from stelae.platforms.local import launcher as launcher_module
 from stelae.platforms.local import private, record
 from stelae.platforms.local.engine import LocalEngine
-from stelae.platforms.local.place import place_of
+from stelae.platforms.local.place import Place, place_of
 from stelae.platforms.local.record import Stage
 from stelae.platforms.local.runtime import Runtime
 from stelae.platforms.port import LaunchSpec
@@ -79,8 +80,8 @@ def spec(definition: Process, instance: str = "web-1", variables: tuple[str, ...
     return replace(found, release=release)
 
 
-def shell(script: str, **limits: object) -> Process:
-    return process("sh", "-c", f"{script.strip()}; {IDLE}", **limits)  # type: ignore[arg-type]
+def shell(script: str, **limits: Any) -> Process:
+    return process("sh", "-c", f"{script.strip()}; {IDLE}", **limits)
 
 
 async def said(engine: LocalEngine, instance: str = "web-1") -> list[str]:
@@ -131,7 +132,10 @@ async def test_an_instance_reads_its_secrets_and_nothing_else_on_the_machine_has
     assert lines.count("same") == 1, "the environment variable is another than the file"
     assert lines.count("key none") == 1, "a variable that nobody asked for"
     assert lines.count("read-only") == 2
-    inside = Path(f"/proc/{record.load(place).process.pid}/root")  # type: ignore[union-attr]
+    found = record.load(place)
+    assert found is not None
+    assert found.process is not None
+    inside = Path(f"/proc/{found.process.pid}/root")
     assert (inside / "tmp/key").read_bytes() == BINARY
     assert not place.private.exists()
     assert holding(installation.state, installation.run) == []
@@ -196,18 +200,20 @@ async def test_a_launch_that_was_cut_off_is_finished_and_leaves_no_value(
     assert place.private.is_mount() is (at != "before the record")
     await engine.launch(spec(shell("echo begins; echo end")))
     assert (await said(engine)).count("begins") == 1
-    assert record.load(place).stage is Stage.STARTED  # type: ignore[union-attr]
+    found = record.load(place)
+    assert found is not None
+    assert found.stage is Stage.STARTED
     assert holding(installation.state, installation.run) == []
     assert not place.private.exists()
     await engine.remove(ENVIRONMENT, InstanceId("web-1"))
     assert not list((installation.run / "runtime").iterdir())
 
 
-def _but(save: object, stage: Stage, cut: object) -> object:
-    def saving(place: object, item: record.Record) -> None:
+def _but(save: Callable[[Place, record.Record], None], stage: Stage, cut: Callable[[], object]) -> object:
+    def saving(place: Place, item: record.Record) -> None:
         if item.stage is stage:
-            cut()  # type: ignore[operator]
-        save(place, item)  # type: ignore[operator]
+            cut()
+        save(place, item)
 
     return saving
 
@@ -215,10 +221,10 @@ def _but(save: object, stage: Stage, cut: object) -> object:
 async def test_a_ramfs_does_where_the_kernel_has_no_tmpfs_that_is_not_swapped(
     engine: LocalEngine, installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def older(source: object, target: Path, kind: str, flags: int = 0, data: str = "") -> None:
+    def older(source: Path | str, target: Path, kind: str, flags: int = 0, data: str = "") -> None:
         if "noswap" in data:
             raise OSError(22, os.strerror(22))
-        mount(source, target, kind, flags, data)  # type: ignore[arg-type]
+        mount(source, target, kind, flags, data)
 
     monkeypatch.setattr(private, "mount", older)
     await engine.launch(spec(shell("cat /run/secrets/PASSWORD > /dev/null && echo read; echo end")))
