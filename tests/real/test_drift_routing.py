@@ -101,6 +101,26 @@ def test_what_somebody_changes_by_the_admin_socket(installation: Installation) -
     on_loop(body)
 
 
+def test_whoever_looks_thoroughly_looks_now(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_module, "_FRESH", 60.0)
+
+    async def body() -> None:
+        router = await prepared(installation)
+        call(current(installation), "disable frontend web", timeout=2)
+        assert await router.inspect(FIRST) == ()  # by what was just seen for the other environment
+        (found,) = await router.inspect(FIRST, thorough=True)
+        assert found.what.startswith("the proxy's frontend is PAUSED")
+        (worker,) = status_of(installation).workers
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unreachable, match="the proxy does not answer"):
+                await router.inspect(FIRST, thorough=True)
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+
+    on_loop(body)
+
+
 def test_another_configuration_is_found_also_when_its_file_is_put_back(installation: Installation) -> None:
     async def body() -> None:
         router = await prepared(installation)

@@ -212,7 +212,7 @@ class InstancePlatform:
         routing: tuple[Finding, ...] = ()
         unrouted = ""
         try:
-            routing = await self._router.inspect(env.id)
+            routing = await self._router.inspect(env.id, thorough=thorough)
         except Unreachable as error:  # what is found of instances counts all the same
             unrouted = error.message
         return Inspection(

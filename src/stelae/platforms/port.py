@@ -222,8 +222,9 @@ class Router(Protocol):
     async def forget(self, environment: EnvironmentId, instance: InstanceId) -> None:
         """Drop an instance that has ended from the router's memory."""
 
-    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
-        """Compare all that the router really has for *environment* with what it was told last."""
+    async def inspect(self, environment: EnvironmentId, *, thorough: bool) -> tuple[Finding, ...]:
+        """Compare all that the router really has for *environment* with what it was told last; *thorough*: by a look
+        that begins now. Raises Unreachable."""
 
 
 class Platform(Protocol):

@@ -26,7 +26,8 @@ class Part:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    async def inspect(self, *_: object, **__: object) -> Any:
+    async def inspect(self, *_: object, thorough: bool) -> Any:
+        assert thorough
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -37,7 +38,7 @@ ENGINE = EngineInspection(findings=(OF_AN_INSTANCE,), inspected=frozenset({WEB})
 
 def inspected(engine: Any, router: Any) -> Inspection:
     platform = InstancePlatform(cast(Any, Part(engine)), cast(Any, Part(router)), cast(Any, None), lambda: 7)
-    return asyncio.run(platform.inspect(EnvironmentState(id=EnvironmentId("shop/test"))))
+    return asyncio.run(platform.inspect(EnvironmentState(id=EnvironmentId("shop/test")), thorough=True))
 
 
 def test_it_is_what_both_parts_found() -> None:

@@ -55,9 +55,9 @@ class CheckedRouter:
         await self._router.forget(environment, instance)
         await self._check("forget")
 
-    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+    async def inspect(self, environment: EnvironmentId, *, thorough: bool = False) -> tuple[Finding, ...]:
         """See ``Router.inspect``."""
-        return await self._router.inspect(environment)
+        return await self._router.inspect(environment, thorough=thorough)
 
     async def _check(self, act: str) -> None:
         for sentence in await run_sync(check, self._router):

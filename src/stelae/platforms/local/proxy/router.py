@@ -89,9 +89,9 @@ class HaproxyRouter:
         """See ``Router.forget``; the slot is given away again when nothing is open to it any more."""
         await anyio.to_thread.run_sync(self._forget, environment, instance)
 
-    async def inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
+    async def inspect(self, environment: EnvironmentId, *, thorough: bool = False) -> tuple[Finding, ...]:
         """See ``Router.inspect``; raises Unreachable."""
-        return await anyio.to_thread.run_sync(self._inspect, environment)
+        return await anyio.to_thread.run_sync(self._inspect, environment, 0 if thorough else _FRESH)
 
     def check(self) -> list[str]:
         """Return what differs between the table, its files and every worker, a sentence each; raises Unreachable."""
@@ -137,9 +137,9 @@ class HaproxyRouter:
         self._sync(after, _numbers(environment, before, after))
         self._unsettled.discard(environment)
 
-    def _inspect(self, environment: EnvironmentId) -> tuple[Finding, ...]:
-        """Return what two looks, a moment apart, both show."""
-        first = self._look(environment, _FRESH)
+    def _inspect(self, environment: EnvironmentId, seconds: float) -> tuple[Finding, ...]:
+        """Return what two looks, a moment apart, both show; the first is at most so many *seconds* old."""
+        first = self._look(environment, seconds)
         if not first:
             return ()
         time.sleep(_AGAIN)
