@@ -114,7 +114,11 @@ class Environments:
                     )
 
     async def down(self, actor: str, app: str) -> Json:
-        """Take the environments of *app* (or all) down and wait until nothing of them runs."""
+        """Take the environments of *app* (or all) down and wait until nothing of them runs; raises InvalidInput for an
+        app that there is not."""
+        if app and not self._of(app):
+            apps = sorted({env.config.app for env in self._record.state.environments.values() if env.config})
+            raise InvalidInput(f"there is no app {app!r}", hint=f"apps are {', '.join(apps)}" if apps else "")
         stopped = []
         for env in self._of(app):
             await self._record.append(partial(self._ending, env.id, actor), actor=actor, environment=env.id)

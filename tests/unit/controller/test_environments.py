@@ -114,6 +114,9 @@ def test_down_ends_a_rollout_and_start_serves_the_stable_release_again(tmp_path:
         assert site.env().deployments[name].outcome is Outcome.CANCELLED
         assert not site.platform.running[TEST]
         assert await site.environments.down("ana", "") == {"stopped": [TEST]}, "down is down"
+        with pytest.raises(InvalidInput, match="there is no app 'test'") as refused:  # an environment's name
+            await site.environments.down("ana", "test")
+        assert refused.value.hint == "apps are shop"
         assert await site.environments.start("ana", "blog") == {"started": []}
         assert await site.environments.start("ana", "shop") == {"started": [TEST]}
         await site.until(lambda: len(site.env().table) == 2)
