@@ -16,6 +16,7 @@ from stelae.core.held import holds
 from stelae.domain import event as ev
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.errors import Conflict, Failed, InvalidInput, Refused
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.promotion import Approval
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.ledger.store import Draft
@@ -38,8 +39,11 @@ class Environments:
     def __init__(
         self, record: Record, addresses: int = DEFAULT_SUBNET.num_addresses,
         strangers: Callable[[Approval], Awaitable[list[str]]] = _nobody,
+        unasked: Callable[[PlatformChoice], list[str]] = lambda _: [],
     ) -> None:  # fmt: skip
-        """*addresses* is how many instances can have one; *strangers* tells who may approve and cannot."""
+        """*addresses* is how many instances can have one; *strangers* tells who may approve and cannot, *unasked* why
+        a platform cannot even be asked."""
+        self._unasked = unasked
         self._strangers = strangers
         self._record = record
         self._addresses = addresses
@@ -93,8 +97,9 @@ class Environments:
         return {"changes": changes, "applied": applied, "warnings": await self._warnings(chosen)}
 
     async def warnings(self, environment: Environment) -> list[str]:
-        """Return what *environment* says and this machine cannot do: who may approve and is not known to it."""
-        found = await self._strangers(environment.approval)
+        """Return what *environment* says and this machine cannot do: who may approve and is not known to it, and a
+        cluster that it has no way to."""
+        found = [*await self._strangers(environment.approval), *self._unasked(environment.platform)]
         return [f"env.{environment.name}: {what}" for what in found]
 
     async def _warnings(self, environments: Sequence[Environment]) -> list[str]:
@@ -114,8 +119,8 @@ class Environments:
                     )
 
     async def down(self, actor: str, app: str) -> Json:
-        """Take the environments of *app* (or all) down and wait until nothing of them runs; raises InvalidInput for an
-        app that there is not."""
+        """Take the environments of *app* (or all) down and wait until nothing of them runs; raises InvalidInput for
+        an app that there is not."""
         if app and not self._of(app):
             apps = sorted({env.config.app for env in self._record.state.environments.values() if env.config})
             raise InvalidInput(f"there is no app {app!r}", hint=f"apps are {', '.join(apps)}" if apps else "")
