@@ -236,7 +236,7 @@ def test_scaling_in_the_middle_of_a_rollout_is_part_of_it(shop: Machine) -> None
     outputs, loads = under_load(shop, lambda: each(act))
     for kind, (code, output) in outputs.items():
         assert code == 0, output
-        shop.until("four are ready", lambda: shop.ready(kind) == (4, 4))  # noqa: B023
+        shop.until("four are ready", lambda: shop.ready(kind) == (4, 4))  # noqa: B023 - it is called before the loop goes on
         assert shop.status(kind)["image"] == image
     each(lambda kind: shop.cli("scale", kind, "web=2"))
     assert not loads["rolling"].failures, loads["rolling"]

@@ -30,7 +30,7 @@ def actor_of(uid: int) -> str:
 class PeerProtocol(H11Protocol):
     """uvicorn's HTTP protocol, with the peer's name as ``actor`` in the state of each request."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # nothing else connects
         """Read who connected; a connection that is gone already has no name and gets no answer."""
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")

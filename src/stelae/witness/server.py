@@ -118,7 +118,7 @@ class _Patient(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # nothing else connects
         super().connection_made(transport)
         self._watch()
 
