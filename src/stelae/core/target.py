@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stelae.core import backoff, moves, replacing, strategies
 from stelae.core.moves import Move
-from stelae.core.native import exact, is_native
+from stelae.core.native import exact, is_native, of_key
 from stelae.domain.allocation import Allocation, Holding, InstanceId
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Instance, Phase, Rollout
@@ -90,6 +90,7 @@ def _must_not_overlap(env: EnvironmentState, kind: StrategyKind | None, release:
         return False
     there = [item for item in env.instances.values() if item.exit is None and not item.failed]
     others = any(item.release != release.id for item in there)
+    others = others or any(count and of_key(name)[0] != release.id for name, count in env.sets.items())
     return others and not any(item.release == release.id and live(item) for item in there)
 
 

@@ -132,7 +132,8 @@ class SetWorld:
             yield "law 6: a set is emptied that gets requests"
 
     def _of_growth(self, key: SetKey, count: int) -> Iterator[str]:
-        limit, pods = self.env.allocation.most.get(key[1]), self.cluster.pods.values()
+        limit = self.env.allocation.most.get(key[1])
+        pods = [pod for pod in self.cluster.pods.values() if pod.thing is not None]
         staying = Counter(pod.key for pod in pods if pod.ending_at is None)
         told = {**self.cluster.sets, key: count}
         there = sum(max(many, staying[of]) for of, many in told.items() if of[1] == key[1])
