@@ -149,9 +149,9 @@ class Debugging:
         while True:
             due = [key for key, since in self._alone.items() if self._clock() >= since + PATIENCE]
             for key in due:
-                self._alone.pop(key, None)
-                with suppress(StelaeError):
+                with suppress(StelaeError):  # where nothing can be recorded now it is tried again
                     await self._left(key)
+                    self._alone.pop(key, None)
             if not self._alone:
                 self._news.clear()
                 await self._news.wait()

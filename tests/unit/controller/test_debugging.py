@@ -254,6 +254,31 @@ def test_a_session_without_a_terminal_is_ended_after_a_while(tmp_path: Path, res
     on_site(tmp_path, body)
 
 
+def test_a_session_is_ended_once_that_can_be_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(site: Site) -> None:
+        place = Place(site)
+        begun = await place.debugging.open("ana", asked(await place.begin()))
+        await site.until(lambda: place.run(begun["run"]).started)
+        refused = 0
+
+        async def full(*_: object, **__: object) -> None:
+            nonlocal refused
+            refused += 1
+            raise Failed("the disk is full")
+
+        keeping = asyncio.create_task(place.debugging.keep_terminals(site.loops.wake))
+        with monkeypatch.context() as patch:
+            patch.setattr(site.record, "append", full)
+            site.time += PATIENCE
+            await site.until(lambda: refused > 0)
+            assert place.run(begun["run"]).ending is None
+        await site.until(lambda: place.run(begun["run"]).removed)
+        assert place.run(begun["run"]).reason == AWAY
+        keeping.cancel()
+
+    on_site(tmp_path, body)
+
+
 def test_a_controller_that_stops_ends_no_session(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         place = Place(site)
