@@ -83,7 +83,9 @@ class SetWorld:
         seen = self.observe()
         decision = decide(self.env, seen, self.now)
         if decision.events:
-            self.record(*decision.events)
+            for event in decision.events:
+                self._succeeds(event)
+                self.record(event)
             return self.now
         if seen is None:
             return decision.wake
@@ -109,6 +111,15 @@ class SetWorld:
 
     # The laws
 
+    def _succeeds(self, event: Event) -> None:
+        rollout = self.env.rollout
+        if rollout is None or not isinstance(event, ev.RolloutEnded) or event.outcome is not Outcome.SUCCEEDED:
+            return
+        candidate = self.env.releases[rollout.candidate]
+        for name, count in self.env.wanted.items():
+            if candidate.process(name) is not None and self.ready(candidate.id, name) < count:
+                raise BrokenLaw(f"law 8: {rollout.deployment} succeeded without all {name} ready")
+
     def _breaks(self, action: Action, seen: Observation) -> Iterator[str]:
         if action.verb is Verb.ENSURE_SET:
             yield from self._of_set(action, seen)
@@ -128,8 +139,9 @@ class SetWorld:
         after = self.capacity({**cluster.sets, key: action.count})
         yield from self._too_few(before, after)
         routed = any(weight for name, weight in seen.table.items() if self._key_of(name) == key)
-        if routed and not action.count and exact(self.env):
-            yield "law 6: a set is emptied that gets requests"
+        serves = self.env.allocation.holding(*key).serving
+        if routed and not serves and exact(self.env):
+            yield "law 6: a set gets smaller that gets requests, and should get none"
 
     def _of_growth(self, key: SetKey, count: int) -> Iterator[str]:
         limit = self.env.allocation.most.get(key[1])

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from stelae.core import facts, gates, sets, sharing
+from stelae.core import decide, facts, failures, gates, sets, sharing, target
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
-from stelae.domain.action import Verb
+from stelae.domain.action import Action, Verb
 from stelae.domain.drift import Drift
 from stelae.domain.state import DeploymentKind, Outcome, Phase
 from stelae.domain.units import MILLISECOND, SECOND
@@ -168,3 +168,48 @@ def test_random_lives_break_no_law(kind: str) -> None:
     }  # fmt: skip
     rare = {name for name in wanted if happened[name] < SEEDS // 20}
     assert not rare, f"too rare to prove anything: {rare}"
+
+
+def _knows_everything(actions: Any) -> Any:
+    return lambda target, env, seen: actions(target, env, replace(seen, complete=True, applied=env.applied))
+
+
+def _seems_ready(instance: Any, seen: Any) -> bool:
+    return instance.id in seen.instances
+
+
+PLANTED: dict[str, tuple[str, Any, str, Any]] = {
+    "requests for what is not ready (law 6)": ("rolling", sharing, "is_ready", _seems_ready),
+    "the floor is forgotten where requests are shared out (law 6)": ("rolling", sharing, "_floor", lambda *_: 0),
+    "what is to go counts as capacity (law 6)": ("rolling", sets, "_working", lambda look, key: look.of(key)),
+    "a set is emptied that gets requests (law 6)": ("blue-green", sets, "_has_to_leave_first", lambda *_: False),
+    "more instances than the surge allows (law 6)": ("rolling", sets, "_room", lambda _: {}),
+    "by ratio others get requests too (law 6)": ("rolling", sharing, "_serving", lambda *given: list(given[3])),
+    "recreate overlaps (law 6)": ("recreate", target, "_must_not_overlap", lambda *_: False),
+    "unknown counts as known (law 11)": ("rolling", sets, "actions", _knows_everything(sets.actions)),
+    "a rollout never ends (law 8)": ("rolling", decide, "_overdue", lambda *_: iter(())),
+    "a success that is none (law 8)": ("rolling", gates, "is_held", lambda *_: True),
+    "what is gone is never forgotten (exact inventory)": ("rolling", facts, "_vanished", lambda *_: iter(())),
+    "old sets are never emptied (exact inventory)": ("rolling", sets, "_shrinking", lambda *_: iter(())),
+    "old sets are never taken away (exact inventory)": ("rolling", sets, "_going", lambda *_: iter(())),
+    "sets are taken away with what is in them (law 6)": (
+        "rolling", sets, "_going", lambda look, wanted: (
+            Action(verb=Verb.REMOVE_SET, release=of, process=name) for (of, name), n in wanted.items() if not n
+        ),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, where, name, wrong = PLANTED[bug]
+    if "never ends" in bug:
+        monkeypatch.setattr(failures, "failure", lambda *_: None)
+    monkeypatch.setattr(where, name, wrong)
+    for seed in range(300):
+        try:
+            live(kind, seed)
+        except BrokenLaw as broken:
+            print(f"found by seed {seed}: {bug}: {broken}")
+            return
+    raise AssertionError("not found")
