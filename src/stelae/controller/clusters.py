@@ -23,10 +23,11 @@ Json = dict[str, Any]
 
 
 class Clusters:
-    """Answers what an environment is on its cluster. *config* gives the OCI configuration of an image."""
+    """Answers what an environment is on its cluster. *installation* is what the objects of this record are known by;
+    *config* gives the OCI configuration of an image."""
 
     def __init__(
-        self, record: Record, installation: str, config: Callable[[Digest], Mapping[str, Any]]
+        self, record: Record, installation: Callable[[], str], config: Callable[[Digest], Mapping[str, Any]]
     ) -> None:  # fmt: skip
         self._record = record
         self._installation = installation
@@ -38,7 +39,7 @@ class Clusters:
         choice = _on_cluster(env)
         release = self._release(env, request)
         found = objects.Placed(
-            installation=self._installation, environment=env.id, choice=choice,
+            installation=self._installation(), environment=env.id, choice=choice,
             image=objects.image_reference(choice, release.app, release.image),
             config=await to_thread.run_sync(self._config, release.image),
         )  # fmt: skip
@@ -52,7 +53,7 @@ class Clusters:
         env = references.environment(self._record.state, environment)
         choice = _on_cluster(env)
         if what == "policy":
-            return _answer(env, choice, list(objects.policy(self._installation, choice.namespace)))
+            return _answer(env, choice, list(objects.policy(self._installation(), choice.namespace)))
         found = objects.access(choice.namespace, gateway=bool(choice.gateway), user=user)
         return _answer(env, choice, list(found))
 

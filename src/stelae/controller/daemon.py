@@ -17,7 +17,7 @@ import structlog
 from anyio import to_thread
 
 from stelae import __version__
-from stelae.controller import log_lines
+from stelae.controller import holding, log_lines
 from stelae.controller.checks import Checker
 from stelae.controller.loops import Loops
 from stelae.controller.record import Record
@@ -26,7 +26,7 @@ from stelae.controller.scope import end_scope, ensure_scope
 from stelae.controller.server import refuse_second, serve
 from stelae.controller.service import ControllerService
 from stelae.controller.wiring import secrets_of, use_cases
-from stelae.core.runs import any_left
+from stelae.core.held import holds, is_local
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
 from stelae.domain.units import Instant
@@ -99,14 +99,15 @@ async def _run(
     (started,) = await record.append([ControllerStarted(version=__version__, boot=_boot())])
     fence = Fence(installation.run / "fence", started.index)
     await to_thread.run_sync(fence.raise_)
-    platform = InstancePlatform(engine, checked, Prober(clock), clock, fence.held)
+    local = InstancePlatform(engine, checked, Prober(clock), clock, fence.held)
+    platform = holding.platforms(installation, record, local, layout, secrets.source, clock, fence.held)
     group = parent or installation.cgroup
     service = use_cases(installation, record, platform, layout, roots, clock, secrets, group=group)
     await _hold(installation, record, platform, clock, service, ready)
     await platform.close()
     await engine.close()
     record.check_mine()
-    if not any(env.instances or env.table or any_left(env) for env in record.state.environments.values()):
+    if not any(is_local(env) and holds(env) for env in record.state.environments.values()):
         await _leave_nothing(installation, engine, roots)
     log.info("controller.stopped", events=record.state.size)
 

@@ -1,6 +1,6 @@
 """Images of releases, in the registries that clusters take them from: sent when they are not there yet.
 
-What was sent once may be launched also while its registry does not answer: the nodes may have it, and a rollback waits
+What was sent once may be launched also while its registry does not answer: nodes may have it, and a rollback waits
 for no registry. What was sent is marked in the cache; without the marks a registry is only asked again.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from stelae.attest.contents import Inspector
 from stelae.attest.keys import Keys
@@ -10,7 +11,7 @@ from stelae.build.builder import Builder
 from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
-from stelae.controller import abilities, people
+from stelae.controller import abilities, holding, people
 from stelae.controller.admission import Admission
 from stelae.controller.approvals import Approvals
 from stelae.controller.audit import Audit
@@ -66,7 +67,9 @@ def use_cases(
     builder = Builder(layout, mirror, installation.cache / "build", installation.inputs, group=group)
     reproducer = Reproducer(layout, mirror, installation.cache / "again", installation.inputs, group=group)
     space = Space()
-    environments = Environments(record, installation.addresses, people.strangers)
+    environments = Environments(
+        record, installation.addresses, people.strangers, partial(holding.problems, installation)
+    )
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
@@ -110,6 +113,6 @@ def use_cases(
         whereabouts=Whereabouts(record, past, history, observed, inspector, clock),
         comparing=Comparing(record, past, history, inside),
         watches=watches,
-        clusters=Clusters(record, installation.name, layout.config),
+        clusters=Clusters(record, partial(holding.identity, record), layout.config),
         http_port=installation.http_port,
     )

@@ -79,6 +79,11 @@ class Installation:
         return self.state / "secrets"
 
     @property
+    def kubeconfig(self) -> Path:
+        """How clusters are reached, unless the controller's environment names another file."""
+        return self.state / "kubeconfig"
+
+    @property
     def instances(self) -> Path:
         """Logs and exit records of instances: ``instances/APP/ENVIRONMENT/INSTANCE``."""
         return self.state / "instances"

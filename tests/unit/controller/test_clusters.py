@@ -21,7 +21,7 @@ SECRET = spec(test=f'{LINES}\nsecrets = ["token"]\nplatform = {{ {_PLATFORM} }}'
 
 
 async def rendered(site: Site, **more: str) -> Json:
-    clusters = Clusters(site.record, "stelae", lambda _: {"config": {"User": "1000"}})
+    clusters = Clusters(site.record, lambda: "stelae", lambda _: {"config": {"User": "1000"}})
     size = site.ledger.size
     try:
         return await clusters.render(
@@ -32,7 +32,7 @@ async def rendered(site: Site, **more: str) -> Json:
 
 
 async def setup(site: Site, what: str, user: str = "") -> list[dict[str, Any]]:
-    answer = await Clusters(site.record, "stelae", lambda _: {}).cluster_setup(TEST, what, user)
+    answer = await Clusters(site.record, lambda: "stelae", lambda _: {}).cluster_setup(TEST, what, user)
     found: list[dict[str, Any]] = answer["objects"]
     return found
 
