@@ -134,9 +134,9 @@ def test_the_digest_of_fs_verity_is_asked_for_at_each_look(
     answers = ["aa", "aa", "bb"]
     monkeypatch.setattr(verity, "measure", lambda _: answers.pop(0))
     layer = make()
-    layer.look(thorough=False)
+    layer.look()
     assert layer.trouble is None
-    layer.look(thorough=False)
+    layer.look()
     assert layer.trouble is not None
     assert "fs-verity has another digest of it" in layer.trouble.evidence
 
@@ -150,7 +150,8 @@ def test_a_file_that_cannot_be_read_is_no_sound_file(
 
     monkeypatch.setattr(layer_file, "Reading", Failing)
     layer = make()
-    layer.look(thorough=True)
+    layer.unsure = True
+    layer.look()
     assert layer.trouble is not None
     assert "it cannot be read: Input/output error" in layer.trouble.evidence
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, cast
@@ -28,10 +30,19 @@ SHOP = EnvironmentId("shop/test")
 
 
 class NoLayers:
-    """Layers that nobody looks at."""
+    """Layers at which there is nothing to see, and that are read for as long as they are not ``free``."""
 
-    def sweep(self, used: object, *, thorough: object) -> None:
+    def __init__(self) -> None:
+        self.reads = threading.Event()
+        self.free = threading.Event()
+
+    def sweep(self, used: object) -> None:
         """See ``Layers.sweep``."""
+
+    def read(self, files: object) -> None:
+        """See ``Layers.read``."""
+        self.reads.set()
+        assert self.free.wait(20)
 
 
 def spec(name: str) -> LaunchSpec:
@@ -70,6 +81,23 @@ def test_a_check_that_cannot_bear_what_it_sees_hides_nothing_else(monkeypatch: p
     ]  # fmt: skip
     assert found.inspected == {"web-2"}
     assert found.missed == {"web-1": "a check failed: UnicodeDecodeError"}
+
+
+def test_others_are_inspected_while_the_layers_of_one_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "CHECKS", ())
+    monkeypatch.setattr(sweep, "CHECKS_OF_ALL", ())
+    monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result: scene_of(asked))
+    layers = NoLayers()
+    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, layers))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(inspector.sweep, SHOP, [spec("web-1")], thorough=True)
+        assert layers.reads.wait(20)
+        try:
+            assert inspector.sweep(EnvironmentId("shop/other"), [spec("web-2")]).inspected == {"web-2"}
+            assert not slow.done()
+        finally:
+            layers.free.set()
+        assert slow.result(20).inspected == {"web-1"}
 
 
 def test_another_first_process_than_was_launched_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:

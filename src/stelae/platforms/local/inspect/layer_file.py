@@ -72,8 +72,8 @@ class WatchedLayer:
             os.close(self.file)
             self.file = -1
 
-    def look(self, *, thorough: bool) -> None:
-        """Find out whether the file still is what it was; it is read when something happened to it, or *thorough*."""
+    def look(self) -> None:
+        """Find out whether the file still is what it was; it is read when something happened to it."""
         if self.trouble is not None:
             return
         path = stamp_of(str(self.layer.file))
@@ -84,9 +84,17 @@ class WatchedLayer:
             self._is(f"the layer {self.name} of its image was changed", "fs-verity has another digest of it")
             return
         now = stamp_of(self.file)
-        if now == self.stamp and not self.suspect and not self.unsure and not thorough:
+        if now == self.stamp and not self.suspect and not self.unsure:
             return
-        reading = Reading(self.file)
+        self.read(Reading(self.file))
+        if self.trouble is None and (self.suspect or (now is not None and now[-3:-1] != self.stamp[-3:-1])):
+            self._is(f"the layer {self.name} of its image was written to", "its bytes are what they were, by now")
+        self.suspect = self.unsure = False
+        if now is not None:
+            self.stamp = now
+
+    def read(self, reading: Reading) -> None:
+        """Take note of what *reading*, of this file, gives to its end; then it is closed."""
         try:
             reading.whole()
         except OSError as error:
@@ -95,11 +103,6 @@ class WatchedLayer:
             self.judge(reading.digest, differs=reading.differs)
         finally:
             reading.close()
-        if self.trouble is None and (self.suspect or (now is not None and now[-3:-1] != self.stamp[-3:-1])):
-            self._is(f"the layer {self.name} of its image was written to", "its bytes are what they were, by now")
-        self.suspect = self.unsure = False
-        if now is not None:
-            self.stamp = now
 
     def judge(self, digest: str, *, differs: bool, reason: str = "") -> None:
         """Take note of what a reading of the whole file gave."""

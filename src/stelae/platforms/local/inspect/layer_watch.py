@@ -65,11 +65,8 @@ class Layers:
             self._images[image] = self._layers_of(image)
         return self._images[image]
 
-    def sweep(
-        self, used: Collection[tuple[Digest, LayerStamps]], *, thorough: Collection[Identity] = ()
-    ) -> None:  # fmt: skip
-        """Look at every layer that is *used*, by images and what was noted at launches; others are let go of. Those
-        of *thorough* are read, whatever the look of them."""
+    def sweep(self, used: Collection[tuple[Digest, LayerStamps]]) -> None:
+        """Look at every layer that is *used*, by images and what was noted at launches; others are let go of."""
         self.hear()
         with self._lock:
             wanted: dict[Identity, tuple[LayerFile, tuple[int, ...]]] = {}
@@ -86,8 +83,17 @@ class Layers:
             self._look_at_mounts()
             watched = list(self._watched.values())
         for item in watched:
-            item.look(thorough=item.identity in thorough)
+            item.look()
             self._answer(item)
+
+    def read(self, files: Collection[Identity]) -> None:
+        """Read each of *files* that is watched to its end, beside whoever else looks at it. Raises OSError."""
+        for item in self.all():
+            if item.identity in files and item.trouble is None:
+                reading = self.reading(item)
+                if reading is not None:
+                    item.read(reading)
+                    self._answer(item)
 
     def trouble(self, identity: Identity) -> Trouble | None:
         """Return what is wrong with a layer's file, or its mount on the machine."""

@@ -90,14 +90,16 @@ class Inspector:
         *, asked: float = 0.0, thorough: bool = False,
     ) -> EngineInspection:  # fmt: skip
         """Inspect the *expected* instances of *environment*, and find those that were not *known* to the record when
-        it was *asked* (seconds since 1970)."""
+        it was *asked* (seconds since 1970). When it is *thorough*, their layers are read first; that may take long,
+        and other environments are inspected meanwhile."""
+        if thorough:
+            with self._lock:
+                scenes = self._begin(environment, expected, _Result())
+            stamps = [stamp for scene in scenes for stamp in scene.launched.layers.values()]
+            self._layers.read({(stamp[0], stamp[1]) for stamp in stamps})
         with self._lock:
             result = _Result()
-            self._forget(environment, {spec.instance for spec in expected})
-            found = [scene for spec in expected if (scene := self._scene(spec, result))]
-            stamps = [stamp for scene in found for stamp in scene.launched.layers.values()] if thorough else []
-            self._layers.sweep(self._used(), thorough={(stamp[0], stamp[1]) for stamp in stamps})
-            for scene in found:
+            for scene in self._begin(environment, expected, result):
                 self._inspect(scene, result)
             whole = Whole(
                 installation=self._installation, environment=environment, known=known, cgroups=self._cgroups,
@@ -108,6 +110,13 @@ class Inspector:
         return EngineInspection(
             findings=tuple(result.findings), inspected=frozenset(result.inspected), missed=result.missed
         )
+
+    def _begin(self, environment: EnvironmentId, expected: Sequence[LaunchSpec], result: _Result) -> list[Scene]:
+        """Return the scenes of those of the *expected* that run, once all layers were looked at."""
+        self._forget(environment, {spec.instance for spec in expected})
+        found = [scene for spec in expected if (scene := self._scene(spec, result))]
+        self._layers.sweep(self._used())
+        return found
 
     def running_on(self, files: Collection[Identity]) -> frozenset[EnvironmentId]:
         """Return the environments with an instance that was inspected and runs on one of the layers' *files*."""
