@@ -225,3 +225,27 @@ def test_it_can_be_told_to_be_away(tmp_path: Path) -> None:
         assert await cluster.version() == "v1.36.2"
 
     play(tmp_path, body)
+
+
+def test_a_person_can_talk_to_a_container(tmp_path: Path) -> None:
+    async def body(double: Double, cluster: Cluster) -> None:
+        spec = {"restartPolicy": "Never", "containers": [{"name": "app", "image": "x", "stdin": True}]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": OWN}, "spec": spec}
+        await cluster.apply(pod)
+        await until(lambda: cluster.cache.pods(PLACE)[0]["status"]["phase"] == "Running")
+        terminal = await cluster.attach("p", "app", tty=False)
+        await terminal.write(b"a\nb\n")
+        assert await terminal.read() == ("stdout", b"got a\n")
+        assert await terminal.read() == ("stdout", b"got b\n")
+        await terminal.resize(24, 80)
+        terminal.close()
+        again = await cluster.attach("p", "app", tty=False)
+        await again.write(b"exit 5\n")
+        assert await again.read() is None
+        assert await again.read() is None
+        await again.write(b"nobody reads this")
+        await until(lambda: cluster.cache.pods(PLACE)[0]["status"]["phase"] == "Failed")
+        with pytest.raises(Failed, match="attach to pod p"):
+            await cluster.attach("p", "app", tty=False)
+
+    play(tmp_path, body, programs=lambda _: Program(talks=True))

@@ -12,6 +12,7 @@ from typing import Any, Final
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed, Unreachable
 from stelae.platforms.kubernetes import kinds, names
+from stelae.platforms.kubernetes.attach import PROTOCOL, PodTerminal
 from stelae.platforms.kubernetes.backoff import Jitter
 from stelae.platforms.kubernetes.cache import Cache
 from stelae.platforms.kubernetes.connection import APPLY, MERGE, Connection, Ended, read
@@ -163,6 +164,16 @@ class Cluster:
                     yield line.decode(errors="replace")
         except Ended as ended:
             raise Failed(f"{what}: {ended.said}") from ended
+
+    async def attach(self, pod: str, container: str, *, tty: bool) -> PodTerminal:
+        """Return the input and output from now on of a container that runs and whose pod asks for them; *tty* as its
+        pod says. Raises Failed where none runs, Unreachable."""
+        params = {"container": container, "stdin": "true", "stdout": "true"}
+        params["tty" if tty else "stderr"] = "true"
+        path = kinds.POD.path(self.namespace, pod, "attach")
+        terminal = PodTerminal()
+        await terminal.open(self._connection.socket(path, params, PROTOCOL), f"attach to pod {pod}")
+        return terminal
 
     async def close(self) -> None:
         """Stop watching and close all connections; what is in the cluster goes on."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,6 +151,11 @@ class Connection:
         finally:
             with suppress(httpx2.HTTPError, OSError):
                 await answer.aclose()
+
+    def socket(self, path: str, params: Mapping[str, str], protocol: str) -> AbstractAsyncContextManager[Any]:
+        """Return a WebSocket to *path*, to be entered."""
+        url = self.server.replace("http", "ws", 1) + path
+        return self._client.websocket(url, params=params, subprotocols=[protocol], timeout=_ATTEMPT)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -207,6 +207,8 @@ class Kubelet:
                 life.exit = int(line.removeprefix("exit "))
             else:
                 life.output.say(f"got {line}")
+        if life.exit is not None:
+            life.ended.set()
 
     async def _or_asked(self, life: Life, seconds: float | None, *more: asyncio.Future[Any]) -> None:
         """Wait so long, or until the container ended or was asked to, or for what is given."""
