@@ -155,7 +155,9 @@ class Connection:
     def socket(self, path: str, params: Mapping[str, str], protocol: str) -> AbstractAsyncContextManager[Any]:
         """Return a WebSocket to *path*, to be entered."""
         url = self.server.replace("http", "ws", 1) + path
-        return self._client.websocket(url, params=params, subprotocols=[protocol], timeout=_ATTEMPT)
+        return self._client.websocket(
+            url, params=params, subprotocols=[protocol], timeout=_ATTEMPT, headers={"Accept": "*/*"}
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Close all connections."""

@@ -28,8 +28,9 @@ async def attach(
     socket.receive_data(raw)
     request = next(socket.events())
     assert isinstance(request, Request), "whoever is here asked for a WebSocket"
-    if life is None or not life.running:
-        writer.write(socket.send(RejectConnection(status_code=400)))
+    accepted = dict(request.extra_headers).get(b"accept", b"*/*")
+    if b"*/*" not in accepted or life is None or not life.running:
+        writer.write(socket.send(RejectConnection(status_code=406 if b"*/*" not in accepted else 500)))
         await writer.drain()
         return
     writer.write(socket.send(AcceptConnection(subprotocol=PROTOCOL)))
