@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -59,23 +60,37 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def crun_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """On a hybrid host crun runs when cgroup v2 has no controller left."""
+HYBRID = "stelae-tests-hybrid-"
+
+
+@pytest.fixture(scope="session")
+def crun_runs() -> None:
+    """On a hybrid host crun runs when cgroup v2 has no controller left. It stays so until all who run tests side by
+    side have ended: others launch instances meanwhile."""
     controllers = Path("/sys/fs/cgroup/unified/cgroup.controllers")
-    folder, names = tmp_path_factory.mktemp("hybrid"), ""
     for _ in range(10):  # those of a hierarchy that was just unmounted come back a little later
         names = controllers.read_text().strip() if controllers.exists() else ""
         if names:
-            break
+            first = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+            folder = Path(tempfile.gettempdir()) / f"{HYBRID}{first}"
+            folder.mkdir(exist_ok=True)
+            mount("none", folder, "cgroup", data=names.replace(" ", ","))
+            return
         time.sleep(0.05)
-    if names:
-        mount("none", folder, "cgroup", data=names.replace(" ", ","))
-    try:
-        yield
-    finally:
-        if names:
-            unmount(folder)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the last of those who run tests side by side: have the control groups as they were, also after a run that
+    was killed."""
+    if hasattr(session.config, "workerinput"):
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{HYBRID}*"):
+        name = folder.name.removeprefix(HYBRID)
+        if name == str(os.getpid()) or not Path(f"/proc/{name}").exists():
+            if folder.is_mount():
+                unmount(folder)
+            folder.rmdir()
 
 
 @pytest.fixture(scope="session")

@@ -127,6 +127,21 @@ async def test_launch_shows_running_with_an_address_and_remove_leaves_nothing(
     assert not list((installation.run / "exits").iterdir())
 
 
+async def test_a_host_whose_control_groups_change_while_an_instance_is_launched(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What chose the runtime is not so any more when it creates the container: crun refuses what runc takes."""
+    right = launcher_module.choose_runtime()
+    chosen = ["/bin/false", right, right]
+    monkeypatch.setattr(launcher_module, "choose_runtime", lambda: chosen.pop(0))
+    await launch(engine, "web-1")
+    assert (await see(engine, "web-1")).running
+    assert not chosen
+    monkeypatch.setattr(launcher_module, "choose_runtime", lambda: "/bin/false")
+    with pytest.raises(Failed):
+        await launch(engine, "web-2")
+
+
 async def test_the_exit_code_the_last_lines_and_the_watch(engine: LocalEngine) -> None:
     changed: list[str] = []
     engine.watch(changed.append)

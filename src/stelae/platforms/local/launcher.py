@@ -106,7 +106,7 @@ class Launcher:
             self.ensure_network()
         try:
             values = values_of(self._secrets, spec.release)
-            created = self._create(place, spec, self._begin(place, logged=spec.debug is None), values)
+            created = self._created(place, spec, values)
             if spec.once:
                 _mark(place)
             self._listen(place, spec)
@@ -165,6 +165,17 @@ class Launcher:
             raise Failed(f"{place.key} could not be removed: {error}") from error
         if found is not None:
             self._addresses.free(found.address)
+
+    def _created(self, place: Place, spec: LaunchSpec, values: Mapping[str, bytes]) -> Record:
+        """Create the container, once more where the host's control groups became another runtime's meanwhile."""
+        begun = self._begin(place, logged=spec.debug is None)
+        try:
+            return self._create(place, spec, begun, values)
+        except Failed:
+            if self._runtime or choose_runtime() == begun.runtime:
+                raise
+            self.remove(place)
+            return self._create(place, spec, self._begin(place, logged=spec.debug is None), values)
 
     def _begin(self, place: Place, *, logged: bool) -> Record:
         address = self._addresses.take()
