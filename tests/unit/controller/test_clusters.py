@@ -130,10 +130,10 @@ def test_an_environment_that_is_on_no_cluster_is_refused(tmp_path: Path) -> None
 def test_an_administrator_gets_the_namespaces_policy_and_what_a_controller_may_do(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         await site.apply(CLUSTER)
-        namespace, policy, binding = await setup(site, "policy")
+        namespace, policy, binding, *_ = await setup(site, "policy")
         assert namespace["metadata"]["name"] == "shop"
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-        assert policy["metadata"]["name"] == binding["spec"]["policyName"] == "stelae-images-stelae.shop"
+        assert policy["metadata"]["name"] == binding["spec"]["policyName"] == "stelae-images.shop"
         account, role, bound = await setup(site, "rbac")
         assert account["kind"] == "ServiceAccount"
         assert verbs_of(role, "httproutes") == {"get", "list", "watch"}

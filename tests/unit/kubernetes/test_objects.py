@@ -213,8 +213,14 @@ def test_a_debug_session_is_a_copy_with_a_terminal() -> None:
 
 def test_the_list_of_images_is_of_the_whole_namespace() -> None:
     found = objects.images(placed(), [RELEASE.image, digest_of(b"b"), RELEASE.image])
-    assert set(found["data"]) == {digest.removeprefix("sha256:") for digest in (RELEASE.image, digest_of(b"b"))}
-    assert names.APP not in found["metadata"]["labels"]
+    listed = found["metadata"]["annotations"]
+    assert {f"sha256:{key.partition('/')[2]}{rest}" for key, rest in listed.items()} == {
+        RELEASE.image,
+        digest_of(b"b"),
+    }
+    assert all(len(key.partition("/")[2]) <= 63 for key in listed)
+    assert (found["kind"], found["metadata"]["name"]) == ("Namespace", "shop")
+    assert "labels" not in found["metadata"]
     managers = {objects.images_manager(EnvironmentId(f"{app}/live")) for app in ("a", "b")}
     assert len(managers) == 2
 

@@ -118,9 +118,14 @@ def secret_name(release: Release) -> str:
     return _by_content(release, "secrets", dict(release.secrets))
 
 
-def images_name(installation: str) -> str:
-    """Return the name of the ConfigMap that lists the images of a namespace, and of the policy that reads it."""
-    return f"stelae-images-{installation}"
+def images_policy_name(namespace: str) -> str:
+    """Return the name of the policy that lets only recorded images into *namespace*."""
+    return f"stelae-images.{namespace}"
+
+
+def labels_policy_name(namespace: str) -> str:
+    """Return the name of the policy that guards the labels of *namespace*."""
+    return f"stelae-labels.{namespace}"
 
 
 def _words(environment: EnvironmentId) -> tuple[str, str]:

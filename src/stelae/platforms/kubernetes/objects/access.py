@@ -21,6 +21,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], Sequence[str]], ...] = (
     ("", ("pods/log",), ("get",)),
     ("", ("pods/attach",), ("create", "get")),  # by GET before Kubernetes 1.35 looked for "create"
     ("", ("events",), ("get", "list")),  # why a pod does not start
+    ("", ("namespaces",), ("get", "patch")),  # of this one only, whose annotations list the images of releases
     ("discovery.k8s.io", ("endpointslices",), _WATCH),
 )
 _ROUTES = ("gateway.networking.k8s.io", ("httproutes",))
@@ -28,8 +29,8 @@ _ROUTES = ("gateway.networking.k8s.io", ("httproutes",))
 
 def access(namespace: str, *, gateway: bool, user: str = "") -> tuple[Object, ...]:
     """Return the Role in *namespace* and its binding to *user*, or to a service account ``stelae`` that is made for
-    it where no user is named. With *gateway* it may keep HTTPRoutes, and else
-    only see that there are none."""
+    it where no user is named. With *gateway* it may keep HTTPRoutes, and else only see that
+    there are none."""
     subject = (
         {"apiGroup": _RBAC, "kind": "User", "name": user}
         if user
