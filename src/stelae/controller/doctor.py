@@ -12,10 +12,10 @@ import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from stelae.controller.doctor_check import Check
 from stelae.domain.errors import StelaeError
 from stelae.domain.units import GIB
 from stelae.ledger import check as ledger_check
@@ -38,16 +38,6 @@ _OPTIONAL = {"buildah": "a recipe that is a Dockerfile needs it"}
 """Tools that only some need, and what for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at. ``hint`` says what to do when it is not ``ok``."""
-
-    name: str
-    ok: bool
-    text: str
-    hint: str = ""
-
-
 def quick(installation: Installation) -> tuple[Check, ...]:
     """Return what a controller needs before it can start, without running any tool."""
     found = [_root(), _erofs(), _overlay(), _cgroups(), *_tools(versions=False), _port(installation)]
@@ -56,12 +46,17 @@ def quick(installation: Installation) -> tuple[Check, ...]:
 
 def examine(installation: Installation) -> tuple[Check, ...]:
     """Return every check."""
+    from stelae.controller import doctor_clusters  # `up` looks at less, and should start quickly
+
     checks: list[Callable[[], Check]] = [
         _root, _kernel, _erofs, _overlay, _cgroups, lambda: _disk(installation), lambda: _subnet(installation),
         lambda: _docker(installation), lambda: _port(installation), _seccomp, lambda: _group(installation),
         lambda: _ledger(installation),
     ]  # fmt: skip
-    return (*(check() for check in checks[:5]), *_tools(versions=True), *(check() for check in checks[5:]))
+    return (
+        *(check() for check in checks[:5]), *_tools(versions=True), *(check() for check in checks[5:]),
+        *doctor_clusters.examine(installation),
+    )  # fmt: skip
 
 
 def _root() -> Check:

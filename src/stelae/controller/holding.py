@@ -1,19 +1,16 @@
 """What holds environments: this machine, and the clusters that they name. A cluster's part is made, and its client
 imported, when an environment names one.
-
-The kubeconfig is the installation's own: ``KUBECONFIG`` of the controller, else ``kubeconfig`` in its state. That of
-the person who starts a controller is never taken: what one has for oneself should not become the controller's.
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from stelae.controller.deliveries import Deliveries
+from stelae.controller.kubeconfig import kubeconfig
 from stelae.controller.record import Record
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput
@@ -31,23 +28,6 @@ def identity(record: Record) -> str:
     """Return what the objects of this record's environments are known by on a cluster: of its first entry, so that no
     two records have the same, and a record that was restored elsewhere goes on with what it holds."""
     return record.ledger.root_at(1)[:_DIGITS]
-
-
-def kubeconfig(installation: Installation, environ: Mapping[str, str]) -> Path:
-    """Return the file that says how clusters are reached; raises InvalidInput when there is none."""
-    given = environ.get("KUBECONFIG", "")
-    if os.pathsep in given:
-        raise InvalidInput(
-            "KUBECONFIG of the controller names several files", where=given,
-            hint="make one of them: kubectl config view --flatten",
-        )  # fmt: skip
-    path = Path(given) if given else installation.kubeconfig
-    if not path.is_file():
-        raise InvalidInput(
-            "there is no kubeconfig", where=str(path),
-            hint="put that of the controller's own account there, or name one in KUBECONFIG of the controller",
-        )  # fmt: skip
-    return path
 
 
 def problems(installation: Installation, choice: PlatformChoice) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from stelae.domain.platform import PlatformKind
 from stelae.spec.places import Table, table_at
 from stelae.spec.problem import Path, Problem
+from stelae.spec.refused import HOST_NAME
 from stelae.spec.structure import needed
 
 _NEEDED = ("namespace", "registry")
@@ -38,6 +39,10 @@ def _cluster(here: Path, environment: Table, *, routed: bool) -> Iterator[Proble
         if isinstance(count, Mapping) and "target_rps" in count:
             path = (*here, "processes", process, "target_rps")
             yield Problem(path=path, text=f"{_COUNTED}take target_cpu")
+    for setting, value in table_at(environment, "settings").items():
+        if HOST_NAME in value:
+            text = f"{HOST_NAME} is a name on the controller's machine, and no instance on a cluster knows it"
+            yield Problem(path=(*here, "settings", setting), text=text)
     strategy = table_at(environment, "strategy")
     if "abort_on" in strategy:
         yield Problem(path=(*here, "strategy", "abort_on"), text=f"{_COUNTED}ask who does by checks")

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 
 from stelae.cli import machine
-from stelae.controller import doctor, scope, units
+from stelae.controller import doctor, doctor_clusters, scope, units
 from stelae.controller.client import Client
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.ledger import schema
@@ -150,6 +152,59 @@ def test_the_doctor_looks_at_everything(
     assert (ran.code, json.loads(ran.out)["ok"]) == (1, False)
     monkeypatch.setattr("stelae.controller.doctor.examine", lambda _: checks[:1])
     assert stelae("doctor").code == 0
+
+
+KUBECONFIG = """
+current-context: here
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:PORT"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: here, context: {cluster: c, user: u}}]
+"""
+
+
+class Version(BaseHTTPRequestHandler):
+    """The one question that the doctor asks a cluster."""
+
+    status = 200
+
+    def do_GET(self) -> None:
+        assert self.path.rstrip("?") == "/version"
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b'{"gitVersion": "v1.36.2"}')
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_the_doctor_asks_the_cluster_of_a_kubeconfig_that_is_there(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(**environ: str) -> dict[str, tuple[bool, str]]:
+        return {check.name: (check.ok, check.text) for check in doctor_clusters.examine(installation, environ)}
+
+    path = installation.kubeconfig
+    assert found() == {}, "who has no cluster is told nothing of one"
+    assert found(KUBECONFIG="/nowhere/at/all")["cluster"] == (False, "/nowhere/at/all: there is no kubeconfig")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Version) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        path.write_text(KUBECONFIG.replace("PORT", str(server.server_port)))
+        path.chmod(0o644)
+        assert found() == {
+            "kubeconfig": (False, f"{path} can be read by others than its owner"),
+            "cluster": (True, f"{address} is Kubernetes v1.36.2"),
+        }
+        path.chmod(0o600)
+        assert found()["kubeconfig"] == (True, str(path))
+        monkeypatch.setattr(Version, "status", 401)
+        assert found()["cluster"][0] is False
+        server.shutdown()
+    ok, text = found()["cluster"]
+    assert (ok, "does not answer" in text) == (False, True)
+    path.write_text("{")
+    assert "this is no kubeconfig" in found()["cluster"][1]
 
 
 def test_the_doctor_finds_what_is_missing(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

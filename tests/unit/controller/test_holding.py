@@ -13,6 +13,7 @@ import pytest
 
 from stelae.controller import holding
 from stelae.controller.environments import Environments
+from stelae.controller.kubeconfig import kubeconfig
 from stelae.domain import event as ev
 from stelae.domain.digest import digest_of
 from stelae.domain.environment import Environment, EnvironmentId
@@ -145,7 +146,7 @@ def test_nothing_of_a_cluster_is_imported_while_no_environment_names_one() -> No
     code = (
         "import sys, stelae.controller.daemon, stelae.cli.entry\n"
         "sys.exit(', '.join(n for n in sys.modules if n.split('.')[0] in ('lightkube', 'httpx2', 'yaml')"
-        " or n == 'stelae.platforms.kubernetes.platform'))"
+        " or n == 'stelae.platforms.kubernetes.platform') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -156,17 +157,17 @@ def test_the_kubeconfig_is_the_controllers_and_never_a_persons(tmp_path: Path) -
     (tmp_path / "home" / ".kube").mkdir(parents=True)
     (tmp_path / "home" / ".kube" / "config").write_text(CONFIG)
     with pytest.raises(InvalidInput, match="there is no kubeconfig") as refusal:
-        holding.kubeconfig(installation, {"HOME": str(tmp_path / "home")})
+        kubeconfig(installation, {"HOME": str(tmp_path / "home")})
     assert refusal.value.where == str(tmp_path / "kubeconfig")
     (tmp_path / "kubeconfig").write_text(CONFIG)
-    assert holding.kubeconfig(installation, {}) == tmp_path / "kubeconfig"
+    assert kubeconfig(installation, {}) == tmp_path / "kubeconfig"
     other = tmp_path / "other"
     with pytest.raises(InvalidInput, match="there is no kubeconfig"):
-        holding.kubeconfig(installation, {"KUBECONFIG": str(other)})
+        kubeconfig(installation, {"KUBECONFIG": str(other)})
     other.write_text(CONFIG)
-    assert holding.kubeconfig(installation, {"KUBECONFIG": str(other)}) == other
+    assert kubeconfig(installation, {"KUBECONFIG": str(other)}) == other
     with pytest.raises(InvalidInput, match="names several files"):
-        holding.kubeconfig(installation, {"KUBECONFIG": f"{other}:{other}"})
+        kubeconfig(installation, {"KUBECONFIG": f"{other}:{other}"})
 
 
 @pytest.mark.parametrize(

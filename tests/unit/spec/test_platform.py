@@ -111,6 +111,10 @@ def test_what_cannot_be_meant_is_refused(platform: object, words: str) -> None:
             "strategy.abort_on: nobody counts requests on this platform; ask who does by checks",
         ),
         (
+            {"settings": {"DB": "postgresql://host.stelae.internal/x"}},
+            "settings.DB: host.stelae.internal is a name on the controller's machine",
+        ),
+        (
             {"strategy": {"kind": "canary", "steps": [5], "sticky": True}},
             'strategy.sticky: only a Gateway leads chosen requests elsewhere: expected "gateway" in platform',
         ),
