@@ -41,6 +41,7 @@ class Controllers:
         self._task: asyncio.Task[None] | None = None
         self._end: Callable[[], None] | None = None
         self.paused = False
+        self.accepts: bool | None = True  # whether the gateway takes routes; None: it says nothing of them
         self.failed: BaseException | None = None
 
     def start(self) -> None:
@@ -63,7 +64,7 @@ class Controllers:
     def _changed(self, kind: Kind, change: Change) -> None:
         last = change.last
         namespace, name = change.namespace, last["metadata"]["name"]
-        if kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.JOB, kinds.SERVICE):
+        if kind in (kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.JOB, kinds.SERVICE, kinds.ROUTE):
             self._later((kind, namespace, name))
         for owner in last["metadata"].get("ownerReferences", ()):
             own = self._owned[owner["uid"]]
@@ -87,7 +88,7 @@ class Controllers:
 
     async def _work(self) -> None:
         looks = {kinds.DEPLOYMENT: self._deployment, kinds.REPLICA_SET: self._set, kinds.JOB: self._job,
-                 kinds.SERVICE: self._service}  # fmt: skip
+                 kinds.SERVICE: self._service, kinds.ROUTE: self._route}  # fmt: skip
         try:
             while True:
                 await self._wake.wait()
@@ -186,16 +187,21 @@ class Controllers:
         if any(each["type"] in ("Complete", "Failed") for each in status.get("conditions", ())):
             return
         pods = self._of(found)
-        if not status.get("startTime") and not found["spec"].get("suspend"):
+        ended = [pod for pod in pods if pod["status"]["phase"] in ("Succeeded", "Failed")]
+        if found["spec"].get("suspend"):
+            for pod in pods:
+                if _alive(pod):
+                    self._delete(kinds.POD, pod)
+            new: Object = {"conditions": [_condition(found, "Suspended", True, "JobSuspended")], "ready": 0}
+        elif not status.get("startTime"):
             self._table.put(kinds.JOB, found | {"status": {"startTime": now(), "active": 1, "ready": 0}})
             self._pod(kinds.JOB, found, found["spec"]["template"])
             return
-        for pod in pods:
-            phase = pod["status"]["phase"]
-            if phase in ("Succeeded", "Failed"):
-                self._finish(found, done=phase == "Succeeded")
-                return
-        new = status | {"ready": sum(_is_ready(pod) for pod in pods)}
+        elif ended or not pods:
+            self._finish(found, done=bool(ended) and ended[0]["status"]["phase"] == "Succeeded")
+            return
+        else:
+            new = status | {"ready": sum(_is_ready(pod) for pod in pods)}
         if new != status:
             self._table.put(kinds.JOB, found | {"status": new})
 
@@ -210,6 +216,26 @@ class Controllers:
             for kind in (("SuccessCriteriaMet", "Complete") if done else ("FailureTarget", "Failed"))
         ]}  # fmt: skip
         self._table.put(kinds.JOB, found | {"status": kept})
+
+    def _route(self, found: Object) -> None:
+        """Play the gateway that a route names."""
+        if self.accepts is None:
+            return
+        generation, answer = found["metadata"]["generation"], "True" if self.accepts else "False"
+        reason = "Accepted" if self.accepts else "NotAllowedByListeners"
+        parents = [
+            {
+                "parentRef": ref, "controllerName": "stelae.dev/double",
+                "conditions": [
+                    {"type": "Accepted", "status": answer, "reason": reason, "observedGeneration": generation},
+                    {"type": "ResolvedRefs", "status": "True", "reason": "ResolvedRefs",
+                     "observedGeneration": generation},
+                ],
+            }
+            for ref in found["spec"].get("parentRefs", ())
+        ]  # fmt: skip
+        if found.get("status", {}).get("parents") != parents:
+            self._table.put(kinds.ROUTE, found | {"status": {"parents": parents}})
 
     def _service(self, found: Object) -> None:
         namespace, name = found["metadata"]["namespace"], found["metadata"]["name"]

@@ -128,7 +128,7 @@ class Kubelet:
             policy = pod["spec"]["restartPolicy"] if pod is not None else "Never"
             again = policy == "Always" or (policy == "OnFailure" and code != 0)
             again = again and not life.asked_to_end.is_set() and not life.overdue
-            self._write(namespace, name, partial(_exited, code=code, again=again, overdue=life.overdue))
+            self._write(namespace, name, partial(_exited, life=life, code=code, again=again))
             if not again:
                 return
             if life.restarts:
@@ -321,7 +321,7 @@ def _ready(pod: Object, ready: bool | None) -> Object:
     return _status(pod, containerStatuses=_container(pod, ready=ready), conditions=_conditions(pod, *conditions))
 
 
-def _exited(pod: Object, code: int, *, again: bool, overdue: bool) -> Object:
+def _exited(pod: Object, life: Life, code: int, *, again: bool) -> Object:
     """A container has ended: the pod has, or it will be started *again*."""
     oom = code < 0
     status = pod["status"]["containerStatuses"][0]
@@ -331,10 +331,15 @@ def _exited(pod: Object, code: int, *, again: bool, overdue: bool) -> Object:
         "startedAt": status["state"].get("running", {}).get("startedAt", now()),
         "containerID": status.get("containerID", ""),
     }}  # fmt: skip
+    spec = pod["spec"]["containers"][0]
+    if code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+        ended["terminated"]["message"] = "".join(f"{text}\n" for _, text in life.output.lines[-80:])[-2048:]
     why = {"reason": "ContainersNotReady" if again else "PodFailed" if code else "PodCompleted"}
     conditions = [_condition(kind, true=False, **why) for kind in ("Ready", "ContainersReady")]
     containers = _container(pod, state=ended, ready=False, started=False)
     phase = "Running" if again else "Failed" if code else "Succeeded"
-    late = {"reason": "DeadlineExceeded", "message": "Pod was active longer than its deadline"} if overdue else {}
+    late = (
+        {"reason": "DeadlineExceeded", "message": "Pod was active longer than its deadline"} if life.overdue else {}
+    )
     conditions = _conditions(pod, *conditions)
     return _status(pod, phase=phase, containerStatuses=containers, conditions=conditions, **late)
