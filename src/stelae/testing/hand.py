@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
+from typing import Self
 
 from stelae.core.decide import decide
 from stelae.core.evolve import evolve
@@ -16,6 +18,7 @@ from stelae.domain.drift import Inspection
 from stelae.domain.environment import Environment, EnvironmentId
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase, Seen
+from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.run import Debug, Window
 from stelae.domain.state import EnvironmentState
@@ -33,21 +36,26 @@ FOR_EVER: Duration = 1_000_000 * HOUR
 class Hand:
     """Acts on *environment* of *platform*; ``env`` is its record, folded like the controller's."""
 
-    def __init__(self, platform: Platform, environment: EnvironmentId, releases: Sequence[Release]) -> None:
+    def __init__(
+        self, platform: Platform, environment: EnvironmentId, releases: Sequence[Release],
+        choice: PlatformChoice | None = None,
+    ) -> None:  # fmt: skip
         self._platform = platform
         app, _, name = environment.partition("/")
         self.env = EnvironmentState(id=environment, releases={item.id: item for item in releases})
-        self._record(ev.EnvironmentApplied(environment=Environment(app=app, name=name, processes={"web": 1})))
+        applied = Environment(app=app, name=name, processes={"web": 1}, platform=choice or PlatformChoice())
+        self._record(ev.EnvironmentApplied(environment=applied))
 
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What the platform says that it can do."""
-        return self._platform.capabilities
+        assert self.env.config is not None
+        return self._platform.on(self.env.config.platform).capabilities
 
-    def moved_to(self, platform: Platform) -> Hand:
+    def moved_to(self, platform: Platform) -> Self:
         """Return a hand on *platform* with this one's record."""
-        hand = Hand(platform, self.env.id, ())
-        hand.env = self.env
+        hand = copy(self)
+        hand._platform = platform
         return hand
 
     def _record(self, event: Event, at: int = 0) -> None:
@@ -105,6 +113,9 @@ class Hand:
             action = replace(action, instance=name)
         if release is not None:
             action = replace(action, release=release.id, process="web")
+        return await self._do(action)
+
+    async def _do(self, action: Action) -> Action:
         self._record(ev.ActionIntended(action=action))
         await self._platform.apply(action, self.env)
         self._record(ev.ActionDone(number=action.number))
@@ -124,18 +135,18 @@ class Hand:
 
     async def until(self, name: InstanceId, phase: Phase) -> Seen:
         """Look until *name* is in *phase*; return it as it is seen then."""
-        seen = await self._until(
+        seen = await self.until_seen(
             lambda seen: name in seen.instances and seen.instances[name].phase is phase, f"{name} is {phase}"
         )
         return seen.instances[name]
 
     async def until_complete(self) -> Observation:
         """Look until an observation is complete."""
-        return await self._until(lambda seen: seen.complete, "an observation is complete")
+        return await self.until_seen(lambda seen: seen.complete, "an observation is complete")
 
     async def until_drained(self, name: InstanceId) -> None:
         """Look until nothing is open to *name*."""
-        await self._until(lambda seen: seen.instances[name].connections == 0, f"nothing is open to {name}")
+        await self.until_seen(lambda seen: seen.instances[name].connections == 0, f"nothing is open to {name}")
 
     async def until_said(self, name: InstanceId, text: str) -> None:
         """Wait until *name* has written the line *text*."""
@@ -151,7 +162,8 @@ class Hand:
         instance = self.env.instances[name] if run is None else as_instance(run)
         return [line async for line in self._platform.logs(self.env.id, instance, follow=follow)]
 
-    async def _until(self, true: Callable[[Observation], bool], what: str) -> Observation:
+    async def until_seen(self, true: Callable[[Observation], bool], what: str) -> Observation:
+        """Look until it is *true* of what is seen; return that."""
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE
         while not true(seen := await self.look()):

@@ -8,14 +8,14 @@ from stelae.domain.action import Action
 from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import Failed
 from stelae.platforms.kubernetes import kinds, names, objects
-from stelae.platforms.kubernetes.ground import Ground, Supplies, give
+from stelae.platforms.kubernetes.ground import Ground, give
 from stelae.platforms.kubernetes.pods import pod_of
 
 _COST = "controller.kubernetes.io/pod-deletion-cost"
 _CHEAP = "-1000"  # of pods that are equally ready the cheapest goes first
 
 
-async def ensure(ground: Ground, supplies: Supplies, action: Action) -> None:
+async def ensure(ground: Ground, action: Action) -> None:
     """Have ``action.count`` instances; the template of a set that is there is never sent again."""
     env, cache = ground.env, ground.cluster.cache
     release = env.releases[action.release]
@@ -30,18 +30,18 @@ async def ensure(ground: Ground, supplies: Supplies, action: Action) -> None:
             return
         if await ground.cluster.patch(kinds.DEPLOYMENT, name, {"spec": {"replicas": action.count}}) is not None:
             return
-    place = await supplies.place(ground, release)
-    async with supplies.making[env.id]:
-        await give(ground, supplies, place, release)
+    place = await ground.place_of(release)
+    async with ground.supplies.making[env.id]:
+        await give(ground, place, release)
         await ground.have(
             objects.budget(place, process.name), objects.deployment(place, release, process, action.count)
         )
 
 
-async def remove(ground: Ground, supplies: Supplies, action: Action) -> None:
+async def remove(ground: Ground, action: Action) -> None:
     """Take a set away, and what only it needed."""
     name = names.set_name(ground.env.id, action.release, action.process)
-    async with supplies.making[ground.env.id]:
+    async with ground.supplies.making[ground.env.id]:
         await ground.cluster.delete(kinds.DEPLOYMENT, name)
         await ground.sweep()
 

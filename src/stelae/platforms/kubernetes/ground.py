@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from stelae.platforms.kubernetes import kinds, names, objects
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.objects import Placed
-from stelae.platforms.kubernetes.observe import is_kept_for_its_output
+from stelae.platforms.kubernetes.observe import is_alone, is_kept_for_its_output
 from stelae.platforms.kubernetes.pods import label
 from stelae.platforms.kubernetes.sharing import holds
 from stelae.platforms.port import SecretSource
@@ -42,12 +42,6 @@ class Supplies:
     secrets: SecretSource | None
     making: defaultdict[EnvironmentId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
-    async def place(self, ground: Ground, release: Release) -> Placed:
-        """Return where the objects of *release* go, once its image is there."""
-        image = await self.push(release, ground.choice)
-        config = await to_thread.run_sync(self.config, release.image)
-        return ground.place(image, config)
-
     async def values(self, release: Release) -> dict[str, bytes]:
         """Return the values of the secrets of *release*; raises Failed for one that cannot be read."""
         return await to_thread.run_sync(values_of, self.secrets, release)
@@ -61,6 +55,13 @@ class Ground:
     installation: str
     choice: PlatformChoice
     env: EnvironmentState
+    supplies: Supplies
+
+    async def place_of(self, release: Release) -> Placed:
+        """Return where the objects of *release* go, once its image is there."""
+        image = await self.supplies.push(release, self.choice)
+        config = await to_thread.run_sync(self.supplies.config, release.image)
+        return self.place(image, config)
 
     def place(self, image: str = "", config: Mapping[str, Any] | None = None) -> Placed:
         """Return where the environment's objects go; without an image for those that have none."""
@@ -102,28 +103,28 @@ class Ground:
         sets = cache.deployments(env.id)
         held = {ReleaseId(label(found, names.RELEASE)) for found in sets}
         runs = {ReleaseId(label(job, names.RELEASE)) for job in cache.jobs(env.id) if not is_kept_for_its_output(job)}
-        runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in cache.pods(env.id) if label(pod, names.RUN)}
+        runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in cache.pods(env.id) if is_alone(pod)}
         releases = [env.releases[name] for name in held | runs if name in env.releases]
-        budgets = {names.budget_name(env.id, label(found, names.PROCESS)) for found in sets}
+        needed: dict[Kind, set[str]] = {
+            kinds.BUDGET: {names.budget_name(env.id, label(found, names.PROCESS)) for found in sets},
+            kinds.CONFIG_MAP: {names.settings_name(release) for release in releases},
+            kinds.SECRET: {names.secret_name(release) for release in releases},
+        }
+        for kind, named in needed.items():
+            await self.delete(kind, *({each["metadata"]["name"] for each in cache.of(kind, env.id)} - named))
         services = [each for each in cache.services(env.id) if label(each, names.RELEASE) not in ("", *held)]
-        await self.delete(kinds.SERVICE, *_named(services))
-        await self.delete(kinds.BUDGET, *_other(_named(cache.budgets(env.id)), budgets))
-        settings = {names.settings_name(release) for release in releases}
-        await self.delete(kinds.CONFIG_MAP, *_other(_named(cache.settings(env.id)), settings))
-        secrets = {names.secret_name(release) for release in releases}
-        await self.delete(kinds.SECRET, *_other(_named(cache.secrets(env.id)), secrets))
+        await self.delete(kinds.SERVICE, *(each["metadata"]["name"] for each in services))
+        await self.let_in(env.releases.values() if releases else ())
+
+    async def let_in(self, releases: Iterable[Release]) -> None:
+        """Have the list of images that a policy of the cluster reads be those of *releases*."""
+        listed = objects.images(self.place(), {release.image for release in releases})
+        await self.cluster.apply(listed, manager=objects.images_manager(self.env.id))
 
 
-async def give(ground: Ground, supplies: Supplies, place: Placed, release: Release) -> None:
+async def give(ground: Ground, place: Placed, release: Release) -> None:
     """Have all that the pods of *release* name: its settings, and its secrets, which are read first."""
-    values = await supplies.values(release)
+    values = await ground.supplies.values(release)
     found = (objects.settings(place, release), objects.secret(place, release, values))
-    await ground.have(*(each for each in found if each is not None))
-
-
-def _named(found: tuple[Object, ...] | list[Object]) -> Iterator[str]:
-    return (each["metadata"]["name"] for each in found)
-
-
-def _other(found: Iterator[str], needed: set[str]) -> list[str]:
-    return [name for name in found if name not in needed]
+    have = ground.have(*(each for each in found if each is not None))
+    await asyncio.gather(have, ground.let_in(ground.env.releases.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from stelae.domain.allocation import InstanceId
@@ -11,9 +12,11 @@ from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.objects import CONTAINER
-from stelae.platforms.kubernetes.observe import run_of
-from stelae.platforms.kubernetes.pods import instant, pod_of, restarts
+from stelae.platforms.kubernetes.observe import has_ended, run_of
+from stelae.platforms.kubernetes.pods import has_begun, instant, is_over, pod_of, restarts
 from stelae.platforms.port import LogLine
+
+_LOOK = 0.2  # seconds
 
 _STREAM = "stdout"
 """A cluster tells the output as one: it does not say what was written where."""
@@ -22,7 +25,14 @@ _STREAM = "stdout"
 async def lines(
     cluster: Cluster, environment: EnvironmentId, instance: InstanceId, *, follow: bool, tail: int | None = None
 ) -> AsyncIterator[LogLine]:  # fmt: skip
-    """Yield the output of an instance or a run; raises Failed when its cluster has it no more, Unreachable."""
+    """Yield the output of an instance or a run; raises Failed when its cluster has it no more, Unreachable.
+
+    One that has not begun has written nothing: with *follow* its beginning is waited for.
+    """
+    while not _has_begun(cluster, environment, instance):
+        if not follow:
+            return
+        await asyncio.sleep(_LOOK)
     pod, number = _where(cluster, environment, instance)
     if pod is None or not 0 <= (back := restarts(pod) - number) <= 1:
         raise Failed(f"the cluster has the output of {instance} no more")
@@ -40,6 +50,14 @@ def line(instance: InstanceId, text: str) -> LogLine:
         return LogLine(instance=instance, at=instant(at), stream=_STREAM, text=rest if space else "")
     except ValueError:
         return LogLine(instance=instance, at=0, stream=_STREAM, text=text)
+
+
+def _has_begun(cluster: Cluster, environment: EnvironmentId, instance: InstanceId) -> bool:
+    """False for what is there, and whose container was not started yet."""
+    pod, _ = _where(cluster, environment, instance)
+    if pod is None:
+        return all(run_of(job) != instance or has_ended(job) for job in cluster.cache.jobs(environment))
+    return has_begun(pod) or is_over(pod)
 
 
 def _where(cluster: Cluster, environment: EnvironmentId, instance: InstanceId) -> tuple[Object | None, int]:

@@ -22,6 +22,8 @@ REMOVED = f"{names.DOMAIN}/removed"
 NEVER = f"{names.DOMAIN}/never-began"
 """The label of a Job that holds the place of a run which never began, so that it cannot begin unnoticed."""
 
+_OVER = ("Complete", "Failed", "FailureTarget", "SuccessCriteriaMet")
+
 TERMINATED = 128 + 15  # what a program that was asked to end before it began has as its exit status
 
 
@@ -53,6 +55,16 @@ def run_of(found: Object) -> InstanceId:
 def is_kept_for_its_output(job: Object) -> bool:
     """True for what is left of a run that was removed."""
     return bool(label(job, REMOVED))
+
+
+def has_ended(job: Object) -> bool:
+    """True for a Job that will have no pod any more."""
+    return pods.is_ending(job) or bool(_end(job))
+
+
+def is_alone(pod: Object) -> bool:
+    """True for a pod of a run that no Job keeps: of a debug session."""
+    return bool(run_of(pod)) and not pod["metadata"].get("ownerReferences")
 
 
 def never_began(job: Object) -> bool:
@@ -103,18 +115,20 @@ def _runs(cache: Cache, env: EnvironmentState, ended: Mapping[str, Exit]) -> Ite
 
 def _without_pod(name: InstanceId, job: Object, ended: Mapping[str, Exit]) -> Seen:
     """What is known of a run whose pod is not there yet, or not any more."""
-    status = job.get("status", {})
-    over = [each for each in status.get("conditions") or () if each.get("status") == "True"]
-    over = [
-        each for each in over if each.get("type") in ("Failed", "Complete", "FailureTarget", "SuccessCriteriaMet")
-    ]
     uid = job["metadata"].get("uid", "")
     if uid in ended:
         return Seen(id=name, phase=Phase.EXITED, exit=ended[uid])
     if job["spec"].get("suspend"):  # asked to end before it began
         at = pods.instant(job["metadata"].get("creationTimestamp", ""))
         return Seen(id=name, phase=Phase.EXITED, exit=Exit(code=TERMINATED, at=at))
-    if over or pods.is_ending(job):
-        at = pods.instant((over[0].get("lastTransitionTime") if over else "") or "")
-        return Seen(id=name, phase=Phase.EXITED, exit=Exit(code=-1, at=at))
+    if has_ended(job):
+        return Seen(id=name, phase=Phase.EXITED, exit=Exit(code=-1, at=pods.instant(_end(job))))
     return Seen(id=name, phase=Phase.STARTING)
+
+
+def _end(job: Object) -> str:
+    """Return when a Job has ended, "" where it has not."""
+    for each in job.get("status", {}).get("conditions") or ():
+        if each.get("status") == "True" and each.get("type") in _OVER:
+            return str(each.get("lastTransitionTime") or job["metadata"]["creationTimestamp"])
+    return ""

@@ -103,19 +103,19 @@ class KubernetesPlatform:
         await ground.cluster.synced()  # what is there already decides what is to be done
         match action.verb:
             case Verb.ENSURE_SET:
-                await apply.ensure(ground, self._supplies, action)
+                await apply.ensure(ground, action)
             case Verb.SET_TRAFFIC:
                 await traffic.share(ground, action)
             case Verb.REMOVE_SET:
-                await apply.remove(ground, self._supplies, action)
+                await apply.remove(ground, action)
             case Verb.LAUNCH:
-                await runs.launch(ground, self._supplies, action)
+                await runs.launch(ground, action)
             case Verb.STOP:
                 await runs.stop(ground, action.instance)
             case Verb.KILL:
                 await runs.kill(ground, action.instance)
             case Verb.REMOVE:
-                await runs.remove(ground, self._supplies, action.instance)
+                await runs.remove(ground, action.instance)
             case _:
                 raise Failed(f"a cluster does nothing that is called {action.verb}")
 
@@ -163,7 +163,9 @@ class KubernetesPlatform:
     async def _ground(self, env: EnvironmentState) -> Ground:
         choice = env.config.platform if env.config is not None else self._choice(env.id)
         cluster = await self._cluster(choice)
-        return Ground(cluster=cluster, installation=self._installation, choice=choice, env=env)
+        return Ground(
+            cluster=cluster, installation=self._installation, choice=choice, env=env, supplies=self._supplies
+        )
 
     async def _cluster(self, choice: PlatformChoice) -> Cluster:
         place = (choice.context, choice.namespace)

@@ -64,6 +64,12 @@ def is_over(pod: Object) -> bool:
     return pod.get("status", {}).get("phase") in _OVER
 
 
+def has_begun(pod: Object) -> bool:
+    """False while the container of *pod* was not started for the first time."""
+    found = _container(pod)
+    return bool(found.get("lastState") or {}) or not {"waiting"} >= set(found.get("state") or {"waiting": {}})
+
+
 def is_ready(pod: Object) -> bool:
     """True for a pod that says of itself that it is ready."""
     return _condition(pod, "Ready").get("status") == "True"

@@ -7,7 +7,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import Conflict
 from stelae.domain.run import Run
 from stelae.platforms.kubernetes import kinds, names, objects
-from stelae.platforms.kubernetes.ground import Ground, Supplies, give
+from stelae.platforms.kubernetes.ground import Ground, give
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.observe import NEVER, REMOVED, never_began, run_of
 
@@ -17,13 +17,13 @@ KEPT = 24 * 60 * 60
 _AT_ONCE = 1  # second: with 0 a pod is forgotten before it has ended, and nobody learns how
 
 
-async def launch(ground: Ground, supplies: Supplies, action: Action) -> None:
+async def launch(ground: Ground, action: Action) -> None:
     """Start a run; one that was started already is left as it is."""
     env = ground.env
     release, run = env.releases[action.release], env.runs[action.instance]
-    place = await supplies.place(ground, release)
-    async with supplies.making[env.id]:
-        await give(ground, supplies, place, release)
+    place = await ground.place_of(release)
+    async with ground.supplies.making[env.id]:
+        await give(ground, place, release)
         found = objects.job(place, release, run) if run.debug is None else objects.debug_pod(place, release, run)
         kind, name = kinds.of(found), found["metadata"]["name"]
         try:
@@ -59,10 +59,10 @@ async def kill(ground: Ground, run: InstanceId) -> None:
     await _end(ground, run, _AT_ONCE)
 
 
-async def remove(ground: Ground, supplies: Supplies, run: InstanceId) -> None:
+async def remove(ground: Ground, run: InstanceId) -> None:
     """Take a run away, but for the output of one that ended by itself."""
     job = _job(ground, run)
-    async with supplies.making[ground.env.id]:
+    async with ground.supplies.making[ground.env.id]:
         if job is not None and _pods(ground, run) and not never_began(job):
             body = {"metadata": {"labels": {REMOVED: "true"}}, "spec": {"ttlSecondsAfterFinished": KEPT}}
             await ground.cluster.patch(kinds.JOB, job["metadata"]["name"], body)

@@ -188,7 +188,7 @@ def _backends(routes: Iterable[Object]) -> Iterator[tuple[str, int]]:
     for route in routes:
         if not any(_newest(route, parent) == "True" for parent in _parents(route)):
             continue
-        rules = route["spec"].get("rules") or ()
+        rules: Sequence[Object] = route["spec"].get("rules") or ()
         is_main = route["metadata"]["name"] == names.route_name(environment_of(route))
         for rule in rules:
             for backend in rule.get("backendRefs") or ():

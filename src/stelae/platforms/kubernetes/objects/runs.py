@@ -12,6 +12,8 @@ from stelae.platforms.kubernetes import names
 from stelae.platforms.kubernetes.objects.place import Object, Placed, made
 from stelae.platforms.kubernetes.objects.pod import pod_spec, seconds
 
+_LONGEST = 2**31 - 1  # seconds
+
 _LATER = MINUTE  # Stelae ends a run that takes too long; the cluster does where no controller runs
 
 
@@ -48,5 +50,5 @@ def _spec(place: Placed, release: Release, run: Run) -> Object:
     process: Process | None = jobs.process_of(release, run)
     if process is None:
         raise Failed(f"release {release.id} has no {run.label} to run")
-    limit = seconds(run.timeout + process.stop + _LATER)
+    limit = min(_LONGEST, seconds(run.timeout + process.stop + _LATER))
     return pod_spec(place, release, process, once=True) | {"activeDeadlineSeconds": limit}
