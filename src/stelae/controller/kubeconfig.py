@@ -1,6 +1,6 @@
 """The kubeconfig of the controller: ``KUBECONFIG`` of its environment, else ``kubeconfig`` in its state.
 
-That of the person who starts a controller is never taken: what one has for oneself should not become the controller's.
+That of the person who starts a controller is never taken: what one has for oneself must not become the controller's.
 """
 
 from __future__ import annotations
