@@ -21,6 +21,7 @@ from stelae.platforms.kubernetes import kinds, objects
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.objects import Object, Placed
 from tests.kubernetes.conftest import INSTALLATION, reach
+from tests.kubernetes.ground import IMAGE
 from tests.unit.kubernetes.things import ENVIRONMENT, PLAIN, RELEASE, WEB, WORKER, a_run, placed
 
 pytestmark = pytest.mark.real
@@ -305,3 +306,42 @@ async def _allowed(cluster: Cluster, attributes: dict[str, str]) -> bool:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = await cluster._connection.ask("POST", path, "ask what is allowed", body=review)
     return bool(answer["status"]["allowed"])
+
+
+SCRIPT = """
+id -u; id -g; cat /run/secrets/token.json; echo; ls /run/secrets
+echo "$API_KEY"; echo "$GREETING"; echo "$0"; echo "$STELAE_INSTANCE"
+touch /written 2>/dev/null || echo read-only; touch /tmp/written && echo written
+ls /var/run/secrets/kubernetes.io 2>/dev/null || echo no token
+grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status; env | grep -c SERVICE_HOST
+"""
+
+
+def test_what_a_program_is_given_and_may_do(kubeconfig: Path, namespace: str) -> None:
+    async def body(cluster: Cluster) -> None:
+        release = replace(RELEASE, jobs=())
+        run = replace(a_run(release), job="", command=("sh", "-c", SCRIPT, "$(HOME) $$ $"))
+        place = replace(place_in(namespace), image=IMAGE, config={"config": {"User": "1234:2345"}})
+        given = (
+            objects.settings(place, release),
+            objects.secret(place, release, {"token.json": b"{}", "API_KEY": b"a key"}),
+            objects.job(place, release, run),
+        )
+        for found in given:
+            assert found is not None
+            await cluster.apply(found)
+
+        async def done() -> bool:
+            return any(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in await cluster.list(kinds.POD))
+
+        await until(done)
+        (pod,) = await cluster.list(kinds.POD)
+        name = pod["metadata"]["name"]
+        lines = [line async for line in cluster.logs(name, container=objects.CONTAINER, timestamps=False)]
+        assert lines == [
+            "1234", "2345", "{}", "API_KEY", "token.json", "a key", RELEASE.settings["GREETING"], "$(HOME) $$ $",
+            name, "read-only", "written", "no token", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2",
+            "1",  # of Kubernetes itself; of no Service of the namespace
+        ]  # fmt: skip
+
+    on(kubeconfig, namespace, body)
