@@ -298,6 +298,11 @@ def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     service.answers["apply"] = {"changes": changes, "applied": ["a/new"], "warnings": ["b", "c"]}
     new = plain(stelae("env", "apply", "--dry-run"))
     assert new == "  a/new  new: " + ", ".join(f"1 web{number}" for number in range(12)) + "\n  b\n  c\n"
+    more = {"strategy.kind": "rolling", "platform.kind": "kubernetes", "platform.namespace": "shop"}
+    changes = [{"environment": "a/new", "path": path, "old": "", "new": new} for path, new in more.items()]
+    changes.append({"environment": "a/new", "path": "processes.web", "old": "", "new": "2"})
+    service.answers["apply"] = {"changes": changes, "applied": ["a/new"], "warnings": []}
+    assert plain(stelae("env", "apply", "--dry-run")) == "  a/new  new: 2 web · rolling · kubernetes shop\n"
     changed = {"environment": "a/old", "path": "require", "old": "", "new": "signature, sbom"}
     service.answers["apply"] = {"changes": [changed], "applied": ["a/old"], "warnings": []}
     assert plain(stelae("env", "apply", "--dry-run")) == "  a/old  require: nothing -> signature, sbom\n"

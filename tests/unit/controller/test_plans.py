@@ -305,3 +305,38 @@ def _held(site: Site) -> list[Any]:
 
 def _sorted(holds: list[Json]) -> list[Any]:
     return sorted((item["release"], item["process"], item["serving"], item["warm"]) for item in holds)
+
+
+BY_RATIO = """
+processes = {{ web = 4 }}
+strategy = {{ kind = "canary", steps = [5, 50], min_healthy = "0s" }}
+platform = {{ kind = "kubernetes", namespace = "shop", registry = "registry.example.com"{gateway} }}
+"""
+
+
+def test_a_plan_says_what_a_share_really_comes_to_and_asks_nothing_of_this_machines_memory(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply(spec(test=BY_RATIO.format(gateway="")))
+        one, two = await site.image("one"), await site.image("two")
+        old = await site.stable(one)
+        found = await plan(site, image=two)
+        new = found["to"]["release"]
+        assert found["platform"] == {"kind": "kubernetes", "namespace": "shop", "registry": "registry.example.com"}
+        assert found["memory"]["machine"] is None
+        first, second, *_ = found["steps"]
+        assert (first["traffic"], first["ratio"]) == ({}, {old["release"]: 8_000, new: 2_000})
+        assert second["ratio"][new] >= 2_000
+        assert found["steps"][-1]["ratio"] == {}, "all of the requests is an exact share"
+
+    on_site(tmp_path, body)
+
+
+def test_with_a_gateway_a_share_is_what_was_asked_for(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        await site.apply(spec(test=BY_RATIO.format(gateway=', gateway = "infra/public"')))
+        old = await site.stable(await site.image("one"))
+        found = await plan(site, image=await site.image("two"))
+        first = found["steps"][0]
+        assert (first["traffic"], first["ratio"]) == ({old["release"]: 9_500, found["to"]["release"]: 500}, {})
+
+    on_site(tmp_path, body)

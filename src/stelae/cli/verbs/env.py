@@ -68,8 +68,10 @@ def _counts(changes: list[Json]) -> str:
         for change in changes
         if change["path"].startswith("processes.") and change["path"].count(".") == 1
     ]
-    strategy = next((change["new"] for change in changes if change["path"] == "strategy.kind"), "")
-    return ", ".join(counts) + (f" · {strategy}" if strategy else "")
+    said = {change["path"]: change["new"] for change in changes}
+    held = said.get("platform.kind", "local")
+    on = "" if held == "local" else f"{held} {said.get('platform.namespace', '')}"
+    return " · ".join(filter(None, (", ".join(counts), said.get("strategy.kind", ""), on)))
 
 
 @command.command("show", short_help="Show the environments as they were applied.")
