@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up down test test-fast test-vm soak mutate bench lock packages env
+.PHONY: help up down test test-fast test-vm test-kubernetes soak mutate bench lock packages env
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,11 @@ test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cu
 	@scripts/system-packages vm
 	@scripts/environment
 	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py
+
+test-kubernetes: ## run the tests on a cluster that is there: STELAE_TEST_KUBECONFIG names it (ARGS="-k contract")
+	@scripts/system-packages test
+	@scripts/environment
+	@scripts/test-kubernetes $(ARGS)
 
 soak: ## run what takes hours: every crash point, every fault of the record, 20,000 lives (ARGS="-k simulation")
 	@scripts/system-packages test
