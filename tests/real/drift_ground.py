@@ -174,3 +174,14 @@ def inside(pid: int, act: Callable[[], object]) -> None:
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0, "the attack itself failed"
+
+
+def group_of(pid: int, controller: str) -> Path:
+    """Return the control group of *pid* with the files of *controller*."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if names == "" and Path("/sys/fs/cgroup/cgroup.controllers").exists():
+            return Path(f"/sys/fs/cgroup{path}")
+        if controller in names.split(","):
+            return Path(f"/sys/fs/cgroup/{controller}{path}")
+    raise AssertionError(f"no control group of {controller}")

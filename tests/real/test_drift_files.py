@@ -28,7 +28,7 @@ from stelae.platforms.local.inspect.reading import Reading
 from stelae.system.fanotify import WriteNotice, Written
 from stelae.system.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, mount, unmount
 from tests.real.busybox import ENVIRONMENT
-from tests.real.drift_ground import DATA, Ground, idle, inside, own_ground
+from tests.real.drift_ground import DATA, Ground, group_of, idle, inside, own_ground
 
 pytestmark = [pytest.mark.real, pytest.mark.anyio]
 
@@ -126,22 +126,11 @@ async def test_a_bundle_that_was_changed_is_seen(ground: Ground) -> None:
     await ground.finds(Drift.SETTINGS, "its bundle was changed after the launch")
 
 
-def _group(pid: int, controller: str) -> Path:
-    """Return the control group of *pid* with the files of *controller*."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if names == "" and Path("/sys/fs/cgroup/cgroup.controllers").exists():
-            return Path(f"/sys/fs/cgroup{path}")
-        if controller in names.split(","):
-            return Path(f"/sys/fs/cgroup/{controller}{path}")
-    raise AssertionError(f"no control group of {controller}")
-
-
 async def test_a_limit_that_was_raised_is_seen(ground: Ground) -> None:
     await ground.launch()
     await ground.launch("web-2")
     await ground.clean()
-    (_group(ground.pid(), "pids") / "pids.max").write_text("max")
+    (group_of(ground.pid(), "pids") / "pids.max").write_text("max")
     found = await ground.finds(Drift.SETTINGS, "the limit pids.max of its control group was changed")
     assert found.evidence == ("was 64", "is max")
 
@@ -150,7 +139,7 @@ async def test_a_process_that_was_moved_out_of_its_group_is_seen(ground: Ground)
     await ground.launch()
     await ground.launch("web-2")
     await ground.clean()
-    group = _group(ground.pid(), "memory")
+    group = group_of(ground.pid(), "memory")
     (group.parent.parent.parent / "cgroup.procs").write_text(str(ground.pid()))
     found = [(item.kind, item.instance) for item in (await ground.inspect()).findings if "moved" in item.what]
     assert found == [(Drift.SETTINGS, "web-1")]
