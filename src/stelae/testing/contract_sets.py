@@ -125,8 +125,7 @@ class Sets(ABC):
             hand = subject.hand()
             await hand.ensure(subject.hanging, 1)
             await hand.share({subject.hanging.id: 1})
-            seen = await hand.until_seen(lambda seen: bool(seen.instances), "it is seen")
-            (name,) = seen.instances
+            name = await _only(hand)
             await hand.until_said(name, "begins")
             for _ in range(10):
                 seen = await hand.look()
@@ -327,8 +326,7 @@ class Sets(ABC):
                 return
             assert subject.telling is not None, "a platform with secrets needs a release that tells of them"
             await hand.ensure(subject.telling, 1)
-            seen = await hand.until_seen(lambda seen: bool(seen.instances), "it is seen")
-            (name,) = seen.instances
+            name = await _only(hand)
             wanted = {f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in VALUES.items()}
             wanted.add(f"TEXT={sha256(VALUES['TEXT']).hexdigest()}")
             for line in wanted:
@@ -363,6 +361,13 @@ class SetsContract(Sets, RunsContract, DebugContract):
     def run(self, body: Callable[[Subject], Awaitable[None]]) -> None:
         """Run a test of runs or of debug sessions: a subject has all that those need of one."""
         self.run_sets(cast(Body, body))
+
+
+async def _only(hand: SetHand) -> InstanceId:
+    """Return the one instance that is seen, once it is recorded."""
+    await hand.until_seen(lambda _: bool(hand.env.instances), "it is seen")
+    (name,) = hand.env.instances
+    return name
 
 
 async def _until_nothing(subject: SetSubject) -> None:

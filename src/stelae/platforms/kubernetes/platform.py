@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 Place = tuple[str, str]
 """A context and a namespace."""
 
-_PATIENCE = 2.0  # seconds that a look waits for watches that were interrupted
+_PATIENCE = 1.0  # seconds that a look waits for watches that were interrupted
 
 
 class KubernetesPlatform:
