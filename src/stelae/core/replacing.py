@@ -95,7 +95,7 @@ def ended_first(env: EnvironmentState, wanted: Allocation, replaced: frozenset[I
         return wanted
     gone = Counter(env.instances[name].process for name in replaced)
     floor = {name: max(0, count - gone[name]) for name, count in wanted.floor.items()}
-    held = Counter(dict.fromkeys(gone, 0))
+    held: Counter[str] = Counter()
     for holding in wanted.holdings:
         held[holding.process] += holding.total
     return replace(wanted, floor=floor, most={**wanted.most, **{name: held[name] for name in gone}})

@@ -9,12 +9,24 @@ import pytest
 from stelae.core import drift
 from stelae.core.drift import Sweep
 from stelae.core.evolve import evolve, evolve_all
+from stelae.core.folds.drift import of_run_over
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
-from stelae.domain.drift import Answer, Drift, DriftPolicy, Finding, Inspection
+from stelae.domain.drift import (
+    WINDOW,
+    Answer,
+    Drift,
+    Drifted,
+    DriftPolicy,
+    DriftState,
+    Finding,
+    Inspection,
+    Storm,
+)
 from stelae.domain.event import Recorded
 from stelae.domain.observation import Exit
+from stelae.domain.promotion import Verifying
 from stelae.domain.run import Debug, Run, RunOutcome
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import MINUTE, SECOND
@@ -204,7 +216,58 @@ def test_a_debug_session_is_nobodys_drift() -> None:
 def test_nothing_is_inspected_while_nothing_runs() -> None:
     assert drift.may_be_inspected(quiet())
     assert not drift.may_be_inspected(quiet(OTHER).__class__(id=SHOP))
-    assert not drift.may_be_inspected(state(one(WEB, exit=Exit(code=0, at=1)), one(OTHER, started=False)))
+    ended = state(one(WEB, exit=Exit(code=0, at=1)), one(OTHER, started=False))
+    assert not drift.may_be_inspected(ended)
+    known = Drifted(drift=Drift.ROUTING, what="x", since=1)
+    assert drift.may_be_inspected(replace(ended, drift=DriftState(findings=(known,))))  # it has to be seen to end
+
+
+# What is recorded
+
+
+def test_what_is_found_once_more_is_one_difference_with_its_newest_evidence() -> None:
+    def told(name: InstanceId, kind: Drift, what: str, *evidence: str) -> ev.DriftFound:
+        return ev.DriftFound(instance=name, drift=kind, what=what, evidence=evidence)
+
+    nobody = InstanceId("")
+    env = replace(
+        quiet(), runs={RUN: Run(id=RUN, release=V1.id, job="", command=("sh",), actor="ana", requested_at=1)}
+    )
+    for name in (nobody, RUN, WEB):
+        others = [told(name, Drift.CODE, "x"), told(name, Drift.UNKNOWN, "y")]
+        env = evolve_all(env, [told(name, Drift.UNKNOWN, "x", "pid 7"), *others], 1)
+        env = evolve(env, told(name, Drift.UNKNOWN, "x", "pid 8"), 2)
+    for name, found in ((nobody, env.drift.findings), (RUN, env.drift.findings), (WEB, env.instances[WEB].drift)):
+        mine = [item for item in found if item.instance == name]
+        assert [(item.drift, item.what, item.since, item.evidence) for item in mine] == [
+            (Drift.CODE, "x", 1, ()), (Drift.UNKNOWN, "y", 1, ()), (Drift.UNKNOWN, "x", 2, ("pid 8",)),
+        ]  # fmt: skip
+
+
+def test_what_drifted_exactly_ten_minutes_ago_counts_no_more() -> None:
+    env = evolve(quiet(), ev.DriftFound(instance=WEB, drift=Drift.CODE, what="x"), NOW)
+    for later, names in ((WINDOW - 1, {WEB, OTHER}), (WINDOW, {OTHER})):
+        after = evolve(env, ev.DriftFound(instance=OTHER, drift=Drift.CODE, what="x"), NOW + later)
+        assert after.drift.recent.keys() == names
+
+
+def test_before_anything_was_applied_drift_is_recorded_and_answered_as_ever() -> None:
+    env = evolve(replace(quiet(), config=None), ev.DriftFound(instance=WEB, drift=Drift.CODE, what="x"), NOW)
+    assert env.drift.recent == {WEB: NOW}
+    assert env.backoff
+
+
+def test_an_image_that_is_being_verified_begins_anew_when_its_instance_drifts() -> None:
+    verifying = Verifying(release=V1.id, deployment="d-1", since=1)
+    for env in (replace(REPORTING, verifying=verifying), replace(quiet(), verifying=verifying)):
+        after = evolve(env, ev.DriftFound(instance=WEB, drift=Drift.CODE, what="x"), NOW)
+        assert after.verifying == replace(verifying, since=NOW)
+
+
+def test_a_run_that_is_over_takes_only_what_was_found_of_it() -> None:
+    env = evolve(quiet(), ev.DriftFound(instance=InstanceId(""), drift=Drift.ROUTING, what="x"), NOW)
+    assert of_run_over(env, RUN) is env
+    assert len(env.drift.findings) == 1
 
 
 # Storms
@@ -227,7 +290,7 @@ def test_more_than_the_share_is_a_storm_and_the_share_itself_is_none() -> None:
     env, kinds = drifting(five(), 4)
     assert kinds == ["drift.found"] * 4 + ["drift.storm"]
     assert env.drift.storm is not None
-    assert (env.drift.storm.found, env.drift.storm.of) == (4, 10)
+    assert env.drift.storm == Storm(at=NOW, found=4, of=10)
     assert drifting(env, 5)[1] == ["drift.found"]  # one storm is told once
 
 
