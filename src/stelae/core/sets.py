@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from stelae.core import backoff, runs, sharing
 from stelae.core.capacity import counts, is_entry, is_ready
-from stelae.core.native import of_key
+from stelae.core.native import of_key, set_key
 from stelae.core.owned import changed
 from stelae.core.target import live_members
 from stelae.core.traffic import entry
@@ -118,6 +118,8 @@ def _growing(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
             if key[1] in room:
                 room[key[1]] -= more
             yield _ensure(key, now + more)
+        elif count == now and key in look.seen.sets and look.env.sets.get(set_key(*key)) != count:
+            yield _ensure(key, count)  # it became so by somebody else: from now on the record has it
 
 
 def _room(look: _Look) -> dict[str, int]:
@@ -195,13 +197,16 @@ def _seems_ready(look: _Look, instance: Instance) -> bool:
 
 
 def _going(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
-    """Take away empty sets of which nothing is left, but for those that a rollback would fill again."""
+    """Take away empty sets of which nothing is left, but for those that a rollback would fill again; and those that
+    somebody else has taken away."""
     env = look.env
     left = {(one.release, one.process) for one in env.instances.values()}
     left.update((view.release, view.process) for view in look.seen.instances.values() if view.id not in env.runs)
     kept = _kept(env)
     for key, count in wanted.items():
-        if not count and not look.count(key) and key not in left and key[0] not in kept:
+        if count or look.count(key) or key in left:
+            continue
+        if key[0] not in kept or key not in look.seen.sets:
             yield Action(verb=Verb.REMOVE_SET, release=key[0], process=key[1])
 
 

@@ -139,7 +139,7 @@ class SetWorld:
         after = self.capacity({**cluster.sets, key: action.count})
         yield from self._too_few(before, after)
         routed = any(weight for name, weight in seen.table.items() if self._key_of(name) == key)
-        serves = self.env.allocation.holding(*key).serving
+        serves = self.env.allocation.holding(*key).serving or self.env.weights.get(key[0])
         if routed and not serves and exact(self.env):
             yield "law 6: a set gets smaller that gets requests, and should get none"
 
