@@ -1,4 +1,5 @@
-"""A namespace of a real cluster for one test, and a way to it that can be cut.
+"""A namespace of a real cluster for one test, and a way to it that can be cut. Who goes this way may do there what a
+controller has to be allowed, and nothing else.
 
 ``STELAE_TEST_KUBECONFIG`` names the cluster (its current context), and ``STELAE_TEST_IMAGE`` an image that it has or
 can pull, in which there is a busybox with its commands in the path.
@@ -20,6 +21,7 @@ import yaml
 
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster, connect
+from stelae.platforms.kubernetes.objects import Object, access
 
 KUBECONFIG = os.environ.get("STELAE_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("STELAE_TEST_IMAGE", "localhost/busybox:1")
@@ -98,6 +100,29 @@ class Namespace:
         return connect("", self.name, kubeconfig=self.kubeconfig, installation=installation, jitter=random.random)
 
 
+async def account(admin: Cluster, *, gateway: bool = True) -> str:
+    """Make the service account of a controller in the namespace of *admin*; return a token of it."""
+    for found in access(admin.namespace, gateway=gateway):
+        await admin.apply(found)
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    path = kinds.SERVICE_ACCOUNT.path(admin.namespace, "stelae", "token")
+    answer = await admin._connection.ask("POST", path, "ask for a token", body=asked)
+    token: str = answer["status"]["token"]
+    return token
+
+
+def _looking(namespace: str) -> list[Object]:
+    """What only a test needs to be allowed: to see whether anything is left that no controller looks at."""
+    rbac = "rbac.authorization.k8s.io"
+    role = {"rules": [{"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list"]}]}
+    binding = {
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "looking"},
+        "subjects": [{"kind": "ServiceAccount", "name": "stelae", "namespace": namespace}],
+    }
+    head = {"apiVersion": f"{rbac}/v1", "metadata": {"name": "looking"}}
+    return [{**head, "kind": "Role", **role}, {**head, "kind": "RoleBinding", **binding}]
+
+
 @asynccontextmanager
 async def namespace(folder: Path, purpose: str) -> AsyncIterator[Namespace]:
     """Make a namespace for *purpose*, and take it away."""
@@ -112,11 +137,16 @@ async def namespace(folder: Path, purpose: str) -> AsyncIterator[Namespace]:
         cluster.pop(key, None)  # it is of another name than that of the way
     cluster |= {"server": f"https://127.0.0.1:{await way.start()}", "insecure-skip-tls-verify": True}
     path = folder / f"{name}.conf"
-    path.write_text(yaml.safe_dump(config))
-    path.chmod(0o600)
+    path.touch(0o600)
     admin = connect("", name, kubeconfig=Path(KUBECONFIG), installation="", jitter=random.random)
     try:
         await admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": LEVEL}})
+        token = await account(admin)
+        for found in _looking(name):
+            await admin.apply(found)
+        config["users"] = [{"name": "account", "user": {"token": token}}]
+        context["user"] = "account"
+        path.write_text(yaml.safe_dump(config))
         yield Namespace(name, way, path)
     finally:
         with suppress(Exception):

@@ -21,7 +21,7 @@ from stelae.platforms.kubernetes import kinds, objects
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.objects import Object, Placed
 from tests.kubernetes.conftest import INSTALLATION, reach
-from tests.kubernetes.ground import IMAGE
+from tests.kubernetes.ground import IMAGE, account
 from tests.unit.kubernetes.things import ENVIRONMENT, PLAIN, RELEASE, WEB, WORKER, a_run, placed
 
 pytestmark = pytest.mark.real
@@ -245,15 +245,12 @@ FORBIDDEN = (
 
 
 def test_a_controller_works_with_the_least_that_it_may_do(kubeconfig: Path, namespace: str, tmp_path: Path) -> None:
-    async def account() -> str:
+    async def made() -> str:
         cluster = reach(kubeconfig, namespace)
-        for found in (*objects.access(namespace, gateway=False), *objects.policy(INSTALLATION, namespace)):
+        for found in objects.policy(INSTALLATION, namespace):
             await cluster.apply(found)
-        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}}
-        path = kinds.SERVICE_ACCOUNT.path(namespace, "stelae", "token")
-        answer = await cluster._connection.ask("POST", path, "ask for a token", body=asked)
+        token = await account(cluster, gateway=False)
         await cluster.close()
-        token: str = answer["status"]["token"]
         return token
 
     async def works(cluster: Cluster) -> None:
@@ -292,7 +289,7 @@ def test_a_controller_works_with_the_least_that_it_may_do(kubeconfig: Path, name
     async def may(cluster: Cluster) -> None:
         assert await cluster.patch(kinds.NAMESPACE, namespace, {"metadata": {"labels": {"a": "b"}}}) is not None
 
-    file = as_account(kubeconfig, asyncio.run(account()), tmp_path / "config")
+    file = as_account(kubeconfig, asyncio.run(made()), tmp_path / "config")
     on(file, namespace, works)
     on(file, namespace, may_not)
     on(kubeconfig, namespace, may)
