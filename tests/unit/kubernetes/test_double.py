@@ -200,7 +200,7 @@ def test_what_may_not_be_is_refused_in_the_servers_words(tmp_path: Path) -> None
             await cluster.apply(fixed | {"data": {"a": "2"}})
         with pytest.raises(Conflict, match='configmaps "c" already exists'):
             await cluster.create(fixed)
-        with pytest.raises(Conflict, match="Precondition failed"):
+        with pytest.raises(Conflict, match="does not match the UID"):
             await cluster.delete(kinds.CONFIG_MAP, "c", uid="another")
         assert not await cluster.delete(kinds.CONFIG_MAP, "none")
         assert await cluster.get(kinds.POD, "none") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from stelae.platforms.kubernetes.kinds import Kind, Object
@@ -26,7 +27,7 @@ class Refusal(Exception):
 
 def _details(kind: Kind, name: str) -> Object:
     group = kind.api.rpartition("/")[0]
-    return {"name": name} | ({"group": group} if group else {}) | {"kind": kind.plural}
+    return ({"name": name} if name else {}) | ({"group": group} if group else {}) | {"kind": kind.plural}
 
 
 def _named(kind: Kind) -> str:
@@ -50,6 +51,20 @@ def conflict(kind: Kind, name: str, why: str) -> Refusal:
     return Refusal(409, "Conflict", said, _details(kind, name))
 
 
+def another(kind: Kind, name: str, wanted: str, uid: str) -> Refusal:
+    """It is not the one with the uid that is *wanted*."""
+    said = (
+        f'Operation cannot be fulfilled on {kind.name} "{name}": the UID in the precondition ({wanted}) does not '
+        f"match the UID in record ({uid}). The object might have been deleted and then recreated"
+    )
+    return Refusal(409, "Conflict", said, _details(kind, name) | {"kind": kind.name})
+
+
+def unreadable(why: str) -> Refusal:
+    """The body is no object."""
+    return bad(f"the object provided is unrecognized: couldn't get version/kind; json parse error: {why}")
+
+
 def owned(others: dict[str, list[str]]) -> Refusal:
     """Fields that an apply changes belong to other managers (*others*: manager to fields)."""
     fields = [(manager, field) for manager, found in others.items() for field in found]
@@ -66,11 +81,10 @@ def invalid(kind: Kind, name: str, field: str, why: str) -> Refusal:
     """A field may not be so."""
     group = kind.api.rpartition("/")[0]
     full = f"{kind.name}.{group}" if group else kind.name
-    reason = "FieldValueForbidden" if why.startswith("Forbidden") else "FieldValueInvalid"
-    details = _details(kind, name) | {
-        "kind": kind.name,
-        "causes": [{"reason": reason, "message": why, "field": field}],
-    }
+    reasons = {"Forbidden": "FieldValueForbidden", "Required": "FieldValueRequired"}
+    reason = reasons.get(re.split("[ :]", why)[0], "FieldValueInvalid")
+    causes = [{"reason": reason, "message": why, "field": field}]
+    details = _details(kind, name) | {"kind": kind.name, "causes": causes}
     return Refusal(422, "Invalid", f'{full} "{name}" is invalid: {field}: {why}', details)
 
 

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections import Counter
 from random import Random
 from typing import Final
+from uuid import uuid4
 
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.connection import APPLY, MERGE
@@ -103,16 +104,20 @@ class Api:
         if token and token not in self.pages:
             raise answer.Refusal(410, "Expired", _TOO_OLD)
         if token:
-            version, found = self.pages.pop(token)
+            version, every = self.pages.pop(token)
         else:
-            every = self.table.all(kind, namespace if kind.namespaced and namespace else None)
-            version, found = self.table.version, sorted((each for each in every if selected(each)), key=_name)
+            found = self.table.all(kind, namespace if kind.namespaced and namespace else None)
+            version, every = self.table.version, sorted(found, key=_name)
         metadata: Object = {"resourceVersion": str(version)}
-        page, rest = (found[:limit], found[limit:]) if limit else (found, [])
-        if rest:
+        chosen = [number for number, each in enumerate(every) if selected(each)]
+        end = chosen[limit - 1] + 1 if limit and len(chosen) >= limit else len(every)
+        page = [every[number] for number in chosen if number < end]
+        if end < len(every):  # also where nothing of the rest is selected: the server does not know that yet
             self._number += 1
-            self.pages[f"page-{self._number}"] = (version, rest)
-            metadata |= {"continue": f"page-{self._number}", "remainingItemCount": len(rest)}
+            self.pages[f"page-{self._number}"] = (version, every[end:])
+            metadata["continue"] = f"page-{self._number}"
+            if not {"labelSelector", "fieldSelector"} & asked.query.keys():
+                metadata["remainingItemCount"] = len(every) - end
         if bare(asked):
             head: Object = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
             return head | {"items": [partial(each) for each in page]}
@@ -128,8 +133,8 @@ class Api:
             metadata["name"] = metadata["generateName"] + "".join(self._chance.choices(_LETTERS, k=5))
         if self.table.get(kind, namespace, metadata["name"]) is not None:
             raise answer.exists(kind, metadata["name"])
-        new = body | {"metadata": metadata}
-        new = applying.claimed(new, _manager(asked), "Update", applying.paths(new), kind.api)
+        new = defaults.filled(kind, body | {"metadata": metadata}, self._number)
+        new = applying.claimed(new, _manager(asked), "Update", applying.written(new, {}), kind.api)
         return self._store(kind, namespace, None, new, asked)
 
     def _replace(self, kind: Kind, namespace: str, name: str, subresource: str, asked: Asked) -> Object:
@@ -148,9 +153,7 @@ class Api:
                 return 200, old
             return (200 if old else 201), self._store(kind, namespace, old, new, asked)
         if content not in (MERGE, "application/strategic-merge-patch+json"):
-            raise answer.Refusal(
-                415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {content}"
-            )
+            raise answer.Refusal(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if old is None:
             raise answer.not_found(kind, name)
         merge = applying.patched if content == MERGE else applying.merged
@@ -182,7 +185,7 @@ class Api:
         self._number += 1
         metadata = new["metadata"] | ({"namespace": namespace} if kind.namespaced else {})
         if old is None:
-            new = defaults.filled(kind, new, self._number)
+            new = defaults.admitted(kind, defaults.filled(kind, new, self._number))
             if "spec" in new and kind is not kinds.SERVICE:
                 metadata["generation"] = 1
             if kind is kinds.POD:
@@ -204,17 +207,15 @@ class Api:
         if old is None and kind is kinds.JOB:
             new = _job(new, self._number)
         if asked.query.get("dryRun"):
-            return {"apiVersion": kind.api, "kind": kind.name} | new
+            own = {"uid": old["metadata"]["uid"] if old else str(uuid4()), "creationTimestamp": now()}
+            return {"apiVersion": kind.api, "kind": kind.name} | new | {"metadata": own | metadata}
         return self.table.put(kind, new)
 
     def _delete(self, kind: Kind, namespace: str, name: str, options: Object) -> Object:
         found = self._there(kind, namespace, name)
         wanted = (options.get("preconditions") or {}).get("uid")
         if wanted and wanted != found["metadata"]["uid"]:
-            why = (
-                f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {found['metadata']['uid']}"
-            )
-            raise answer.conflict(kind, name, why)
+            raise answer.another(kind, name, wanted, found["metadata"]["uid"])
         group = kind.api.rpartition("/")[0]
         details = {"name": name} | ({"group": group} if group else {}) | {"kind": kind.plural}
         if kind is kinds.POD:
@@ -273,9 +274,9 @@ def _body(asked: Asked) -> Object:
     try:
         found = json.loads(asked.body or b"{}")
     except ValueError as error:
-        raise answer.bad(f"couldn't get version/kind; json parse error: {error}") from error
+        raise answer.unreadable(str(error)) from error
     if not isinstance(found, dict):
-        raise answer.bad("cannot unmarshal into Go value of type map")
+        raise answer.unreadable("cannot unmarshal into Go value")
     return found
 
 
@@ -304,5 +305,6 @@ def _job(found: Object, number: int) -> Object:
     metadata = template.get("metadata") or {}
     labels = own | (metadata.get("labels") or {})
     selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": f"job-{number}"}}
+    found = found | {"metadata": {"labels": labels} | found["metadata"]}
     spec = found["spec"] | {"selector": selector, "template": template | {"metadata": metadata | {"labels": labels}}}
     return found | {"spec": spec}

@@ -28,6 +28,8 @@ _KEYS: Final[dict[str, tuple[str, ...]]] = {
     "conditions": ("type",),
     "ownerReferences": ("uid",),
 }
+_WHOLE: Final = frozenset({"selector"})  # what is not merged but replaced
+_MAPS: Final = frozenset({"f:labels", "f:annotations", "f:data"})
 _NEVER: Final = frozenset({"apiVersion", "kind", "status"})
 _NOT_OF_METADATA: Final = frozenset(
     {"name", "namespace", "managedFields", "resourceVersion", "uid", "creationTimestamp"}
@@ -47,7 +49,7 @@ def _key(keys: tuple[str, ...], item: Object) -> str:
 
 def paths(found: Any, at: Path = (), name: str = "") -> set[Path]:
     """Return every field that *found* says something of."""
-    if isinstance(found, dict) and found:
+    if isinstance(found, dict) and found and name not in _WHOLE:
         own = found.items()
         if not at:
             own = {key: value for key, value in found.items() if key not in _NEVER}.items()
@@ -60,9 +62,16 @@ def paths(found: Any, at: Path = (), name: str = "") -> set[Path]:
     return {at}
 
 
+def written(new: Object, live: Object) -> set[Path]:
+    """Return every field that differs in *new*, as an update records them: a mapping that is new is one besides."""
+    changed = {path for path in paths(new) if at(new, path) != at(live, path)}
+    maps = {path[: n + 1] for path in changed for n, step in enumerate(path) if step in _MAPS and n + 1 < len(path)}
+    return changed | {(*path, ".") for path in maps if at(live, path) is None}
+
+
 def merged(live: Any, applied: Any, name: str = "") -> Any:
     """Return *live* with all that *applied* says."""
-    if isinstance(live, dict) and isinstance(applied, dict):
+    if isinstance(live, dict) and isinstance(applied, dict) and name not in _WHOLE:
         return live | {key: merged(live.get(key), value, key) for key, value in applied.items()}
     if isinstance(live, list) and isinstance(applied, list) and (keys := _keys(name, applied or live)):
         before = {_key(keys, item): item for item in live}
@@ -134,6 +143,15 @@ def claimed(
     return found | {"metadata": found["metadata"] | {"managedFields": [*entries, entry] if own else entries}}
 
 
+def noted(found: Object, kind: Kind, manager: str, subresource: str = "") -> Object:
+    """Return *found* with a record that *manager*, a part of the cluster, wrote to it, whatever the fields are."""
+    for each in found["metadata"].get("managedFields", ()):
+        if each["manager"] == manager and each.get("subresource", "") == subresource:
+            return found
+    own: set[Path] = {(f"f:{subresource}",)} if subresource else {("f:metadata", "f:generateName")}
+    return claimed(found, manager, "Update", own, kind.api, subresource)
+
+
 def owners(found: Object) -> dict[tuple[str, str, str], set[Path]]:
     """Return who owns which fields, by manager, operation and subresource."""
     return {
@@ -173,9 +191,8 @@ def updated(kind: Kind, live: Object, new: Object, manager: str, subresource: st
     for who, fields in owners(live).items():
         if fields & changed and who != (manager, "Update", subresource):
             result = claimed(result, who[0], who[1], fields - changed, kind.api, who[2])
-    here = {path for path in changed if at(new, path) is not None}
     mine = owners(live).get((manager, "Update", subresource), set()) - changed
-    return claimed(result, manager, "Update", mine | here, kind.api, subresource)
+    return claimed(result, manager, "Update", mine | written(new, live), kind.api, subresource)
 
 
 def patched(live: Any, patch: Any) -> Any:

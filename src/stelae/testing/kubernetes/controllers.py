@@ -12,7 +12,7 @@ from typing import Final
 
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.kinds import Kind, Object
-from stelae.testing.kubernetes import defaults
+from stelae.testing.kubernetes import applying, defaults
 from stelae.testing.kubernetes.selecting import by_labels
 from stelae.testing.kubernetes.table import Change, Table, now
 
@@ -122,9 +122,10 @@ class Controllers:
             spec = {"replicas": found["spec"]["replicas"], "selector": selector,
                     "template": template | {"metadata": {"labels": labels}}}  # fmt: skip
             metadata = {"name": name, "namespace": namespace, "labels": labels, "generation": 1,
+                        "annotations": {"deployment.kubernetes.io/revision": "1"},
                         "ownerReferences": [_owner(kinds.DEPLOYMENT, found)]}  # fmt: skip
             first = {"metadata": metadata, "spec": spec, "status": {"replicas": 0}}
-            current = self._table.put(kinds.REPLICA_SET, first)
+            current = self._put(kinds.REPLICA_SET, first)
         for each in mine:
             wanted = found["spec"]["replicas"] if each["metadata"]["name"] == name else 0
             if each["spec"]["replicas"] != wanted:
@@ -135,11 +136,15 @@ class Controllers:
                 })  # fmt: skip
         self._state(kinds.DEPLOYMENT, found, [pod for each in [current, *mine] for pod in self._of(each)])
 
+    def _put(self, kind: Kind, found: Object, subresource: str = "") -> Object:
+        return self._table.put(kind, applying.noted(found, kind, "kube-controller-manager", subresource))
+
     def _state(self, kind: Kind, found: Object, pods: list[Object]) -> None:
         """Write the status of a Deployment or ReplicaSet."""
         alive = {pod["metadata"]["name"]: pod for pod in pods if _alive(pod)}.values()
         ready = sum(_is_ready(pod) for pod in alive)
         status: Object = {"observedGeneration": found["metadata"].get("generation", 1), "replicas": len(alive)}
+        status["terminatingReplicas"] = sum("deletionTimestamp" in pod["metadata"] for pod in pods)
         if ready:
             status |= {"readyReplicas": ready, "availableReplicas": ready}
         if kind is kinds.DEPLOYMENT:
@@ -153,7 +158,7 @@ class Controllers:
         else:
             status["fullyLabeledReplicas"] = len(alive)
         if status != found.get("status"):
-            self._table.put(kind, found | {"status": status})
+            self._put(kind, found | {"status": status}, "status")
 
     def _set(self, found: Object) -> None:
         pods = [pod for pod in self._of(found) if _alive(pod)]
@@ -180,7 +185,8 @@ class Controllers:
             metadata["annotations"] = annotations
         status = {"phase": "Pending", "qosClass": "Burstable"}
         pod = defaults.filled(kinds.POD, {"metadata": metadata, "spec": template["spec"]}, 0)
-        self._table.put(kinds.POD, pod | {"status": status})
+        pod = defaults.admitted(kinds.POD, pod)
+        self._put(kinds.POD, pod | {"status": status})
 
     def _job(self, found: Object) -> None:
         status = found.get("status") or {}
@@ -194,7 +200,7 @@ class Controllers:
                     self._delete(kinds.POD, pod)
             new: Object = {"conditions": [_condition(found, "Suspended", True, "JobSuspended")], "ready": 0}
         elif not status.get("startTime"):
-            self._table.put(kinds.JOB, found | {"status": {"startTime": now(), "active": 1, "ready": 0}})
+            self._put(kinds.JOB, found | {"status": {"startTime": now(), "active": 1, "ready": 0}}, "status")
             self._pod(kinds.JOB, found, found["spec"]["template"])
             return
         elif ended or not pods:
@@ -260,10 +266,11 @@ class Controllers:
             end = "".join(self._chance.choices(_LETTERS, k=5))
             metadata = {"name": f"{name}-{end}", "generateName": f"{name}-", "namespace": namespace, "labels": labels,
                         "generation": 1, "ownerReferences": [_owner(kinds.SERVICE, found)]}  # fmt: skip
-            self._table.put(kinds.SLICE, {"metadata": metadata} | new)
+            self._put(kinds.SLICE, {"metadata": metadata} | new)
         elif any(old.get(key) != value for key, value in new.items()) or old["metadata"]["labels"] != labels:
             metadata = old["metadata"] | {"labels": labels, "generation": old["metadata"]["generation"] + 1}
-            self._table.put(kinds.SLICE, old | new | {"metadata": metadata})
+            changed = {"endpoints.kubernetes.io/last-change-trigger-time": now()}
+            self._table.put(kinds.SLICE, old | new | {"metadata": metadata | {"annotations": changed}})
 
     def _selected(self, namespace: str, selector: dict[str, str]) -> list[Object]:
         fewest = min((self._labelled[namespace, *label] for label in selector.items()), key=len, default={})
@@ -294,7 +301,7 @@ def _first_to_go(pod: Object) -> tuple[bool, bool, bool, int, int]:
 
 
 def _condition(found: Object, kind: str, true: bool, reason: str) -> Object:
-    new = {"type": kind, "status": "True" if true else "False", "reason": reason}
+    new = {"type": kind, "status": "True" if true else "False", "reason": reason, "message": f"{kind}: {reason}"}
     for old in (found.get("status") or {}).get("conditions", ()):
         if all(old.get(key) == value for key, value in new.items()):
             return dict(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from stelae.platforms.kubernetes import kinds
@@ -13,8 +14,12 @@ _POD: Final[Object] = {
     "securityContext": {}, "terminationGracePeriodSeconds": 30,
 }  # fmt: skip
 _ALONE: Final[Object] = {
-    "enableServiceLinks": True, "preemptionPolicy": "PreemptLowerPriority", "priority": 0,
+    "preemptionPolicy": "PreemptLowerPriority", "priority": 0,
     "serviceAccount": "default", "serviceAccountName": "default",
+    "tolerations": [
+        {"effect": "NoExecute", "key": f"node.kubernetes.io/{what}", "operator": "Exists", "tolerationSeconds": 300}
+        for what in ("not-ready", "unreachable")
+    ],
 }  # fmt: skip
 _CONTAINER: Final[Object] = {
     "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
@@ -33,6 +38,12 @@ _SERVICE: Final[Object] = {
     "sessionAffinity": "None", "type": "ClusterIP",
 }  # fmt: skip
 
+_OF_POD: Final = (
+    "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
+    "additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was "
+    "previously negative)"
+)
+
 _FIXED: Final[dict[Kind, tuple[str, ...]]] = {
     kinds.DEPLOYMENT: ("selector",),
     kinds.JOB: ("selector", "template", "completions", "completionMode"),
@@ -40,11 +51,16 @@ _FIXED: Final[dict[Kind, tuple[str, ...]]] = {
 }
 
 
+def admitted(kind: Kind, found: Object) -> Object:
+    """Return *found* with what the admission of a pod adds, which no manager is recorded for."""
+    return found | {"spec": _ALONE | found["spec"]} if kind is kinds.POD else found
+
+
 def filled(kind: Kind, found: Object, number: int) -> Object:
     """Return *found* with what is left out; *number* makes a Service's address."""
     spec = found.get("spec", {})
     if kind is kinds.POD:
-        return found | {"spec": _ALONE | _pod(spec)}
+        return found | {"spec": {"enableServiceLinks": True} | _pod(spec)}
     if kind is kinds.DEPLOYMENT:
         return found | {"spec": _DEPLOYMENT | spec | {"template": _template(spec.get("template", {}))}}
     if kind is kinds.JOB:
@@ -68,7 +84,8 @@ def check(kind: Kind, old: Object | None, new: Object) -> None:
         if not wanted:
             raise answer.invalid(kind, name, "spec.selector", "Required value")
         if not wanted.items() <= labels.items():
-            why = f"Invalid value: {labels}: `selector` does not match template `labels`"
+            shown = json.dumps(labels, separators=(",", ":"))
+            why = f"Invalid value: {shown}: `selector` does not match template `labels`"
             raise answer.invalid(kind, name, "spec.template.metadata.labels", why)
     if old is None:
         return
@@ -78,7 +95,7 @@ def check(kind: Kind, old: Object | None, new: Object) -> None:
         if old["spec"].get(field) != spec.get(field):
             raise answer.invalid(kind, name, f"spec.{field}", "Invalid value: field is immutable")
     if kind is kinds.POD and _frozen(old["spec"]) != _frozen(spec):
-        why = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
+        why = f"Forbidden: pod updates may not change fields other than {_OF_POD}"
         raise answer.invalid(kind, name, "spec", why)
 
 
@@ -103,7 +120,9 @@ def _container(found: Object) -> Object:
     if "ports" in found:
         result["ports"] = [{"protocol": "TCP"} | port for port in found["ports"]]
     if "readinessProbe" in found:
-        result["readinessProbe"] = _PROBE | found["readinessProbe"]
+        result["readinessProbe"] = probe = _PROBE | found["readinessProbe"]
+        if "httpGet" in probe:
+            probe["httpGet"] = {"scheme": "HTTP"} | probe["httpGet"]
     return result
 
 

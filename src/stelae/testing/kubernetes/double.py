@@ -27,7 +27,11 @@ from stelae.testing.kubernetes.selecting import Matches, by_query
 from stelae.testing.kubernetes.table import Change, Table
 
 _VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
-VERSION = "v1.36.2"
+_VERSION = {
+    "major": "1", "minor": "36", "emulationMajor": "1", "emulationMinor": "36", "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "35", "gitVersion": "v1.36.2", "gitCommit": "0" * 40, "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z", "goVersion": "go1.27.3", "compiler": "gc", "platform": "linux/amd64",
+}  # fmt: skip
 
 
 def _serves(_: Object) -> Program:
@@ -144,8 +148,10 @@ class Double:
 
     def _elsewhere(self, path: str) -> Answer:
         if path == "/version":
-            return Answer(200, _json({"major": "1", "minor": "36", "gitVersion": VERSION, "platform": "linux/amd64"}))
+            return Answer(200, _json(_VERSION))
         found = self.api.discovery(path)
+        if found is None and self.api.discovery("/".join(path.split("/")[: 4 if path.startswith("/apis/") else 3])):
+            raise Refusal(404, "NotFound", "the server could not find the requested resource", {})
         if found is None:
             return Answer(404, b"404 page not found\n", {"Content-Type": "text/plain; charset=utf-8"})
         return Answer(200, _json(found))
@@ -194,7 +200,8 @@ class Double:
             raise answer.bad(f"container {container} is not valid for pod {name}")
         life = self.kubelet.life(namespace, name)
         if life is None or (not life.output.lines and not life.running and life.exit is None):
-            raise answer.bad(f'container "{container}" in pod "{name}" is waiting to start: ContainerCreating')
+            why = "image can't be pulled" if life and life.program.unpullable else "ContainerCreating"
+            raise answer.bad(f'container "{container}" in pod "{name}" is waiting to start: {why}')
         output = life.before if asked.query.get("previous") == "true" else life.output
         if output is None:
             raise answer.bad(f'previous terminated container "{container}" in pod "{name}" not found')

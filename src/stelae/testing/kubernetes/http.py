@@ -110,7 +110,7 @@ class Server:
         if answer.stream is None:
             headers["Content-Length"] = str(len(answer.body))
         else:
-            headers["Transfer-Encoding"] = "chunked"
+            headers |= {"Transfer-Encoding": "chunked", "Connection": "close"}  # its end is watched by reading
         head = h11.Response(status_code=answer.code, headers=list(headers.items()))
         writer.write(http.send(head) or b"")
         if answer.stream is None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.kinds import Kind, Object
+from stelae.testing.kubernetes import applying
 from stelae.testing.kubernetes.output import Output
 from stelae.testing.kubernetes.program import Program, Programs
 from stelae.testing.kubernetes.table import Change, Table, now
@@ -110,7 +111,11 @@ class Kubelet:
         else:
             self._write(namespace, name, _placed)
             if program.unpullable:
-                self._write(namespace, name, partial(_waits, reason="ErrImagePull", why=program.unpullable))
+                why = f"failed to pull and unpack image: {program.unpullable}"
+                self._write(namespace, name, partial(_waits, reason="ErrImagePull", why=why, number=life.number))
+                await self._or_asked(life, _FIRST_BACKOFF * self._pace)
+                why = f"Back-off pulling image: ErrImagePull: {why}"
+                self._write(namespace, name, partial(_waits, reason="ImagePullBackOff", why=why, number=life.number))
             else:
                 pod = self._table.get(kinds.POD, namespace, name)
                 limit = (pod or {}).get("spec", {}).get("activeDeadlineSeconds")
@@ -134,7 +139,7 @@ class Kubelet:
             if life.restarts:
                 longest = min(_FIRST_BACKOFF * 2 ** (life.restarts - 1), _LONGEST_BACKOFF) * self._pace
                 said = f"back-off {longest:g}s restarting failed container"
-                self._write(namespace, name, partial(_waits, reason="CrashLoopBackOff", why=said))
+                self._write(namespace, name, partial(_waits, reason="CrashLoopBackOff", why=said, number=life.number))
                 await self._or_asked(life, longest)
             life.restarts += 1
 
@@ -227,7 +232,7 @@ class Kubelet:
     def _write(self, namespace: str, name: str, change: Callable[[Object], Object]) -> None:
         pod = self._table.get(kinds.POD, namespace, name)
         if pod is not None and (new := change(pod)) != pod:
-            self._table.put(kinds.POD, new)
+            self._table.put(kinds.POD, applying.noted(new, kinds.POD, "kubelet", "status"))
 
 
 def _overdue(life: Life) -> None:
@@ -263,7 +268,7 @@ def _container(pod: Object, **more: object) -> list[Object]:
     before = pod["status"].get("containerStatuses") or [{}]
     spec = pod["spec"]["containers"][0]
     base: Object = {"name": spec["name"], "state": {}, "lastState": {}, "ready": False, "restartCount": 0,
-                    "image": spec["image"], "imageID": "", "started": False, "resources": {}}  # fmt: skip
+                    "image": spec["image"], "imageID": "", "started": False}  # fmt: skip
     return [base | before[0] | more]
 
 
@@ -287,9 +292,14 @@ def _unplaceable(pod: Object, why: str) -> Object:
                                                                message=why)))  # fmt: skip
 
 
-def _waits(pod: Object, reason: str, why: str) -> Object:
+def _waits(pod: Object, reason: str, why: str, number: int) -> Object:
     state = {"waiting": {"reason": reason, "message": why}}
-    return _status(pod, containerStatuses=_container(pod, state=state, **_last(pod)))
+    return _status(pod, **_address(number), containerStatuses=_container(pod, state=state, **_last(pod)))
+
+
+def _address(number: int) -> Object:
+    address = f"10.244.{number // 250 % 250}.{number % 250 + 2}"
+    return {"podIP": address, "podIPs": [{"ip": address}]}
 
 
 def _last(pod: Object) -> Object:
@@ -299,13 +309,12 @@ def _last(pod: Object) -> Object:
 
 
 def _running(pod: Object, restarts: int, number: int) -> Object:
-    address = f"10.244.{number // 250 % 250}.{number % 250 + 2}"
     image = pod["spec"]["containers"][0]["image"]
     return _status(
-        pod, phase="Running", podIP=address, podIPs=[{"ip": address}],
+        pod, phase="Running", **_address(number), resources={},
         containerStatuses=_container(
-            pod, state={"running": {"startedAt": now()}}, restartCount=restarts, started=True, **_last(pod),
-            containerID=f"containerd://{number:032x}{restarts:032x}", imageID=image,
+            pod, state={"running": {"startedAt": now()}}, restartCount=restarts, started=True, resources={},
+            **_last(pod), containerID=f"containerd://{number:032x}{restarts:032x}", imageID=image,
         ),
         conditions=_conditions(pod, _condition("PodReadyToStartContainers", true=True)),
     )  # fmt: skip
@@ -334,7 +343,11 @@ def _exited(pod: Object, life: Life, code: int, *, again: bool) -> Object:
     spec = pod["spec"]["containers"][0]
     if code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
         ended["terminated"]["message"] = "".join(f"{text}\n" for _, text in life.output.lines[-80:])[-2048:]
-    why = {"reason": "ContainersNotReady" if again else "PodFailed" if code else "PodCompleted"}
+    name = spec["name"]
+    if again:
+        why = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{name}]"}
+    else:
+        why = {"reason": "PodFailed" if code else "PodCompleted"}
     conditions = [_condition(kind, true=False, **why) for kind in ("Ready", "ContainersReady")]
     containers = _container(pod, state=ended, ready=False, started=False)
     phase = "Running" if again else "Failed" if code else "Succeeded"

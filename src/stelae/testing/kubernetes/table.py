@@ -37,7 +37,7 @@ class Table:
         self.version = 100
         self._objects: defaultdict[Kind, dict[str, dict[str, Object]]] = defaultdict(lambda: defaultdict(dict))
         self._history: defaultdict[Kind, deque[Change]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
-        self._oldest = 0
+        self._oldest = self.version
         self._listeners: list[Listener] = []
         self._made = 0
 
