@@ -245,7 +245,7 @@ def test_a_record_whose_time_goes_back_is_found(path: Path, open_ledger: Open) -
     """Only a Stelae with a fault could write it: all hashes are right."""
     ledger = open_ledger()
     back = [Recorded(index=SIZE, at=5, actor="ana", event=drafts([0])[0].event)]
-    assert ledger._written(back, [encode(item) for item in back])
+    assert ledger._written(back, [encode(item) for item in back], ())
     with pytest.raises(Failed, match=f"event {SIZE} is older than the one before it"):
         ledger.verify()
 
