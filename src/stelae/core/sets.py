@@ -204,9 +204,10 @@ def _going(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
     left.update((view.release, view.process) for view in look.seen.instances.values() if view.id not in env.runs)
     kept = _kept(env)
     for key, count in wanted.items():
+        there, recorded = key in look.seen.sets, set_key(*key) in env.sets
         if count or look.count(key) or key in left:
             continue
-        if key[0] not in kept or key not in look.seen.sets:
+        if (there and key[0] not in kept) or (recorded and not there):
             yield Action(verb=Verb.REMOVE_SET, release=key[0], process=key[1])
 
 

@@ -13,7 +13,9 @@ from tests.unit.core.fixtures import environment, release
 GATEWAY = "edge/public"
 
 
-def on_cluster(kind: str = "rolling", *, exact: bool = True, cluster: Cluster | None = None, **options: Any) -> SetWorld:
+def on_cluster(
+    kind: str = "rolling", *, exact: bool = True, cluster: Cluster | None = None, **options: Any
+) -> SetWorld:
     """A world whose platform keeps sets, and shares requests out exactly or by ratio."""
     choice = PlatformChoice(
         kind=PlatformKind.KUBERNETES, namespace="shop", registry="registry.example", gateway=GATEWAY if exact else ""
