@@ -4,7 +4,8 @@ A launch, a kill and a removal are done again: nothing that happened meanwhile m
 instance is ready was done: if it were tried again and failed, what serves would be taken for a failure. A traffic
 table, an instance's end, and what is done to a set of instances were right by what was seen then; with what is seen
 now they may take capacity that is needed, so they are done again only where they would be intended again. The launch
-of a run is done again only when the platform can tell that it never began: else nobody knows, and its outcome says so.
+of a run is done again only when the platform can tell that it never began: else nobody knows, and its outcome says
+so.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ class SetWorld:
             yield f"law 6: {there} {key[1]}, of {limit} that there may be"
         rollout = self.env.rollout
         alone = rollout is not None and rollout.strategy.kind is StrategyKind.RECREATE
-        if alone and any(pod.key[0] != key[0] for pod in pods):
+        if alone and {pod.key[0] for pod in pods} - {key[0]} and not any(pod.key[0] == key[0] for pod in pods):
             yield "law 6: with recreate, releases overlap"
 
     def _of_traffic(self, action: Action, seen: Observation) -> Iterator[str]:
