@@ -237,10 +237,10 @@ class Api:
         self.table.remove(kind, metadata.get("namespace", ""), metadata["name"])
 
     def end(self, pod: Object, grace: int | None) -> Object:
-        """Ask a pod to end: it is there until its kubelet says that it did."""
+        """Ask a pod to end: it is there until its kubelet says that it did, where it has one and anything runs."""
         metadata = pod["metadata"]
         seconds = pod["spec"].get("terminationGracePeriodSeconds", 30) if grace is None else grace
-        if not pod["spec"].get("nodeName"):
+        if not pod["spec"].get("nodeName") or pod.get("status", {}).get("phase") in ("Failed", "Succeeded"):
             self.table.remove(kinds.POD, metadata["namespace"], metadata["name"])
             return pod
         if seconds >= metadata.get("deletionGracePeriodSeconds", seconds + 1):

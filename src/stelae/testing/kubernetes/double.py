@@ -132,7 +132,7 @@ class Double:
             found = self._answer(verb, place, asked)
         except Refusal as refusal:
             found = _refused(refusal)
-        if found.stream is None and self.faults.after_it():
+        if found.stream is None and self.faults.after_it(verb, plural):
             raise ConnectionResetError
         return found
 

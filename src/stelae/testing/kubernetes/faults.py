@@ -23,6 +23,7 @@ class Faults:
     after: int = 1
     broken: int = 0
     cut_answers: int = 0
+    cut_of: frozenset[tuple[str, str]] = frozenset()
     forbidden: frozenset[tuple[str, str]] = frozenset()  # verbs and plurals that RBAC does not allow
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     seen: Counter[str] = field(default_factory=Counter)
@@ -46,9 +47,10 @@ class Faults:
         """Answer the next requests with 503."""
         self.broken = times
 
-    def lose_answers(self, times: int) -> None:
-        """Carry the next requests out, and break the connection off before their answers."""
-        self.cut_answers = times
+    def lose_answers(self, times: int, *of: tuple[str, str]) -> None:
+        """Carry the next requests out, and break the connection off before their answers; only those *of* some verbs
+        and plurals, where any are given."""
+        self.cut_answers, self.cut_of = times, frozenset(of)
 
     def expire(self) -> None:
         """Forget what happened up to now, and end all watches: those that begin where they were get a 410."""
@@ -84,9 +86,9 @@ class Faults:
             said = f'{plural} is forbidden: User "stelae" cannot {verb} resource "{plural}"'
             raise answer.Refusal(403, "Forbidden", said, {"kind": plural})
 
-    def after_it(self) -> bool:
+    def after_it(self, verb: str, plural: str) -> bool:
         """Return whether the answer gets lost."""
-        if self.cut_answers:
+        if self.cut_answers and (not self.cut_of or (verb, plural) in self.cut_of):
             self.cut_answers -= 1
             self.seen["lost"] += 1
             return True
