@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from stelae.platforms.kubernetes import kinds
+from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.cluster import Cluster, connect
 from stelae.platforms.kubernetes.objects import Object, access
 
@@ -88,10 +88,12 @@ class Way:
 
 
 class Namespace:
-    """A namespace at the Pod Security level ``restricted``; ``kubeconfig`` leads to its cluster by ``way``."""
+    """A namespace at the Pod Security level ``restricted``; ``kubeconfig`` leads to its cluster by ``way``, and
+    ``admin`` may do everything."""
 
-    def __init__(self, name: str, way: Way, kubeconfig: Path) -> None:
+    def __init__(self, name: str, way: Way, kubeconfig: Path, admin: Cluster) -> None:
         self.name = name
+        self.admin = admin
         self.way = way
         self.kubeconfig = kubeconfig
 
@@ -147,9 +149,12 @@ async def namespace(folder: Path, purpose: str) -> AsyncIterator[Namespace]:
         config["users"] = [{"name": "account", "user": {"token": token}}]
         context["user"] = "account"
         path.write_text(yaml.safe_dump(config))
-        yield Namespace(name, way, path)
+        yield Namespace(name, way, path, admin)
     finally:
         with suppress(Exception):
+            for kind in (kinds.POLICY_BINDING, kinds.POLICY):
+                for guard in (names.images_policy_name(name), names.labels_policy_name(name)):
+                    await admin.delete(kind, guard)
             await admin.delete(kinds.NAMESPACE, name)
         await admin.close()
         await way.close()

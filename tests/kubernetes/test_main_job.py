@@ -7,12 +7,15 @@ it there is no test.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from stelae.domain.errors import Failed
 from stelae.platforms.kubernetes import kinds
+from stelae.platforms.kubernetes.objects import Object
 from tests.kubernetes.ground import Namespace, namespace, needed
 from tests.real import tiny
 from tests.real.machine import Machine
@@ -23,6 +26,23 @@ pytestmark = [
     needed,
     pytest.mark.skipif(not REGISTRY, reason="STELAE_TEST_REGISTRY names no registry"),
 ]
+
+
+FOREIGN: Object = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "foreign"},
+    "spec": {
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "foreign",
+                "image": "busybox",
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    },
+}
 
 
 async def _there(place: Namespace) -> dict[str, int]:
@@ -43,6 +63,23 @@ def test_a_release_is_deployed_scaled_replaced_and_rolled_back(tmp_path: Path) -
     asyncio.run(body())
 
 
+async def _guard(place: Namespace, printed: list[Object], foreign: Object) -> None:
+    """Apply the policy that was *printed*, and wait until it counts: a *foreign* pod is refused."""
+    for found in printed:
+        await place.admin.apply(found)
+    async with asyncio.timeout(30):
+        while not await _refused(place, foreign):
+            await asyncio.sleep(0.1)
+
+
+async def _refused(place: Namespace, pod: Object) -> bool:
+    try:
+        await place.admin.create(pod, dry_run=True)
+    except Failed as error:
+        return "not the image of a recorded release" in error.message
+    return False
+
+
 def _job(place: Namespace, loop: asyncio.AbstractEventLoop) -> None:
     def deployments() -> dict[str, int]:
         return asyncio.run_coroutine_threadsafe(_there(place), loop).result(30)
@@ -51,6 +88,8 @@ def _job(place: Namespace, loop: asyncio.AbstractEventLoop) -> None:
     with Machine(seed=False) as machine:
         machine.start(KUBECONFIG=str(place.kubeconfig))
         tiny.make(machine, kind="rolling", more=more)
+        printed = json.loads(machine.cli("kubernetes", "policy", "testing", "--json").stdout)["objects"]
+        asyncio.run_coroutine_threadsafe(_guard(place, printed, FOREIGN), loop).result(60)
         print(machine.cli("deploy", "testing").stdout)
         assert machine.ready() == (2, 2)
         (first,) = deployments()
@@ -67,3 +106,6 @@ def _job(place: Namespace, loop: asyncio.AbstractEventLoop) -> None:
         print(machine.cli("status").stdout)
         print(machine.cli("down", "tiny").stdout)
         machine.until("nothing is left", lambda: deployments() == {})
+        there = asyncio.run_coroutine_threadsafe(place.admin.get(kinds.NAMESPACE, place.name), loop).result(30)
+        assert there is not None
+        assert "image.stelae.dev" not in str(there["metadata"].get("annotations")), "nothing may come in any more"
