@@ -200,7 +200,8 @@ class Past:
         if watched is None:
             watched = self._observed.watched(lived.environment, life.launched_at, life.over_at or until)
         return {
-            "environment": lived.environment, "process": life.process, "run": life.run, "release": life.release,
+            "environment": lived.environment, "process": life.process, "run": life.run, "node": life.node,
+            "release": life.release,
             "image": release.image if release else "",
             "commit": built.sources[-1].commit if built and built.sources else "",
             "launched_at": life.launched_at, "started_at": life.started_at, "first_ready_at": life.first_ready_at,

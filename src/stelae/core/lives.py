@@ -21,9 +21,10 @@ class Life:
     """An instance from its launch (or from when it was seen first) until it was removed, each step with the time at
     which it was recorded.
 
-    ``run`` is true of one of a job or a command. ``started_at`` is when the launch had succeeded (``failed``: why it
-    did not), ``first_ready_at`` when it was ready first, ``ready`` whether it is now. ``routed_at`` is when it got
-    traffic first, ``drained_at`` when it last left the traffic. ``ended_at`` is when its end was recorded.
+    ``run`` is true of one of a job or a command; ``node`` is where a cluster launched it. ``started_at`` is when the
+    launch had succeeded (``failed``: why it did not), ``first_ready_at`` when it was ready first, ``ready`` whether
+    it is now. ``routed_at`` is when it got traffic first, ``drained_at`` when it last left the traffic. ``ended_at``
+    is when its end was recorded.
     """
 
     id: InstanceId
@@ -31,6 +32,7 @@ class Life:
     process: str
     launched_at: Instant
     run: bool = False
+    node: str = ""
     started_at: Instant | None = None
     failed: str = ""
     first_ready_at: Instant | None = None
@@ -56,7 +58,10 @@ def begun(action: Action, at: Instant, *, run: bool) -> Life:
 
 def seen_first(event: ev.InstanceSeen, at: Instant) -> Life:
     """Return the life of an instance that a platform which keeps sets has launched: it begins when it is seen."""
-    return Life(id=event.instance, release=event.release, process=event.process, launched_at=at, started_at=at)
+    return Life(
+        id=event.instance, release=event.release, process=event.process, launched_at=at, started_at=at,
+        node=event.node,
+    )  # fmt: skip
 
 
 def lived(life: Life, event: Event, action: Action | None, at: Instant) -> Life:

@@ -70,6 +70,9 @@ def test_where_something_runs_or_ever_ran(stelae: Stelae, service: FakeService) 
   guestbook/production  web-7k2m9q-1  r-7k2m9q  3f9c1e2  2026-11-29 12:00:00  2026-11-30 11:59:57  99.98 %   100 %
 """)
     assert asked(service, "where") == ("9b1d", False)
+    service.answers["where"] = {**WHERE, "instances": [life | {"node": "n-7"} for life in WHERE["instances"]]}
+    header, first, *_ = plain(stelae("where", "9b1d")).splitlines()
+    assert (header.split()[2], first.split()[2]) == ("node", "n-7")
     service.answers["where"] = {**WHERE, "instances": []}
     assert plain(stelae("where", "9b1d")) == snapshot("""\
   nothing of it runs now

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stelae.core.lives import Life, begun, lived
+from stelae.core.lives import Life, begun, lived, seen_first
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
@@ -55,6 +55,13 @@ def test_a_whole_life() -> None:
         "killed_at": 700, "ended_at": 800, "exit": Exit(code=143, at=990), "removed_at": 900,
     }  # fmt: skip
     assert found.over_at == 800
+
+
+def test_one_that_a_cluster_launched_begins_when_it_is_seen() -> None:
+    event = ev.InstanceSeen(instance=A, release=RELEASE, process="web", node="n-7")
+    found = seen_first(event, 100)
+    assert (found.id, found.release, found.process, found.launched_at) == (A, RELEASE, "web", 100)
+    assert told(found) == {"started_at": 100, "node": "n-7"}
 
 
 def test_ready_unready_and_back_in_the_traffic() -> None:

@@ -40,7 +40,8 @@ def command(ref: str, document: str | None) -> None:
         return
     if proof is not None:
         _proof(out, proof)
-    _fields(out, {k: v for k, v in answer.items() if k not in ("kind", "id", answer["kind"])}, "    ")
+    left_out = {"kind", "id", answer["kind"], *(["node"] if not answer.get("node") else [])}
+    _fields(out, {k: v for k, v in answer.items() if k not in left_out}, "    ")
     if proof is not None:
         _inside(out, proof["packages"])
 

@@ -30,7 +30,7 @@ def command(ref: str, ever: bool) -> None:
         _releases(out, answer["releases"])
     lives = answer["instances"]
     if lives:
-        for line in table(HEADER, [_cells(life) for life in lives]):
+        for line in _table(lives):
             out.line("  " + line)
     else:
         out.line(f"  nothing of it {'ever ran' if ever else 'runs now'}")
@@ -56,6 +56,15 @@ def _releases(out: Screen, releases: list[Json]) -> None:
             out.line("  " + line)
     else:
         out.line("  no release has it")
+
+
+def _table(lives: list[Json]) -> list[str]:
+    """The lives; on which node each was, too, where a cluster launched one of them."""
+    rows = [_cells(life) for life in lives]
+    if not any(life["node"] for life in lives):
+        return table(HEADER, rows)
+    header = (*HEADER[:2], "node", *HEADER[2:])
+    return table(header, [(*row[:2], life["node"] or "-", *row[2:]) for life, row in zip(lives, rows, strict=True)])
 
 
 def _cells(life: Json) -> tuple[str, ...]:

@@ -52,14 +52,15 @@ class LifeEvents(TypedDict):
 
 
 class Lived(TypedDict):
-    """The life of an instance, or of a ``run`` of a job: each time is when that was recorded, null where it was not
-    yet. ``observed`` and ``inspected`` say in which of the time since it was started there was a look at it, and an
-    inspection of it."""
+    """The life of an instance, on a ``node`` of a cluster ("" on this machine), or of a ``run`` of a job. Each time
+    is when that was recorded, null where it was not yet. ``observed`` and ``inspected`` say in which of the time
+    since it was started there was a look at it, and an inspection of it."""
 
     instance: str
     environment: str
     process: str
     run: bool
+    node: str
     release: str
     image: OptionalDigest
     commit: str
