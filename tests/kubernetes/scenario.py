@@ -138,7 +138,7 @@ async def _objects(asking: Recorder) -> None:
     await asking.ask("delete another", "DELETE", f"{at}/c", wrong)
     await asking.ask("delete", "DELETE", f"{at}/c")
     await asking.ask("delete none", "DELETE", f"{at}/c")
-    watch = chosen | {"watch": "1", "resourceVersion": start, "timeoutSeconds": "5", "allowWatchBookmarks": "true"}
+    watch = chosen | {"watch": "1", "resourceVersion": start, "timeoutSeconds": "2", "allowWatchBookmarks": "true"}
     await asking.ask("watch", "GET", at, query=watch)
     await asking.ask("watch bare", "GET", at, query=watch | {"timeoutSeconds": "1"}, accept=BARE.format(""))
     await asking.ask("watch too old", "GET", at, query=watch | {"resourceVersion": "1"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ MERGE: Final = "application/merge-patch+json"
 
 _ATTEMPT = 10.0  # seconds that one answer may take
 _ALTOGETHER = 20.0  # seconds until a request that is tried again and again is given up
-_SILENCE = 150.0  # seconds without a byte after which a stream is begun anew; bookmarks come every minute
+_SILENCE = 100.0  # seconds without a byte after which a stream is begun anew; bookmarks come every minute
 _LARGEST = 32 * 1024 * 1024  # bytes of one answer, or of one line
 _ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -63,6 +63,7 @@ class Connection:
 
     def __init__(self, config: SingleConfig, jitter: Jitter) -> None:
         self._jitter = jitter
+        self._silent: list[Callable[[], None]] = []
         self.server = config.cluster.server.rstrip("/")
         try:
             user = config.user
@@ -102,6 +103,7 @@ class Connection:
             except (httpx2.HTTPError, ConfigError, OSError) as error:
                 problem: StelaeError = Unreachable(f"{what}: {self.server} does not answer: {_words(error)}")
                 problem.__cause__ = error
+                self._tell()
                 certain = isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout))
                 again = not isinstance(error, ConfigError) and (certain or method != "POST")
             else:
@@ -118,6 +120,14 @@ class Connection:
             if not again or asyncio.get_running_loop().time() + pause > until:
                 raise problem
             await asyncio.sleep(pause)
+
+    def silent(self, told: Callable[[], None]) -> None:
+        """Have *told* called when a request of ``ask`` got no answer."""
+        self._silent.append(told)
+
+    def _tell(self) -> None:
+        for told in self._silent:
+            told()
 
     async def once(self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON) -> Any:
         """Return the decoded answer to one GET that is not tried again. Raises ``Ended``, Unreachable."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,6 +69,8 @@ class Follower:
         self._version = ""
         self._backoff = Backoff(jitter)
         self._timer: asyncio.TimerHandle | None = None
+        self._limit: asyncio.Timeout | None = None
+        connection.silent(self._doubt)
 
     async def run(self) -> None:
         """List and follow until cancelled."""
@@ -84,7 +87,8 @@ class Follower:
         try:
             if not self._version:
                 await self._list()
-            await self._follow()
+            async with asyncio.timeout(None) as self._limit:
+                await self._follow()
             pause = self._backoff.pause() if loop.time() - began < self._timing.shortest else 0.0
         except Ended as ended:
             if ended.code == _GONE:
@@ -92,10 +96,18 @@ class Follower:
             pause = self._failed(ended.code, ended.said, ended.asked)
         except StelaeError as error:
             pause = self._failed(0, error.message)
+        except TimeoutError:
+            pause = self._failed(0, "the server did not answer something else that it was asked")
         except (KeyError, TypeError, AttributeError, ValueError, msgspec.MsgspecError) as error:
             self._version = ""
             pause = self._failed(0, f"the server sent what is no {self._kind.name}: {error!r}")
         await asyncio.sleep(pause)
+
+    def _doubt(self) -> None:
+        """A request got no answer: that nothing comes of a watch may mean that nothing can. Open it anew."""
+        if self._limit is not None and not self._limit.expired():
+            with suppress(RuntimeError):  # it is over already
+                self._limit.reschedule(0)
 
     def _failed(self, code: int, said: str, asked: float = 0.0) -> float:
         """Say that what is known may be old; return how long to wait."""
