@@ -14,6 +14,7 @@ import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -100,6 +101,15 @@ class Namespace:
     def cluster(self, installation: str) -> Cluster:
         """Return a new client of it."""
         return connect("", self.name, kubeconfig=self.kubeconfig, installation=installation, jitter=random.random)
+
+
+def within(wanted: Any, found: Any) -> bool:
+    """True when *found* says all that *wanted* says; it may say more."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(within(text, found.get(name)) for name, text in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(wanted) == len(found) and all(map(within, wanted, found))
+    return bool(wanted == found)
 
 
 async def account(admin: Cluster, *, gateway: bool = True) -> str:

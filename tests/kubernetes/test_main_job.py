@@ -16,7 +16,7 @@ import pytest
 from stelae.domain.errors import Failed
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.objects import Object
-from tests.kubernetes.ground import Namespace, namespace, needed
+from tests.kubernetes.ground import Namespace, namespace, needed, within
 from tests.real import tiny
 from tests.real.machine import Machine
 
@@ -72,6 +72,14 @@ async def _guard(place: Namespace, printed: list[Object], foreign: Object) -> No
             await asyncio.sleep(0.1)
 
 
+async def _as_rendered(place: Namespace, rendered: list[Object]) -> None:
+    """What is printed for others to apply is what Stelae applied."""
+    assert {found["kind"] for found in rendered} >= {"Deployment", "Service", "PodDisruptionBudget"}
+    for found in rendered:
+        there = await place.admin.get(kinds.of(found), found["metadata"]["name"])
+        assert within(found, there), (found, there)
+
+
 async def _refused(place: Namespace, pod: Object) -> bool:
     try:
         await place.admin.create(pod, dry_run=True)
@@ -86,12 +94,14 @@ def _job(place: Namespace, loop: asyncio.AbstractEventLoop) -> None:
 
     more = f'platform = {{ kind = "kubernetes", namespace = "{place.name}", registry = "{REGISTRY}" }}'
     with Machine(seed=False) as machine:
-        machine.start(KUBECONFIG=str(place.kubeconfig))
+        machine.start(STELAE_KUBECONFIG=str(place.kubeconfig))
         tiny.make(machine, kind="rolling", more=more)
         printed = json.loads(machine.cli("kubernetes", "policy", "testing", "--json").stdout)["objects"]
         asyncio.run_coroutine_threadsafe(_guard(place, printed, FOREIGN), loop).result(60)
         print(machine.cli("deploy", "testing").stdout)
         assert machine.ready() == (2, 2)
+        rendered = json.loads(machine.cli("render", "testing", "--json").stdout)["objects"]
+        asyncio.run_coroutine_threadsafe(_as_rendered(place, rendered), loop).result(60)
         (first,) = deployments()
         machine.cli("scale", "testing", "web=3")
         machine.until("scaled", lambda: machine.ready() == (3, 3))

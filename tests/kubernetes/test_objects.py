@@ -7,7 +7,6 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +20,7 @@ from stelae.platforms.kubernetes import kinds, objects
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.objects import Object, Placed
 from tests.kubernetes.conftest import INSTALLATION, reach
-from tests.kubernetes.ground import IMAGE, account
+from tests.kubernetes.ground import IMAGE, account, within
 from tests.unit.kubernetes.things import ENVIRONMENT, PLAIN, RELEASE, WEB, WORKER, a_run, placed
 
 pytestmark = pytest.mark.real
@@ -68,15 +67,6 @@ def of_a_gateway(place: Placed) -> tuple[Object, ...]:
         Route(kind=RouteKind.HOST, release=RELEASE.id, name="next.example.com"),
     ]
     return objects.routes(place, "web", {RELEASE.id: 10_000}, ["a.example.com"], chosen)
-
-
-def within(wanted: Any, found: Any) -> bool:
-    """True when *found* says all that *wanted* says; it may say more."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(within(text, found.get(name)) for name, text in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(found, list) and len(wanted) == len(found) and all(map(within, wanted, found))
-    return bool(wanted == found)
 
 
 def test_each_object_is_admitted_as_it_is(kubeconfig: Path, namespace: str) -> None:
