@@ -21,7 +21,7 @@ _PATIENCE = 10.0
 
 def examine(installation: Installation, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
     """Yield what is wrong with the kubeconfig, and whether the cluster of its current context answers."""
-    if not environ.get("KUBECONFIG") and not installation.kubeconfig.exists():
+    if not environ.get("STELAE_KUBECONFIG") and not installation.kubeconfig.exists():
         return  # only an environment on a cluster needs one
     try:
         path = kubeconfig(installation, environ)

@@ -1,6 +1,7 @@
-"""The kubeconfig of the controller: ``KUBECONFIG`` of its environment, else ``kubeconfig`` in its state.
+"""The kubeconfig of the controller: ``STELAE_KUBECONFIG`` of its environment, else ``kubeconfig`` in its state.
 
-That of the person who starts a controller is never taken: what one has for oneself must not become the controller's.
+That of the person who starts a controller is never taken, ``KUBECONFIG`` included: what one has for oneself must not
+become the controller's, and a record that is restored for a drill must not reach what the real one holds.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from stelae.system.installation import Installation
 
 def kubeconfig(installation: Installation, environ: Mapping[str, str]) -> Path:
     """Return the file that says how clusters are reached; raises InvalidInput when there is none."""
-    given = environ.get("KUBECONFIG", "")
+    given = environ.get("STELAE_KUBECONFIG", "")
     if os.pathsep in given:
         raise InvalidInput(
-            "KUBECONFIG of the controller names several files", where=given,
+            "STELAE_KUBECONFIG of the controller names several files", where=given,
             hint="make one of them: kubectl config view --flatten",
         )  # fmt: skip
     path = Path(given) if given else installation.kubeconfig
     if not path.is_file():
         raise InvalidInput(
             "there is no kubeconfig", where=str(path),
-            hint="put that of the controller's own account there, or name one in KUBECONFIG of the controller",
+            hint="put that of the controller's own account there, or name one in STELAE_KUBECONFIG of the controller",
         )  # fmt: skip
     return path

@@ -15,8 +15,8 @@ OBSERVED: dict[str, Any] = {
 
 LIVED: dict[str, Any] = {
     "environment": "guestbook/production", "process": "web", "run": False, "node": "", "release": RELEASE,
-    "image": IMAGE, "commit": COMMIT, "launched_at": NOON - 24 * _HOUR, "started_at": NOON - 24 * _HOUR, "ready": False,
-    "first_ready_at": NOON - 24 * _HOUR + 400_000, "routed_at": NOON - 24 * _HOUR + 500_000,
+    "image": IMAGE, "commit": COMMIT, "launched_at": NOON - 24 * _HOUR, "started_at": NOON - 24 * _HOUR,
+    "ready": False, "first_ready_at": NOON - 24 * _HOUR + 400_000, "routed_at": NOON - 24 * _HOUR + 500_000,
     "drained_at": NOON - 9_000_000, "stopped_at": NOON - 4_000_000, "killed_at": None, "ended_at": NOON - 3_000_000,
     "removed_at": NOON - 2_000_000, "exit": "was ended by signal 15", "failed": "",
     "events": {"launched": 120, "removed": 190}, "observed": OBSERVED,

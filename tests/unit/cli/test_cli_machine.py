@@ -185,7 +185,7 @@ def test_the_doctor_asks_the_cluster_of_a_kubeconfig_that_is_there(
 
     path = installation.kubeconfig
     assert found() == {}, "who has no cluster is told nothing of one"
-    assert found(KUBECONFIG="/nowhere/at/all")["cluster"] == (False, "/nowhere/at/all: there is no kubeconfig")
+    assert found(STELAE_KUBECONFIG="/nowhere/at/all")["cluster"] == (False, "/nowhere/at/all: there is no kubeconfig")
     path.parent.mkdir(parents=True, exist_ok=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), Version) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

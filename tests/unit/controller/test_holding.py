@@ -156,18 +156,19 @@ def test_the_kubeconfig_is_the_controllers_and_never_a_persons(tmp_path: Path) -
     installation = Installation(state=tmp_path)
     (tmp_path / "home" / ".kube").mkdir(parents=True)
     (tmp_path / "home" / ".kube" / "config").write_text(CONFIG)
+    person = tmp_path / "home"
     with pytest.raises(InvalidInput, match="there is no kubeconfig") as refusal:
-        kubeconfig(installation, {"HOME": str(tmp_path / "home")})
+        kubeconfig(installation, {"HOME": str(person), "KUBECONFIG": str(person / ".kube" / "config")})
     assert refusal.value.where == str(tmp_path / "kubeconfig")
     (tmp_path / "kubeconfig").write_text(CONFIG)
     assert kubeconfig(installation, {}) == tmp_path / "kubeconfig"
     other = tmp_path / "other"
     with pytest.raises(InvalidInput, match="there is no kubeconfig"):
-        kubeconfig(installation, {"KUBECONFIG": str(other)})
+        kubeconfig(installation, {"STELAE_KUBECONFIG": str(other)})
     other.write_text(CONFIG)
-    assert kubeconfig(installation, {"KUBECONFIG": str(other)}) == other
+    assert kubeconfig(installation, {"STELAE_KUBECONFIG": str(other)}) == other
     with pytest.raises(InvalidInput, match="names several files"):
-        kubeconfig(installation, {"KUBECONFIG": f"{other}:{other}"})
+        kubeconfig(installation, {"STELAE_KUBECONFIG": f"{other}:{other}"})
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_the_kubeconfig_is_the_controllers_and_never_a_persons(tmp_path: Path) -
 def test_a_cluster_that_cannot_even_be_asked_is_told_when_it_is_applied(
     text: str | None, context: str, says: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("STELAE_KUBECONFIG", raising=False)
     state = tmp_path / "state"
     state.mkdir()
     if text is not None:

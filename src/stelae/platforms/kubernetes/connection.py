@@ -49,7 +49,7 @@ def read(context: str, kubeconfig: Path) -> SingleConfig:
         found = KubeConfig.from_file(kubeconfig).get(context or None)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
         raise InvalidInput(
-            str(error), where=where, hint="set KUBECONFIG of the controller to a file that names it"
+            str(error), where=where, hint="set STELAE_KUBECONFIG of the controller to a file that names it"
         ) from error
     except (KeyError, TypeError, AttributeError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise InvalidInput(f"this is no kubeconfig: {error!r}", where=where) from error
