@@ -27,6 +27,11 @@ def runs_now(instance: Instance) -> bool:
     return instance.started and not instance.failed and instance.exit is None and instance.stopped_at is None
 
 
+def puts_right(env: EnvironmentState) -> bool:
+    """True where what differs around instances is put right: not where drift is only reported, nor in a storm."""
+    return policy(env).answer is Answer.REPLACE and env.drift.storm is None
+
+
 def drifted(env: EnvironmentState) -> list[Instance]:
     """Return the instances that run and differ from their release, those first that were found first."""
     there = [instance for instance in env.instances.values() if instance.drift and runs_now(instance)]

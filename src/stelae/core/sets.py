@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stelae.core import backoff, runs, sharing
+from stelae.core import backoff, replacing, runs, sharing
 from stelae.core.capacity import counts, is_entry, is_ready
 from stelae.core.native import of_key, set_key
 from stelae.core.owned import changed
@@ -67,6 +67,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_traffic(look),
         *_shrinking(look, wanted),
         *_going(look, wanted),
+        *_strays(look),
         *runs.actions(env, seen),
     ]
     due = [step for step in steps if _due(env, step, seen)]
@@ -120,6 +121,8 @@ def _growing(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
             yield _ensure(key, now + more)
         elif count == now and key in look.seen.sets and look.env.sets.get(set_key(*key)) != count:
             yield _ensure(key, count)  # it became so by somebody else: from now on the record has it
+        elif count == now and key in look.seen.edited and replacing.puts_right(look.env):
+            yield _ensure(key, count)  # as often as it is changed, by the back-off of acts that do not last
 
 
 def _room(look: _Look) -> dict[str, int]:
@@ -209,6 +212,19 @@ def _going(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
             continue
         if (there and key[0] not in kept) or (recorded and not there):
             yield Action(verb=Verb.REMOVE_SET, release=key[0], process=key[1])
+
+
+def _strays(look: _Look) -> Iterator[Action]:
+    """Take away what only looks like an instance, once there is enough without it: it may get requests until then."""
+    if not look.seen.strays or not replacing.puts_right(look.env):
+        return
+    able = Counter[str]()
+    for key in look.seen.sets:
+        able[key[1]] += len(_working(look, key))
+    busy = {action.instance for action in look.env.pending.values()}
+    if all(able[process] >= count for process, count in look.target.floor.items()):
+        for name in sorted(look.seen.strays - busy)[:MOST_VICTIMS]:
+            yield Action(verb=Verb.REMOVE, instance=name)
 
 
 def _kept(env: EnvironmentState) -> set[ReleaseId]:

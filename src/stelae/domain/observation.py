@@ -77,7 +77,8 @@ class Observation:
     router counted of each release, since it began to count.
 
     Of a platform that keeps sets, ``sets`` says how many instances each is to have, by release and process, and
-    ``weights`` what the traffic was last set to, None where it was not.
+    ``weights`` what the traffic was last set to, None where it was not. ``edited`` are the sets that somebody changed
+    or took a part of, and ``strays`` what has the marks of an instance and is in no set: it is no instance.
     """
 
     as_of: Instant
@@ -88,3 +89,5 @@ class Observation:
     traffic: Mapping[ReleaseId, Traffic] = field(default_factory=dict)
     sets: Mapping[SetKey, int] = field(default_factory=dict)
     weights: Mapping[ReleaseId, int] | None = None
+    edited: frozenset[SetKey] = frozenset()
+    strays: frozenset[InstanceId] = frozenset()

@@ -9,6 +9,7 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import Failed
 from stelae.platforms.kubernetes import kinds, names, objects
 from stelae.platforms.kubernetes.ground import Ground, give
+from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.pods import pod_of
 
 _COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -16,7 +17,8 @@ _CHEAP = "-1000"  # of pods that are equally ready the cheapest goes first
 
 
 async def ensure(ground: Ground, action: Action) -> None:
-    """Have ``action.count`` instances; the template of a set that is there is never sent again."""
+    """Have ``action.count`` instances; the template of a set that is there is never sent again, unless somebody
+    changed it."""
     env, cache = ground.env, ground.cluster.cache
     release = env.releases[action.release]
     process = release.process(action.process)
@@ -26,9 +28,7 @@ async def ensure(ground: Ground, action: Action) -> None:
     found = cache.get(kinds.DEPLOYMENT, name)
     if found is not None:
         await asyncio.gather(*(_mark(ground, victim) for victim in action.victims))
-        if found["spec"].get("replicas") == action.count:
-            return
-        if await ground.cluster.patch(kinds.DEPLOYMENT, name, {"spec": {"replicas": action.count}}) is not None:
+        if (action.release, action.process) not in ground.edited and await _scaled(ground, found, action.count):
             return
     place = await ground.place_of(release)
     async with ground.supplies.making[env.id]:
@@ -44,6 +44,14 @@ async def remove(ground: Ground, action: Action) -> None:
     async with ground.supplies.making[ground.env.id]:
         await ground.cluster.delete(kinds.DEPLOYMENT, name)
         await ground.sweep()
+
+
+async def _scaled(ground: Ground, found: Object, count: int) -> bool:
+    """Have a set be of so many; False where it is gone."""
+    if found["spec"].get("replicas") == count:
+        return True
+    name = found["metadata"]["name"]
+    return await ground.cluster.patch(kinds.DEPLOYMENT, name, {"spec": {"replicas": count}}) is not None
 
 
 async def _mark(ground: Ground, victim: InstanceId) -> None:

@@ -6,9 +6,12 @@ for when it is needed.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from stelae.domain.environment import EnvironmentId, environment_id
 from stelae.platforms.kubernetes import kinds, names
@@ -17,6 +20,7 @@ from stelae.platforms.kubernetes.kinds import Kind, Object
 _OF_POD: Final = ("nodeName", "hostNetwork", "hostPID", "hostIPC", "terminationGracePeriodSeconds")
 _OF_CONTAINER: Final = ("name", "image", "command", "args")
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
+_OF_ONE: Final = frozenset({"nodeName", "ephemeralContainers", "hostname"})
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -49,8 +53,14 @@ def kept(kind: Kind, found: Object) -> Object:
     return result
 
 
+def spec_digest(spec: Mapping[str, Any]) -> str:
+    """Return a digest of what the spec of a pod has in common with those of its whole set."""
+    common = {key: value for key, value in spec.items() if key not in _OF_ONE}
+    return hashlib.blake2b(msgspec.json.encode(common, order="sorted"), digest_size=16).hexdigest()
+
+
 def _pod(spec: Object) -> Object:
-    result: Object = {key: spec[key] for key in _OF_POD if key in spec}
+    result: Object = {key: spec[key] for key in _OF_POD if key in spec} | {"digest": spec_digest(spec)}
     for key in _CONTAINERS:
         if key in spec:
             result[key] = [{k: one[k] for k in _OF_CONTAINER if k in one} for one in spec[key]]

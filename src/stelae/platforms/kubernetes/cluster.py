@@ -20,6 +20,9 @@ from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.watch import Follower, Timing
 
 _STRICT: Final = {"fieldValidation": "Strict"}
+_OF_SERVICES: Final = "kubernetes.io/service-name"
+"""The selector of all EndpointSlices: also of those by which somebody else leads requests to one of our Services
+elsewhere."""
 _WRITE: Final = {"fieldManager": names.MANAGER} | _STRICT
 
 
@@ -49,7 +52,16 @@ class Cluster:
         self._fresh = asyncio.Event()
         selector = names.selector(installation)
         self._followers = [
-            Follower(connection, kind, namespace, selector, self.cache, self._told, jitter=jitter, timing=timing)
+            Follower(
+                connection,
+                kind,
+                namespace,
+                _OF_SERVICES if kind is kinds.SLICE else selector,
+                self.cache,
+                self._told,
+                jitter=jitter,
+                timing=timing,
+            )
             for kind in kinds.WATCHED
         ]
         self._tasks: list[asyncio.Task[None]] = []

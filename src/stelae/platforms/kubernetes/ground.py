@@ -13,6 +13,7 @@ from anyio import to_thread
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict
+from stelae.domain.observation import SetKey
 from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState
@@ -25,6 +26,12 @@ from stelae.platforms.kubernetes.pods import label
 from stelae.platforms.kubernetes.sharing import holds
 from stelae.platforms.port import SecretSource
 from stelae.platforms.secret_values import values_of
+
+Named = tuple[Kind, str]
+"""An object by its kind and name."""
+
+Mend = Callable[[Object, Object], Awaitable[None]]
+"""Makes an object that is there be as it should be."""
 
 Push = Callable[[Release, PlatformChoice], Awaitable[str]]
 """Brings the image of a release to the registry of a choice, and gives its name there, by digest."""
@@ -49,13 +56,17 @@ class Supplies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """An environment, and the namespace that it is in."""
+    """An environment, and the namespace that it is in. ``wrong`` are the objects, and ``edited`` the sets, that an
+    inspection found to be otherwise than they were made, and which ``mend`` puts right."""
 
     cluster: Cluster
     installation: str
     choice: PlatformChoice
     env: EnvironmentState
     supplies: Supplies
+    wrong: frozenset[Named] = frozenset()
+    edited: frozenset[SetKey] = frozenset()
+    mend: Mend | None = None
 
     async def place_of(self, release: Release) -> Placed:
         """Return where the objects of *release* go, once its image is there."""
@@ -79,6 +90,9 @@ class Ground:
         there = self.cluster.cache.get(kind, name)
         if there is None:
             await self.check_ours(kind, name)
+        elif (kind, name) in self.wrong and self.mend is not None:
+            await self.mend(there, found)
+            return
         elif kind in kinds.BARE or holds(there, found):  # of the former content and name are one
             return
         await self.cluster.apply(found)

@@ -10,7 +10,7 @@ from stelae.domain.observation import Exit, Observation, Phase, Seen, SetKey
 from stelae.domain.release import ReleaseId
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import Instant
-from stelae.platforms.kubernetes import names, pods, sharing
+from stelae.platforms.kubernetes import belonging, names, pods, sharing
 from stelae.platforms.kubernetes.cache import Cache
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.objects import Placed
@@ -43,6 +43,7 @@ def observation(
         instances={each.id: each for each in (*_instances(cache, env), *_runs(cache, env, ended))},
         table=sharing.table(cache, place, env),
         sets=dict(_sets(cache, env)),
+        strays=frozenset(belonging.strays(cache.pods(env.id))),
         weights=None if told is None else {ReleaseId(name): weight for name, weight in told.weights.items()},
     )
 
@@ -75,14 +76,14 @@ def never_began(job: Object) -> bool:
 def _sets(cache: Cache, env: EnvironmentState) -> Iterator[tuple[SetKey, int]]:
     for found in cache.deployments(env.id):
         key = (ReleaseId(label(found, names.RELEASE)), label(found, names.PROCESS))
-        if key[0] and key[1] and not pods.is_ending(found):
+        if belonging.set_of(found) == found["metadata"]["name"] and not pods.is_ending(found):
             yield key, found["spec"].get("replicas", 1)
 
 
 def _instances(cache: Cache, env: EnvironmentState) -> Iterator[Seen]:
     was_ready = frozenset(one.id for one in env.instances.values() if one.ever_ready)
     for pod in cache.pods(env.id):
-        if run_of(pod) or not label(pod, names.RELEASE):
+        if run_of(pod) or not belonging.is_of_its_set(pod):
             continue
         yield from pods.instances(pod, was_ready)
 

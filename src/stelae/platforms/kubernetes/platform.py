@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
 
-from stelae.core import sets
+from stelae.core import replacing, sets
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, InstanceId
 from stelae.domain.digest import Digest
@@ -23,9 +25,10 @@ from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.kubernetes import apply, kinds, logs, observe, pods, runs, traffic
+from stelae.platforms.kubernetes import apply, belonging, kinds, logs, observe, pods, runs, traffic
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.ground import Ground, Push, Supplies
+from stelae.platforms.kubernetes.inspect.inspector import LED, Inspector
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
 
@@ -54,7 +57,9 @@ class KubernetesPlatform:
         self._clock = clock
         self._fence = fence
         self._clusters: dict[Place, Cluster] = {}
+        self._inspectors: dict[Cluster, Inspector] = {}
         self._watchers: list[Callable[[EnvironmentId], None]] = []
+        self._alarms: list[Callable[[EnvironmentId], None]] = []
         self._ended: defaultdict[EnvironmentId, dict[str, Exit]] = defaultdict(dict)
         self._beside: set[asyncio.Task[None]] = set()
         self._can = {Capability.SECRETS}
@@ -85,6 +90,11 @@ class KubernetesPlatform:
         found = observe.observation(cache, ground.place(), env, self._clock(), ended)
         for pod in observe.done_with(cache, env):
             self._clear(ground.cluster, pod)
+        inspector = self._inspectors[ground.cluster]
+        found = replace(
+            found, edited=inspector.edited(env.id),
+            weights=None if inspector.is_misled(env.id) else found.weights,
+        )  # fmt: skip
         uids = {job["metadata"].get("uid", "") for job in cache.jobs(env.id)}
         for uid in ended.keys() - uids:
             del ended[uid]
@@ -104,8 +114,10 @@ class KubernetesPlatform:
         match action.verb:
             case Verb.ENSURE_SET:
                 await apply.ensure(ground, action)
+                self._inspectors[ground.cluster].mended_set(ground.env.id, (action.release, action.process))
             case Verb.SET_TRAFFIC:
                 await traffic.share(ground, action)
+                self._inspectors[ground.cluster].mended_traffic(ground.env.id)
             case Verb.REMOVE_SET:
                 await apply.remove(ground, action)
             case Verb.LAUNCH:
@@ -114,6 +126,8 @@ class KubernetesPlatform:
                 await runs.stop(ground, action.instance)
             case Verb.KILL:
                 await runs.kill(ground, action.instance)
+            case Verb.REMOVE if action.instance not in ground.env.runs:
+                await belonging.remove_stray(ground.cluster, ground.env.id, action.instance)
             case Verb.REMOVE:
                 await runs.remove(ground, action.instance)
             case _:
@@ -133,11 +147,13 @@ class KubernetesPlatform:
 
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """See ``Platform.inspect``."""
-        why = "nobody looks for drift on a cluster"
-        return Inspection(as_of=self._clock(), missed=dict.fromkeys(env.instances, why), routing_missed=why)
+        ground, as_of = await self._ground(env), self._clock()
+        await ground.cluster.synced(_PATIENCE)
+        return await self._inspectors[ground.cluster].inspect(ground, as_of, thorough=thorough)
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
         """See ``Platform.alarm``."""
+        self._alarms.append(drifted)
 
     async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""
@@ -157,21 +173,27 @@ class KubernetesPlatform:
         await asyncio.gather(*self._beside, return_exceptions=True)
         clusters = list(self._clusters.values())
         self._clusters.clear()
+        self._inspectors.clear()
         for cluster in clusters:
             await cluster.close()
 
     async def _ground(self, env: EnvironmentState) -> Ground:
         choice = env.config.platform if env.config is not None else self._choice(env.id)
         cluster = await self._cluster(choice)
+        inspector = self._inspectors[cluster]
+        wrong, right = inspector.wrong(env.id), replacing.puts_right(env)
         return Ground(
-            cluster=cluster, installation=self._installation, choice=choice, env=env, supplies=self._supplies
-        )
+            cluster=cluster, installation=self._installation, choice=choice, env=env, supplies=self._supplies,
+            wrong=wrong if right else frozenset(named for named in wrong if named[0] in LED),
+            edited=inspector.edited(env.id) if right else frozenset(), mend=partial(inspector.mend, env.id),
+        )  # fmt: skip
 
     async def _cluster(self, choice: PlatformChoice) -> Cluster:
         place = (choice.context, choice.namespace)
         cluster = self._clusters.get(place)
         if cluster is None:
             cluster = self._clusters[place] = self._connect(*place)
+            self._inspectors[cluster] = Inspector(cluster)
             cluster.watch(lambda environment: self._changed(cluster, environment))
         await cluster.start()
         return cluster
@@ -185,8 +207,9 @@ class KubernetesPlatform:
                 exit_ = pods.of_run(pod, name).exit
                 if exit_ is not None and exit_.code >= 0:
                     self._ended[environment][owners[0]["uid"]] = exit_
-        for changed in self._watchers:
-            changed(environment)
+        self._inspectors[cluster].changed(environment)
+        for told in (*self._watchers, *self._alarms):
+            told(environment)
 
     def _clear(self, cluster: Cluster, pod: Object) -> None:
         """Delete a pod in which nothing runs any more, beside all else, as Kubernetes itself does late."""

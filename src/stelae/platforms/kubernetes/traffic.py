@@ -21,6 +21,8 @@ async def share(ground: Ground, action: Action) -> None:
     await ground.have(*should.services)
     await ground.have(*should.routes)
     gone = list(sharing.stale(ground.cluster.cache, ground.env, should))
+    made = {(kinds.of(each), each["metadata"]["name"]) for each in (*should.services, *should.routes)}
+    gone += [each for each in ground.wrong - made if each[0] in (kinds.SERVICE, kinds.ROUTE, kinds.SLICE)]
     if nothing:
         services = ground.cluster.cache.services(ground.env.id)
         gone += [(kinds.SERVICE, each["metadata"]["name"]) for each in services]
