@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stelae.domain.platform import PlatformChoice, PlatformKind
-from stelae.testing.contract_kubernetes import INSTALLATION, Controllers, release
-from stelae.testing.contract_sets import Body, SetsContract
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
+from stelae.testing.contract_sets import Body, SetsContract, release
 from tests.kubernetes.ground import IMAGE, namespace, needed
 
 pytestmark = [pytest.mark.kubernetes, needed]

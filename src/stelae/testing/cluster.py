@@ -219,8 +219,10 @@ class Cluster:
             )  # fmt: skip
         elif action.verb is Verb.REMOVE:
             self.runs.pop(action.instance, None)
-        elif run is not None and action.verb in (Verb.STOP, Verb.KILL) and run.ended is None:
-            run.ended = Exit(code=KILLED if action.verb is Verb.KILL else 143, at=now)
+        elif run is not None and run.ended is None and action.verb is Verb.KILL:
+            run.ended = Exit(code=KILLED, at=now)
+        elif run is not None and run.ended is None and action.verb is Verb.STOP and not run.behaviour.ignores_term:
+            run.ended = Exit(code=143, at=now)
 
 
 def _views(pod: Pod, now: Instant) -> Iterator[Seen]:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import replace
 
-from stelae.domain.digest import Digest, digest_of
+from stelae.domain.digest import Digest
 from stelae.domain.errors import Conflict
 from stelae.domain.platform import PlatformChoice
-from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
-from stelae.domain.units import MIB, SECOND
 from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.observe import REMOVED, run_of
@@ -24,20 +22,10 @@ from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from stelae.testing.contract_sets import Body, SetSubject
 
 INSTALLATION = "0123456789ab"
-HEALTH = Health(probe=Probe.TCP, interval=SECOND, timeout=SECOND)
 LEFT = (
     kinds.DEPLOYMENT, kinds.REPLICA_SET, kinds.POD, kinds.SERVICE, kinds.SLICE, kinds.JOB, kinds.BUDGET,
     kinds.CONFIG_MAP, kinds.SECRET,
 )  # fmt: skip
-
-
-def release(name: str, command: tuple[str, ...]) -> Release:
-    """Return a release of the kind *name* whose one process, ``web``, is *command*."""
-    process = Process(
-        name="web", command=command, health=HEALTH, port=8000, memory=32 * MIB, drain=SECOND, stop=2 * SECOND
-    )  # fmt: skip
-    image = digest_of(b"image")
-    return Release(app="shop", environment="test", image=image, settings={"KIND": name}, processes=(process,))
 
 
 class Controllers:

@@ -15,11 +15,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import digest_of
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict, Failed, Unreachable
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.platform import PlatformChoice, PlatformKind
+from stelae.domain.process import Health, Probe, Process
 from stelae.domain.release import Release
+from stelae.domain.units import MIB, SECOND
 from stelae.platforms.port import Capability, Platform
 from stelae.testing.contract_debug import DebugContract
 from stelae.testing.contract_jobs import RunsContract
@@ -193,12 +196,16 @@ class Sets(ABC):
             await hand.share({subject.serving.id: 1})
             await hand.until_routed(names)
             await hand.ensure(subject.serving, 1)
+            time = asyncio.get_running_loop().time
+            since: dict[InstanceId, float] = {}
 
-            def left(seen: Observation) -> bool:
-                return len(seen.table) == 1 and set(seen.table) == ready(seen, subject.serving)
+            def gone(seen: Observation) -> bool:
+                for one in seen.instances.values():
+                    late = time() - since.setdefault(one.id, time()) if one.ending else 0.0
+                    assert late < CALM or one.id not in seen.table, "it was told to end, and gets requests"
+                return len(seen.instances) == 1 and set(seen.table) == ready(seen, subject.serving)
 
-            await hand.until_seen(left, "only the one that stays gets requests")
-            await hand.until_seen(lambda seen: len(seen.instances) == 1, "the other one is gone")
+            await hand.until_seen(gone, "only the one that stays is left, and gets requests")
 
         self.run_sets(body)
 
@@ -361,6 +368,16 @@ class SetsContract(Sets, RunsContract, DebugContract):
     def run(self, body: Callable[[Subject], Awaitable[None]]) -> None:
         """Run a test of runs or of debug sessions: a subject has all that those need of one."""
         self.run_sets(cast(Body, body))
+
+
+def release(name: str, command: tuple[str, ...]) -> Release:
+    """Return a release for a subject, told from others by *name*, whose one process is *command*."""
+    health = Health(probe=Probe.TCP, interval=SECOND, timeout=SECOND)
+    process = Process(
+        name="web", command=command, health=health, port=8000, memory=32 * MIB, drain=SECOND, stop=2 * SECOND
+    )
+    image = digest_of(b"image")
+    return Release(app="shop", environment="test", image=image, settings={"KIND": name}, processes=(process,))
 
 
 async def _only(hand: SetHand) -> InstanceId:

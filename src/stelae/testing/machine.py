@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from types import MappingProxyType
 
 from stelae.core.jobs import process_of
@@ -24,6 +23,7 @@ from stelae.domain.state import EnvironmentState
 from stelae.domain.traffic import Traffic
 from stelae.domain.units import SECOND, Instant
 from stelae.testing.requests import Asked, Requests, Told
+from stelae.testing.secrets import said_of
 from stelae.testing.things import Behaviour, Thing
 
 KILLED = 137
@@ -164,9 +164,7 @@ class Machine:
             self.happened.update(["debug session"])
             return
         self.happened.update(behaviour.kinds if run is None else behaviour.job_kinds)
-        said = (f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in sorted(secrets.items()))
-        variables = (f"{name}={sha256(secrets[name]).hexdigest()}" for name in release.secret_env if name in secrets)
-        site.logs[action.instance] = [(self.now(), line) for line in ("begins", *said, *variables)]
+        site.logs[action.instance] = [(self.now(), line) for line in ("begins", *said_of(release, secrets))]
         self._await_change(env.id, action.instance, thing)
 
     def _route(self, action: Action, env: EnvironmentState, site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from stelae.controller.secret_store import Label
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from stelae.testing.life import Step
 
 NAMES = ("PASSWORD", "KEY")
+
+
+def said_of(release: Release, values: Mapping[str, bytes]) -> list[str]:
+    """Return the lines in which a program that tells of its secrets, which are *values*, does so: one for each file,
+    and one for each of them that is an environment variable."""
+    files = [f"{name} {len(value)} {sha256(value).hexdigest()}" for name, value in sorted(values.items())]
+    return files + [f"{name}={sha256(values[name]).hexdigest()}" for name in release.secret_env if name in values]
 
 
 class MemoryStore:

@@ -16,8 +16,8 @@ from stelae.domain.errors import Conflict, Failed, Unreachable
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names, sharing
-from stelae.testing.contract_kubernetes import INSTALLATION, Controllers, release
-from stelae.testing.contract_sets import SetSubject
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
+from stelae.testing.contract_sets import SetSubject, release
 from stelae.testing.hand_sets import SetHand
 from stelae.testing.kubernetes import Double, Program
 

@@ -17,8 +17,8 @@ from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster as Client
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.watch import Timing
-from stelae.testing.contract_kubernetes import INSTALLATION, Controllers, release
-from stelae.testing.contract_sets import Body, Sets, SetsContract
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
+from stelae.testing.contract_sets import Body, Sets, SetsContract, release
 from stelae.testing.kubernetes import Double, Program
 
 SPACE = "shop"
