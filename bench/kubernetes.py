@@ -1,0 +1,330 @@
+"""An app on a cluster beside plain Deployments with ``kubectl rollout``: deployments, rollbacks, and both under load.
+
+Both have the same cluster, images of the same size that no node has, and the same pod template, that of Stelae. The
+plain Deployment is replaced at once (``maxSurge: 100%``, ``maxUnavailable: 0``), as Stelae's is (rolling, ``batch =
+"100%"``). Times are of whole commands, with their starts: ``kubectl set image`` and ``kubectl rollout status``, and
+``stelae deploy``; the images are in the registry before.
+
+``python -m bench.kubernetes [--rounds N]``, as root, with ``kubectl`` in the path, measures and prints this alone, on
+the cluster that ``STELAE_TEST_KUBECONFIG`` names (``STELAE_TEST_REGISTRY``: see tests/kubernetes/whole.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from bench.figure import Row, Section
+from tests.kubernetes.front import Front
+from tests.kubernetes.ground import KUBECONFIG
+from tests.kubernetes.whole import REGISTRY, Whole
+
+from stelae.domain.action import Verb
+from stelae.domain.event import ActionDone, ActionIntended, DeploymentRequested, InstanceReady, RolloutEnded
+from stelae.ledger.store import Ledger
+from stelae.system.clock import now
+from stelae.testing.load import Load, LoadResult
+
+Samples = dict[str, list[float]]
+INSTANCES = 4
+RATIO = 1.1
+WARM = 500.0  # ms
+DEPLOYS = 20
+RATE = 100  # requests a second
+QUIET = 1.0  # seconds between two measurements
+PATIENCE = 120.0
+STELAE = Path(sys.executable).parent / "stelae"
+SERVICE = "swift-bench-web"
+ENVIRONMENT = f"""[env.bench]
+platform = PLATFORM
+processes = {{ web = {INSTANCES} }}
+strategy = {{ kind = "rolling", batch = "100%", min_healthy = "0s" }}
+bake = "10m"
+"""
+PHASES = (
+    "from the request's record to the record of the set",
+    "the set is made on the cluster",
+    "until the last instance is seen to be ready",
+    "the traffic moved, seen to be moved, and the outcome recorded",
+)
+
+
+class Beside:
+    """Stelae's environment and a plain Deployment of the same in one namespace."""
+
+    def __init__(self, whole: Whole) -> None:
+        self.whole = whole
+        self.times: Samples = defaultdict(list)
+        self.serving = ""
+
+    def begin(self) -> None:
+        """Deploy the first version with Stelae, and the same beside it."""
+        self.whole.environments(ENVIRONMENT)
+        self.serving = self.image()
+        self._stelae("deploy", "bench", "--image", self.serving)
+        self._rest()
+        found = self.whole.objects("deployments")[0]
+        kubectl = self.whole.kubectl
+        kubectl("apply", "-f", self._file("plain.json", _plain(found)))
+        kubectl("apply", "-f", self._file("service.json", _service()))
+        kubectl("rollout", "status", "deployment/plain")
+
+    def image(self) -> str:
+        """Build the next version, send it to the registry, and return its digest."""
+        cli = self.whole.next().machine
+        digest = str(cli.json("build")["image"])
+        cli.cli("push", digest, f"{REGISTRY}/swift:{digest[7:19]}", "--insecure")
+        return digest
+
+    def ours(self) -> None:
+        """Deploy with Stelae, and go back to what is warm."""
+        before, image = self.serving, self.image()
+        self._timed("deploy", image, "deploy", "bench", "--image", image)
+        self._timed("warm rollback", before, "rollback", "bench")
+
+    def cold(self) -> None:
+        """Deploy with Stelae, and go back to what is kept and does not run."""
+        before, image = self.serving, self.image()
+        self._stelae("deploy", "bench", "--image", image)
+        self._rest()
+        self._timed("cold rollback", before, "rollback", "bench")
+
+    def bake(self, duration: str) -> None:
+        """Keep what is replaced warm for *duration*."""
+        self.whole.environments(ENVIRONMENT.replace('"10m"', f'"{duration}"'))
+        self._rest()
+
+    def plain(self) -> None:
+        """Deploy with kubectl, and go back."""
+        image = f"{REGISTRY}/swift@{self.image()}"
+        self._plain("kubectl deploy", "set", "image", "deployment/plain", f"app={image}")
+        self._plain("kubectl rollback", "rollout", "undo", "deployment/plain")
+
+    def under_load(self, service: str, deploy: Callable[[str], None]) -> LoadResult:
+        """Have a load go to the pods of *service* through a proxy while it is deployed again and again."""
+        with Front(self.whole.namespace, service) as front:
+            front.leads_to(INSTANCES)
+            with Load("127.0.0.1", front.port, host="swift.localhost", rate=RATE) as load:
+                for number in range(DEPLOYS):
+                    say(f"{service} under load: {number + 1} of {DEPLOYS}")
+                    deploy(self.image())
+                time.sleep(QUIET)
+                return load.stop()
+
+    def ours_of(self, image: str) -> None:
+        """Deploy *image* with Stelae."""
+        self._stelae("deploy", "bench", "--image", image)
+
+    def plain_of(self, image: str) -> None:
+        """Deploy *image* with kubectl."""
+        self.whole.kubectl("set", "image", "deployment/plain", f"app={REGISTRY}/swift@{image}")
+        self.whole.kubectl("rollout", "status", "deployment/plain")
+
+    def _plain(self, what: str, *command: str) -> None:
+        began = time.perf_counter()
+        self.whole.kubectl(*command)
+        self.whole.kubectl("rollout", "status", "deployment/plain")
+        self.times[what].append((time.perf_counter() - began) * 1000)
+        self._ended()
+
+    def _timed(self, what: str, image: str, *arguments: str) -> None:
+        began = time.perf_counter()
+        self._stelae(*arguments)
+        self.times[what].append((time.perf_counter() - began) * 1000)
+        addresses = set(self.whole.addresses(SERVICE))
+        images = [_image(pod) for pod in self.whole.pods() if _address(pod) in addresses]
+        assert images == [image] * INSTANCES, f"requests go to {images}, not to {image}"
+        self.serving = image
+        self._rest()
+
+    def _stelae(self, *arguments: str) -> None:
+        environment = {**os.environ, "STELAE_SOCKET": str(self.whole.machine.installation.socket)}
+        subprocess.run(
+            [STELAE, *arguments], check=True, capture_output=True, env=environment, cwd=self.whole.machine.app
+        )
+
+    def _rest(self) -> None:
+        """Wait until nothing ends any more."""
+        status = self.whole.machine.status
+        self.whole.machine.until("steady", lambda: status("bench")["state"] == "steady", PATIENCE)
+        self._ended()
+
+    def _ended(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while any("deletionTimestamp" in pod["metadata"] for pod in self.whole.objects("pods")):
+            assert time.monotonic() < deadline, "pods do not end"
+            time.sleep(0.2)
+        time.sleep(QUIET)
+
+    def _file(self, name: str, content: dict[str, Any]) -> str:
+        path = self.whole.machine.folder / name
+        path.write_text(json.dumps(content))
+        return str(path)
+
+
+def _address(pod: dict[str, Any]) -> str:
+    return f"{pod['status'].get('podIP', '')}:{pod['spec']['containers'][0]['ports'][0]['containerPort']}"
+
+
+def _image(pod: dict[str, Any]) -> str:
+    return str(pod["spec"]["containers"][0]["image"]).rpartition("@")[2]
+
+
+def _plain(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a Deployment like the one that is *found*, that is nobody's and is replaced at once."""
+    spec = copy.deepcopy(found["spec"])
+    labels = {"app": "plain"}
+    template = spec["template"]
+    template["metadata"] = {"labels": labels}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "plain"},
+        "spec": {"replicas": INSTANCES, "selector": {"matchLabels": labels}, "strategy": strategy,
+                 "template": template},
+    }  # fmt: skip
+
+
+def _service() -> dict[str, Any]:
+    port = {"name": "serve", "port": 80, "targetPort": "serve"}
+    return {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "plain"},
+        "spec": {"selector": {"app": "plain"}, "ports": [port]},
+    }  # fmt: skip
+
+
+@contextmanager
+def _namespace() -> Iterator[str]:
+    name = f"stelae-bench-{secrets.token_hex(3)}"
+    environment = {**os.environ, "KUBECONFIG": KUBECONFIG}
+    subprocess.run(["kubectl", "create", "namespace", name], check=True, capture_output=True, env=environment)
+    try:
+        yield name
+    finally:
+        command = ["kubectl", "delete", "namespace", name, "--wait=false"]
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+def measure(rounds: int) -> tuple[Samples, dict[str, LoadResult], Samples]:
+    """Return the times in milliseconds, what came of the loads, and where the time of Stelae's deployments went."""
+    with _namespace() as namespace, Whole(namespace) as whole:
+        beside = Beside(whole)
+        beside.begin()
+        for number in range(rounds):
+            say(f"deploy and go back: {number + 1} of {rounds}")
+            beside.plain()
+            beside.ours()
+        beside.bake("0s")
+        for number in range(rounds):
+            say(f"back to what does not run: {number + 1} of {rounds}")
+            beside.cold()
+        loads = {
+            "Stelae": beside.under_load(SERVICE, beside.ours_of),
+            "kubectl rollout": beside.under_load("plain", beside.plain_of),
+        }
+        whole.machine.stop()
+        return dict(beside.times), loads, phases(whole.machine.installation.ledger)
+
+
+def phases(path: Path) -> Samples:
+    """Return milliseconds by phase of each deployment in the record at *path* that made a set and moved requests."""
+    ledger = Ledger.open(path, clock=now)
+    found: Samples = {name: [] for name in PHASES}
+    marks: list[int] = []
+    made = 0
+    try:
+        for recorded in ledger.read():
+            event, at = recorded.event, recorded.at
+            if isinstance(event, DeploymentRequested):
+                marks = [at]
+            elif isinstance(event, ActionIntended) and event.action.verb is Verb.ENSURE_SET and len(marks) == 1:
+                marks, made = [*marks, at], event.action.number
+            elif isinstance(event, ActionDone) and event.number == made and len(marks) == 2:
+                marks = [*marks, at]
+            elif isinstance(event, InstanceReady) and len(marks) > 2:
+                marks = [*marks[:3], at]
+            elif isinstance(event, RolloutEnded) and len(marks) == 4:
+                for name, begin, end in zip(PHASES, marks, [*marks[1:], at], strict=True):
+                    found[name].append((end - begin) / 1000)
+                marks = []
+    finally:
+        ledger.close()
+    return found
+
+
+def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
+    """Return the tables."""
+    deploy, rollback = times["kubectl deploy"], times["kubectl rollback"]
+    return [
+        Section(
+            title=f"On a cluster: deploy of a new release of {INSTANCES} pods",
+            text="Whole commands; the image is in the registry, and no node has it.",
+            rows=[
+                Row(name="`kubectl set image`, `kubectl rollout status`", samples=deploy),
+                Row(name="`stelae deploy --image`", samples=times["deploy"], goal=RATIO * statistics.median(deploy)),
+            ],
+        ),
+        Section(
+            title=f"On a cluster: rollback of {INSTANCES} pods",
+            text="Whole commands.",
+            rows=[
+                Row(name="`kubectl rollout undo`, `kubectl rollout status`", samples=rollback),
+                Row(name="`stelae rollback`, to a release that is kept", samples=times["cold rollback"],
+                    goal=statistics.median(rollback)),
+                Row(name="`stelae rollback`, to a warm release", samples=times["warm rollback"], goal=WARM),
+            ],
+        ),
+        Section(
+            title=f"On a cluster: {DEPLOYS} deployments under load",
+            text=(
+                f"{RATE} requests a second, half of them over kept connections, to the pods of the Service through "
+                "HAProxy on this machine, which follows the EndpointSlices and asks nothing twice."
+            ),
+            rows=[
+                Row(name=f"{name}: failed requests of {result.sent}", samples=[len(result.failures)], unit="requests",
+                    goal=0 if name == "Stelae" else None)
+                for name, result in loads.items()
+            ],
+            ratios=False,
+        ),
+    ]  # fmt: skip
+
+
+def say(text: str) -> None:
+    """Tell a person where the run is."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="measure an app on a cluster beside plain Deployments")
+    parser.add_argument("--rounds", type=int, default=10, help="runs of each figure")
+    options = parser.parse_args()
+    if not KUBECONFIG:
+        parser.error("STELAE_TEST_KUBECONFIG names no cluster")
+    before = machine.load()
+    times, loads, spent = measure(options.rounds)
+    for section in sections(times, loads):
+        print(section.markdown())
+    for name, samples in spent.items():
+        print(f"- {name}: {statistics.median(samples):.0f} ms")
+    print(f"- load average {before:.1f} when it began, {machine.load():.1f} when it ended")
+    for name, result in loads.items():
+        for failure in result.failures[:5]:
+            print(f"- {name}: {failure}")
+
+
+if __name__ == "__main__":
+    main()
