@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +22,7 @@ _OF_POD: Final = ("nodeName", "hostNetwork", "hostPID", "hostIPC", "terminationG
 _OF_CONTAINER: Final = ("name", "image", "command", "args")
 _CONTAINERS: Final = ("containers", "initContainers", "ephemeralContainers")
 _OF_ONE: Final = frozenset({"nodeName", "ephemeralContainers", "hostname"})
+_OF_SET: Final = ("labels", "annotations", "ownerReferences")  # of the metadata of a pod, as all of its set have it
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -50,6 +52,7 @@ def kept(kind: Kind, found: Object) -> Object:
     result = found | {"apiVersion": kind.api, "kind": kind.name, "metadata": metadata}
     if kind is kinds.POD:
         result["spec"] = _pod(found.get("spec", {}))
+        metadata |= {key: _shared(metadata[key]) for key in _OF_SET if key in metadata}
     return result
 
 
@@ -59,11 +62,21 @@ def spec_digest(spec: Mapping[str, Any]) -> str:
     return hashlib.blake2b(msgspec.json.encode(common, order="sorted"), digest_size=16).hexdigest()
 
 
+def _shared(value: Any) -> Any:
+    """Return what is like *value*, the same for all pods that have the like: a set's labels are there once."""
+    return _once(msgspec.json.encode(value))
+
+
+@lru_cache(maxsize=4096)
+def _once(text: bytes) -> Any:
+    return msgspec.json.decode(text)
+
+
 def _pod(spec: Object) -> Object:
     result: Object = {key: spec[key] for key in _OF_POD if key in spec} | {"digest": spec_digest(spec)}
     for key in _CONTAINERS:
         if key in spec:
-            result[key] = [{k: one[k] for k in _OF_CONTAINER if k in one} for one in spec[key]]
+            result[key] = _shared([{k: one[k] for k in _OF_CONTAINER if k in one} for one in spec[key]])
     return result
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
+import msgspec
+
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster, connect
 from stelae.platforms.kubernetes.kinds import Kind, Object
@@ -243,7 +245,7 @@ def _refused(refusal: Refusal) -> Answer:
 
 
 def _json(body: Mapping[str, object]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
+    return msgspec.json.encode(body)
 
 
 def _line(kind: str, found: Object) -> bytes:
