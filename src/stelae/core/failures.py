@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from stelae.core import replacing
 from stelae.domain.drift import Answer
@@ -31,7 +32,7 @@ class Failure:
 def failure(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Failure | None:
     """Return why *rollout* must not go on, or None. Only the candidate's instances are judged; of those that were
     there before (kept warm, or of a rollout that was superseded) only that they end: one that hangs is replaced."""
-    return next(_of_instances(env, rollout, seen, now), None)
+    return next(chain(_of_instances(env, rollout, seen, now), _of_sets(env, rollout, seen, now)), None)
 
 
 def shortened(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,3 +70,12 @@ def _of_running(env: EnvironmentState, instance: Instance, seen: Observation, no
     if process is not None and now - instance.launched_at >= process.health.start:
         reason = f"instance {instance.id} was not ready within {process.health.start / SECOND:g} s{problem}"
         yield Failure(reason=reason, details=shortened(view.last_lines))
+
+
+def _of_sets(env: EnvironmentState, rollout: Rollout, seen: Observation, now: Instant) -> Iterator[Failure]:
+    """A platform that keeps sets may go on trying for ever what it is not allowed."""
+    for (release, name), why in seen.refused.items():
+        process = env.releases[release].process(name) if release == rollout.candidate else None
+        if process is not None and now - rollout.step_at >= process.health.start:
+            limit = f"{process.health.start / SECOND:g} s"
+            yield Failure(reason=f"no instance of {name} could be made within {limit}: {why[:LONGEST_TEXT]}")

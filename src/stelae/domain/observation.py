@@ -79,6 +79,7 @@ class Observation:
     Of a platform that keeps sets, ``sets`` says how many instances each is to have, by release and process, and
     ``weights`` what the traffic was last set to, None where it was not. ``edited`` are the sets that somebody changed
     or took a part of, and ``strays`` what has the marks of an instance and is in no set: it is no instance.
+    ``refused`` says of a set why the platform makes no instances for it.
     """
 
     as_of: Instant
@@ -91,3 +92,4 @@ class Observation:
     weights: Mapping[ReleaseId, int] | None = None
     edited: frozenset[SetKey] = frozenset()
     strays: frozenset[InstanceId] = frozenset()
+    refused: Mapping[SetKey, str] = field(default_factory=dict)

@@ -43,6 +43,7 @@ def observation(
         instances={each.id: each for each in (*_instances(cache, env), *_runs(cache, env, ended))},
         table=sharing.table(cache, place, env),
         sets=dict(_sets(cache, env)),
+        refused=dict(_refused(cache, env)),
         strays=frozenset(belonging.strays(cache.pods(env.id))),
         weights=None if told is None else {ReleaseId(name): weight for name, weight in told.weights.items()},
     )
@@ -78,6 +79,14 @@ def _sets(cache: Cache, env: EnvironmentState) -> Iterator[tuple[SetKey, int]]:
         key = (ReleaseId(label(found, names.RELEASE)), label(found, names.PROCESS))
         if belonging.set_of(found) == found["metadata"]["name"] and not pods.is_ending(found):
             yield key, found["spec"].get("replicas", 1)
+
+
+def _refused(cache: Cache, env: EnvironmentState) -> Iterator[tuple[SetKey, str]]:
+    """The sets whose pods the cluster does not take: a quota, or a policy, is against it."""
+    for found in cache.deployments(env.id):
+        for each in found.get("status", {}).get("conditions") or ():
+            if each.get("type") == "ReplicaFailure" and each.get("status") == "True":
+                yield (ReleaseId(label(found, names.RELEASE)), label(found, names.PROCESS)), each.get("message") or ""
 
 
 def _instances(cache: Cache, env: EnvironmentState) -> Iterator[Seen]:

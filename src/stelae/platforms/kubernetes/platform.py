@@ -30,6 +30,7 @@ from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.ground import Ground, Push, Supplies
 from stelae.platforms.kubernetes.inspect.inspector import LED, Inspector
 from stelae.platforms.kubernetes.kinds import Object
+from stelae.platforms.kubernetes.reasons import with_reasons
 from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ class KubernetesPlatform:
         uids = {job["metadata"].get("uid", "") for job in cache.jobs(env.id)}
         for uid in ended.keys() - uids:
             del ended[uid]
-        return found
+        return await with_reasons(ground.cluster, env, found)
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
         """See ``Platform.actions``."""
