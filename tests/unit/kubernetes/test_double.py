@@ -47,7 +47,7 @@ def play(folder: Path, body: Body, **double: Any) -> None:
     """Have *body* done with a double and a cluster that follows it."""
 
     async def all_of_it() -> None:
-        async with asyncio.timeout(20), Double(SPACE, **double) as there:
+        async with asyncio.timeout(60), Double(SPACE, **double) as there:
             cluster = there.cluster(folder, SPACE, installation="h3")
             await cluster.start()
             await cluster.synced()
@@ -58,7 +58,7 @@ def play(folder: Path, body: Body, **double: Any) -> None:
 
 async def until(true: Callable[[], object], what: str = "") -> None:
     """Wait until something is true."""
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(30):
         while not true():
             await asyncio.sleep(0.01)
 
@@ -76,7 +76,7 @@ def test_a_deployment_gets_pods_and_a_service_their_addresses(tmp_path: Path) ->
         await cluster.apply(deployment(3))
         await cluster.apply(service(set="shop-web"))
         await until(lambda: len(ready(cluster)) == 3)
-        assert {pod["status"]["phase"] for pod in cluster.cache.pods(PLACE)} == {"Running"}
+        await until(lambda: {pod["status"]["phase"] for pod in cluster.cache.pods(PLACE)} == {"Running"})
         (found,) = cluster.cache.deployments(PLACE)
         await until(lambda: cluster.cache.deployments(PLACE)[0]["status"].get("readyReplicas") == 3)
         assert found["metadata"]["labels"] == OWN | {"set": "shop-web"}
@@ -89,6 +89,7 @@ def test_the_cheapest_pod_goes_first(tmp_path: Path) -> None:
     async def body(double: Double, cluster: Cluster) -> None:
         await cluster.apply(deployment(3))
         await double.settled()
+        await until(lambda: len(cluster.cache.pods(PLACE)) == 3)
         victim = cluster.cache.pods(PLACE)[0]["metadata"]["name"]
         cost = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}
         assert await cluster.patch(kinds.POD, victim, cost)
@@ -109,18 +110,18 @@ def test_a_pod_that_ends_leaves_the_endpoints_first_and_is_there_until_it_did(tm
         await until(lambda: ready(cluster))
         await cluster.patch(kinds.DEPLOYMENT, "shop-web", {"spec": {"replicas": 0}})
         await until(lambda: not ready(cluster))
-        (pod,) = cluster.cache.pods(PLACE)
-        assert pod["metadata"]["deletionTimestamp"]
-        assert pod["status"]["phase"] == "Running"
+        await until(lambda: "deletionTimestamp" in cluster.cache.pods(PLACE)[0]["metadata"])
+        assert cluster.cache.pods(PLACE)[0]["status"]["phase"] == "Running"
         await until(lambda: not cluster.cache.pods(PLACE))
 
-    play(tmp_path, body)
+    play(tmp_path, body, pace=0.05)
 
 
 def test_a_container_that_ends_is_restarted_in_place_and_how_it_ended_is_told(tmp_path: Path) -> None:
     async def body(double: Double, cluster: Cluster) -> None:
         await cluster.apply(deployment(1))
         await double.settled()
+        await until(lambda: cluster.cache.pods(PLACE))
         name = cluster.cache.pods(PLACE)[0]["metadata"]["name"]
 
         def status() -> Object:
@@ -166,6 +167,7 @@ def test_a_job_runs_once_and_its_end_and_output_are_told(tmp_path: Path) -> None
         await cluster.apply(job)
         await cluster.apply(job)
         await until(lambda: cluster.cache.jobs(PLACE)[0]["status"].get("failed") == 1)
+        await until(lambda: cluster.cache.pods(PLACE)[0]["status"]["phase"] == "Failed")
         (pod,) = cluster.cache.pods(PLACE)
         assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 4
         lines = [line async for line in cluster.logs(pod["metadata"]["name"], follow=True)]
