@@ -8,7 +8,7 @@ import msgspec
 
 from stelae.controller.messages import EnvironmentRef, Message, OptionalEnvironmentRef, form
 
-InstanceName = Annotated[str, form("the name of an instance, such as web-7k2m9q-1", r"[a-z0-9][a-z0-9-]{0,127}")]
+InstanceName = Annotated[str, form("the name of an instance, such as web-7k2m9q-1", r"[a-z0-9][a-z0-9.-]{0,127}")]
 Reason = Annotated[str, form("a reason, without NUL", r"[^\x00]*[^\x00\s][^\x00]*", longest=1000)]
 
 

@@ -60,7 +60,7 @@ OptionalRelease = Annotated[
     ),
 ]
 OptionalInstance = Annotated[
-    str, form("the name of an instance, such as web-7k2m9q-1 (see stelae history)", r"(?:[a-z0-9][a-z0-9-]{0,127})?")
+    str, form("the name of an instance, such as web-7k2m9q-1 (see stelae history)", r"(?:[a-z0-9][a-z0-9.-]{0,127})?")
 ]
 DeploymentId = Annotated[str, form("the id of a deployment, such as d-12 (see stelae history)", r"d-[0-9]{1,15}")]
 Key = Annotated[

@@ -39,7 +39,7 @@ class StartDebug(Message, frozen=True):
         str,
         form(
             "the name of an instance, such as web-7k2m9q-1, or APP/ENV/INSTANCE",
-            r"(?:[a-z0-9-]{1,64}/[a-z0-9-]{1,64}/)?[a-z0-9][a-z0-9-]{0,127}",
+            r"(?:[a-z0-9-]{1,64}/[a-z0-9-]{1,64}/)?[a-z0-9][a-z0-9.-]{0,127}",
         ),
     ]
     command: Annotated[tuple[Argument, ...], msgspec.Meta(max_length=500)] = ()

@@ -11,7 +11,7 @@ from stelae.spec.refused import HOST_NAME
 from stelae.spec.structure import needed
 
 _NEEDED = ("namespace", "registry")
-_ROUTED = ("preview", "match", "sticky")
+_ROUTED = ("preview", "match")
 _COUNTED = "nobody counts requests on this platform; "
 
 
@@ -46,6 +46,9 @@ def _cluster(here: Path, environment: Table, *, routed: bool) -> Iterator[Proble
     strategy = table_at(environment, "strategy")
     if "abort_on" in strategy:
         yield Problem(path=(*here, "strategy", "abort_on"), text=f"{_COUNTED}ask who does by checks")
+    if strategy.get("sticky"):
+        text = "no Gateway keeps each user on one release: the Gateway API has no word for it"
+        yield Problem(path=(*here, "strategy", "sticky"), text=text)
     for key in _ROUTED:
         if strategy.get(key) and not routed:
             text = 'only a Gateway leads chosen requests elsewhere: expected "gateway" in platform'

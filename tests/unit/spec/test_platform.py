@@ -116,7 +116,7 @@ def test_what_cannot_be_meant_is_refused(platform: object, words: str) -> None:
         ),
         (
             {"strategy": {"kind": "canary", "steps": [5], "sticky": True}},
-            'strategy.sticky: only a Gateway leads chosen requests elsewhere: expected "gateway" in platform',
+            "strategy.sticky: no Gateway keeps each user on one release",
         ),
         (
             {"strategy": {"kind": "blue-green", "preview": "next.example.com"}},
