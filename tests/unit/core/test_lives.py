@@ -101,3 +101,22 @@ def test_a_run_ends_with_its_exit_or_without() -> None:
     assert told(life((ended, None), run=True)) == {"ended_at": 200, "exit": Exit(code=0, at=5)}
     assert told(life((ev.RunEnded(run=A, outcome=RunOutcome.UNKNOWN), None), run=True)) == {"ended_at": 200}
     assert told(life((ev.EnvironmentStopped(), None))) == {}
+
+
+def test_a_life_that_is_only_seen() -> None:
+    found = seen_first(ev.InstanceSeen(instance=A, release=RELEASE, process="web", node="n1"), 100)
+    assert (found.id, found.release, found.process, found.launched_at, found.started_at) == (
+        A,
+        RELEASE,
+        "web",
+        100,
+        100,
+    )
+    for at, event in enumerate(
+        (ev.InstanceReady(instance=A), ev.InstanceEnding(instance=A), ev.InstanceGone(instance=A)), start=2
+    ):
+        found = lived(found, event, None, at * 100)
+    assert (found.first_ready_at, found.ready, found.stopped_at, found.removed_at) == (200, False, 300, 400)
+    assert (found.over_at, found.exit) == (400, None)
+    again = lived(found, ev.InstanceEnding(instance=A), None, 900)
+    assert again.stopped_at == 300

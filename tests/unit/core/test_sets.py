@@ -153,6 +153,17 @@ def test_what_a_set_was_told_counts_and_not_what_is_still_there_of_it() -> None:
     assert of_sets(sets.actions(hold((OLD, 1), (NEW, 2), floor=4), env, seen)) == []
     assert of_traffic(sets.actions(hold((NEW, 2), floor=4), env, seen)) == [], "two of the old ones have to stay"
     assert of_traffic(sets.actions(hold((NEW, 2), floor=2), env, seen)) == [{V2.id: 1}]
+    assert of_traffic(sets.actions(hold((NEW, 2), floor=6), env, seen)) == [], "no more than two of them count"
+    assert of_sets(sets.actions(hold((OLD, 2), (NEW, 1), floor=4), env, seen)) == []
+    assert of_traffic(sets.actions(hold((OLD, 2), floor=4), env, seen)) == [], "two old ones alone are too few"
+
+
+def test_two_sets_that_get_smaller_together_leave_enough() -> None:
+    old, new = pods(OLD, 2), pods(NEW, 2)
+    env = settled(native(*old, *new, weights={V1.id: 1, V2.id: 1}), old=2, new=2)
+    seen = observed(env, {OLD: 2, NEW: 2}, {V1.id: 1, V2.id: 1}, [*old, *new])
+    assert len(of_sets(sets.actions(hold((OLD, 1), (NEW, 1), floor=3), env, seen))) == 1
+    assert len(of_sets(sets.actions(hold((OLD, 1), (NEW, 1), floor=2), env, seen))) == 2
 
 
 def test_what_leaves_the_traffic_is_no_capacity_for_what_ends_with_it() -> None:
