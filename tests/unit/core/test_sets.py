@@ -210,6 +210,9 @@ def test_no_more_instances_than_there_may_be() -> None:
     assert of_sets(sets.actions(replace(target, most={}), env, seen)) == [("ensure-set", *NEW, 3)]
     more = observed(env, {OLD: 3}, {V1.id: 1}, old[:2])
     assert of_sets(sets.actions(target, env, more)) == [("ensure-set", *OLD, 2)], "one is to come"
+    empty = native()
+    both = of_sets(sets.actions(hold((OLD, 2), (NEW, 2), most={"web": 3}), empty, observed(empty, {})))
+    assert both == [("ensure-set", *OLD, 2), ("ensure-set", *NEW, 1)]
 
 
 @pytest.mark.parametrize(
