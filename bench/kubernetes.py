@@ -34,6 +34,7 @@ from tests.kubernetes.whole import REGISTRY, Whole
 
 from stelae.domain.action import Verb
 from stelae.domain.event import ActionDone, ActionIntended, DeploymentRequested, InstanceReady, RolloutEnded
+from stelae.domain.state import DeploymentKind
 from stelae.ledger.store import Ledger
 from stelae.system.clock import now
 from stelae.testing.load import Load, LoadResult
@@ -54,6 +55,7 @@ processes = {{ web = {INSTANCES} }}
 strategy = {{ kind = "rolling", batch = "100%", min_healthy = "0s" }}
 bake = "10m"
 """
+RECORDED = "of it from the record of the request to that of the outcome"
 PHASES = (
     "from the request's record to the record of the set",
     "the set is made on the cluster",
@@ -235,7 +237,26 @@ def measure(rounds: int) -> tuple[Samples, dict[str, LoadResult], Samples]:
             "kubectl rollout": beside.under_load("plain", beside.plain_of),
         }
         whole.machine.stop()
-        return dict(beside.times), loads, phases(whole.machine.installation.ledger)
+        ledger = whole.machine.installation.ledger
+        back = rollbacks(ledger)
+        beside.times["warm, recorded"], beside.times["cold, recorded"] = back[:rounds], back[rounds:]
+        return dict(beside.times), loads, phases(ledger)
+
+
+def rollbacks(path: Path) -> list[float]:
+    """Return the milliseconds from the request's record to that of the outcome, of each rollback in the record."""
+    ledger = Ledger.open(path, clock=now)
+    found, asked = [], 0
+    try:
+        for recorded in ledger.read():
+            event = recorded.event
+            if isinstance(event, DeploymentRequested):
+                asked = recorded.at if event.deployment_kind is DeploymentKind.ROLLBACK else 0
+            elif isinstance(event, RolloutEnded) and asked:
+                found.append((recorded.at - asked) / 1000)
+    finally:
+        ledger.close()
+    return found
 
 
 def phases(path: Path) -> Samples:
@@ -283,7 +304,9 @@ def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
                 Row(name="`kubectl rollout undo`, `kubectl rollout status`", samples=rollback),
                 Row(name="`stelae rollback`, to a release that is kept", samples=times["cold rollback"],
                     goal=statistics.median(rollback)),
-                Row(name="`stelae rollback`, to a warm release", samples=times["warm rollback"], goal=WARM),
+                Row(name=f"… {RECORDED}", samples=times["cold, recorded"]),
+                Row(name="`stelae rollback`, to a warm release", samples=times["warm rollback"]),
+                Row(name=f"… {RECORDED}", samples=times["warm, recorded"], goal=WARM),
             ],
         ),
         Section(
