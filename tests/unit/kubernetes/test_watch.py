@@ -274,6 +274,17 @@ def test_a_server_that_hangs_is_unknown_as_soon_as_a_watch_has_to_be_opened_agai
     play(tmp_path, body)
 
 
+def test_a_watch_that_ended_and_is_not_open_again_soon_is_unknown(tmp_path: Path) -> None:
+    async def body(double: Double, cluster: Cluster) -> None:
+        double.faults.slow = 4.0
+        await until(lambda: not cluster.cache.fresh)
+        assert "could not be watched again for 0.3 seconds" in cluster.cache.problem
+        double.faults.slow = 0.0
+        await cluster.synced()
+
+    play(tmp_path, body, timing=Timing(lasts=1.0, opens=0.3, settles=0.05, shortest=0.0))
+
+
 def test_a_request_without_an_answer_makes_what_the_watches_told_doubtful(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
