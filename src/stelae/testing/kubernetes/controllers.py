@@ -126,8 +126,7 @@ class Controllers:
                         "ownerReferences": [_owner(kinds.DEPLOYMENT, found)]}  # fmt: skip
             first = {"metadata": metadata, "spec": spec, "status": {"replicas": 0}}
             current = self._put(kinds.REPLICA_SET, first)
-        for each in mine:
-            wanted = found["spec"]["replicas"] if each["metadata"]["name"] == name else 0
+        for each, wanted in self._shares(found["spec"]["replicas"], current, mine):
             if each["spec"]["replicas"] != wanted:
                 generation = each["metadata"]["generation"] + 1
                 self._table.put(kinds.REPLICA_SET, each | {
@@ -138,6 +137,19 @@ class Controllers:
 
     def _put(self, kind: Kind, found: Object, subresource: str = "") -> Object:
         return self._table.put(kind, applying.noted(found, kind, "kube-controller-manager", subresource))
+
+    def _shares(self, count: int, current: Object, mine: list[Object]) -> list[tuple[Object, int]]:
+        """How many pods each ReplicaSet of a Deployment is to have: one more than *count* in all, and no old one ends
+        before a new one is ready (``maxSurge`` 1, ``maxUnavailable`` 0)."""
+        others = [each for each in mine if each["metadata"]["name"] != current["metadata"]["name"]]
+        old = [pod for each in others for pod in self._of(each) if _alive(pod)]
+        stay = max(0, count - sum(_is_ready(pod) for pod in self._of(current) if _alive(pod)))
+        found = [(current, max(1, min(count, count + 1 - len(old))) if old and count else count)]
+        for each in others:
+            own = min(stay, sum(_alive(pod) for pod in self._of(each)))
+            stay -= own
+            found.append((each, own))
+        return found
 
     def _state(self, kind: Kind, found: Object, pods: list[Object]) -> None:
         """Write the status of a Deployment or ReplicaSet."""
@@ -161,6 +173,7 @@ class Controllers:
             self._put(kind, found | {"status": status}, "status")
 
     def _set(self, found: Object) -> None:
+        self._let_go(found)
         pods = [pod for pod in self._of(found) if _alive(pod)]
         wanted = found["spec"]["replicas"]
         for _ in range(wanted - len(pods)):
@@ -169,6 +182,15 @@ class Controllers:
             for pod in sorted(pods, key=_first_to_go)[: len(pods) - wanted]:
                 self._delete(kinds.POD, pod)
         self._state(kinds.REPLICA_SET, found, self._of(found))
+
+    def _let_go(self, found: Object) -> None:
+        """Own no pod any more whose labels are not those that are selected."""
+        own = self._owned.get(found["metadata"]["uid"], {})
+        for pod in self._of(found):
+            if not by_labels(found["spec"]["selector"]["matchLabels"])(pod):
+                metadata = {key: value for key, value in pod["metadata"].items() if key != "ownerReferences"}
+                own.pop((kinds.POD, metadata["name"]), None)
+                self._table.put(kinds.POD, pod | {"metadata": metadata})
 
     def _of(self, owner: Object, kind: Kind = kinds.POD) -> list[Object]:
         owned = self._owned.get(owner["metadata"]["uid"], {})

@@ -28,7 +28,7 @@ from stelae.platforms.kubernetes.kinds import Object
 LED = frozenset({kinds.SERVICE, kinds.ROUTE, kinds.SLICE})
 """The kinds of objects that lead requests."""
 
-_WATCHED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.ROUTE, kinds.BUDGET)
+_WATCHED = (kinds.DEPLOYMENT, kinds.SERVICE, kinds.ROUTE, kinds.BUDGET, *sorted(kinds.BARE, key=str))
 _MOST = 50  # versions of objects that wait to be judged
 _LONG = 60.0  # seconds for which what was put right is told until it is recorded
 

@@ -159,8 +159,8 @@ def _other_image(pod: Object, image: str, name: InstanceId) -> Iterator[Finding]
 def _misled(pod: Object, release: Release, wrong: Wrong, name: InstanceId) -> Iterator[Finding]:
     """Those of the settings and secrets that differ which were there when a pod's container began."""
     began = max((_began(each) for each in pod.get("status", {}).get("containerStatuses") or ()), default=0)
-    for (kind, called), since in wrong_for(release, wrong):
-        if began and began + _SECOND > since:
+    for (kind, called), (since, until) in wrong_for(release, wrong):
+        if began and since - _SECOND < began <= until:
             what = f"it began with {kind.name} {called}, which is not what its name says"
             yield Finding(kind=Drift.SETTINGS, what=what, instance=name)
 

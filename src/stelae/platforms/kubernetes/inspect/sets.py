@@ -13,11 +13,12 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.platforms.kubernetes import kinds, names, objects
 from stelae.platforms.kubernetes.belonging import set_of
 from stelae.platforms.kubernetes.ground import Named
-from stelae.platforms.kubernetes.inspect.authors import author
 from stelae.platforms.kubernetes.inspect.compare import Difference, differences
-from stelae.platforms.kubernetes.inspect.look import Look, by, told
+from stelae.platforms.kubernetes.inspect.look import Look, by, name_of, told
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.pods import instant, is_ending, label
+
+_EVER = 2**62
 
 
 @dataclass(slots=True)
@@ -29,12 +30,12 @@ class Content:
 
 @dataclass(slots=True)
 class Wrong:
-    """What is to be put right: the objects that differ, the sets that they are of, and since when each of the
-    settings and secrets that differ is there."""
+    """What is to be put right: the objects that differ, the sets that they are of, and since when and until
+    when each of the settings and secrets that differ was there."""
 
     objects: set[Named] = field(default_factory=set)
     sets: set[SetKey] = field(default_factory=set)
-    since: dict[Named, int] = field(default_factory=dict)
+    since: dict[Named, tuple[int, int]] = field(default_factory=dict)
 
 
 async def deployments(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
@@ -109,6 +110,10 @@ async def contents(look: Look, content: Content, wrong: Wrong) -> AsyncIterator[
     for kind, name, release in _needed(look, sets):
         found = next((each for each in await look.of(kind) if each["metadata"]["name"] == name), None)
         keys = [key for key in sets if name in _names(look.env.releases[key[0]]).values()]
+        for gone in _gone(look, kind, name, found):
+            until = _made(found) if found is not None else _EVER
+            wrong.since[kind, name] = (_made(gone), until)
+            yield _false(gone, ("it is gone again",))
         if found is None:
             wrong.objects.add((kind, name))
             wrong.sets.update(keys)
@@ -118,11 +123,23 @@ async def contents(look: Look, content: Content, wrong: Wrong) -> AsyncIterator[
         if which:
             wrong.objects.add((kind, name))
             wrong.sets.update(keys)
-            wrong.since[kind, name] = instant(found["metadata"].get("creationTimestamp", ""))
-            what = f"{kind.name} {name} is not what its name says: {', '.join(each.field for each in which)}"
-            who = author(found)
-            lines = (f"it was written by {who}",) if who else ()
-            yield Finding(kind=Drift.SETTINGS, what=what, evidence=lines)
+            wrong.since[kind, name] = (_made(found), _EVER)
+            yield _false(found, tuple(f"{each.field} differs" for each in which))
+
+
+def _gone(look: Look, kind: Kind, name: str, found: Object | None) -> list[Object]:
+    """Those that somebody else made under that name, and that are gone already."""
+    uid = found["metadata"]["uid"] if found is not None else ""
+    every = [each for each in look.suspects if (each["kind"], each["metadata"]["name"]) == (kind.name, name)]
+    return [each for each in every if each["metadata"]["uid"] != uid]
+
+
+def _made(found: Object) -> int:
+    return instant(found["metadata"].get("creationTimestamp", ""))
+
+
+def _false(found: Object, lines: tuple[str, ...]) -> Finding:
+    return by(Finding(kind=Drift.SETTINGS, what=f"{name_of(found)} is not what its name says", evidence=lines), found)
 
 
 async def _read(
@@ -169,6 +186,6 @@ def _needed(look: Look, sets: list[SetKey]) -> list[tuple[Kind, str, Release]]:
     return [(kind, name, release) for (kind, name), release in found.items()]
 
 
-def wrong_for(release: Release, wrong: Wrong) -> list[tuple[Named, int]]:
-    """Return those of the settings and secrets of *release* that differ, and since when they are there."""
+def wrong_for(release: Release, wrong: Wrong) -> list[tuple[Named, tuple[int, int]]]:
+    """Return those of the settings and secrets of *release* that differ, and since and until when they were there."""
     return [(named, wrong.since[named]) for named in _names(release).items() if named in wrong.since]

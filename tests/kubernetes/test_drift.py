@@ -1,0 +1,51 @@
+"""Attacks on an environment on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from stelae.domain.drift import DriftPolicy
+from stelae.domain.platform import PlatformChoice, PlatformKind
+from stelae.testing.cluster_holder import Attacker, Holder
+from stelae.testing.contract_cluster_drift import Attacked, Body, ClusterDrift, with_secrets
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
+from tests.kubernetes.ground import IMAGE, KUBECONFIG, namespace, needed
+from tests.kubernetes.test_contract import RELEASES
+
+pytestmark = [pytest.mark.kubernetes, needed]
+
+ABSENT = "stelae.invalid/another:1"
+
+
+class TestOnCluster(ClusterDrift):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def run_attack(self, body: Body, *, policy: DriftPolicy | None = None, secrets: bool = False) -> None:
+        async def whole() -> None:
+            async with namespace(self.folder, "drift") as place:
+                choice = PlatformChoice(kind=PlatformKind.KUBERNETES, namespace=place.name, registry="registry")
+                controllers = Controllers(choice, lambda: place.cluster(INSTALLATION), IMAGE)
+                platform = await controllers.another()
+                release = with_secrets(RELEASES["serving"]) if secrets else RELEASES["serving"]
+                holder = Holder(platform, release, choice, policy=policy)
+                attacker = Attacker(Path(KUBECONFIG), place.name)
+                try:
+                    await holder.start()
+                    holder.floor = 2
+                    await body(
+                        Attacked(
+                            holder=holder, attacker=attacker, release=release, installation=INSTALLATION,
+                            image=ABSENT,
+                        )
+                    )  # fmt: skip
+                finally:
+                    await holder.stop()
+                    await attacker.close()
+                    await platform.close()
+
+        asyncio.run(whole())
