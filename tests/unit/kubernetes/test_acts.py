@@ -238,6 +238,34 @@ def test_a_run_that_is_stopped_before_it_has_a_pod_never_begins(tmp_path: Path) 
     play(tmp_path, body)
 
 
+def test_of_a_run_that_was_removed_only_its_output_is_kept_and_not_for_ever(tmp_path: Path) -> None:
+    async def body(double: Double, hand: SetHand, _: SetSubject) -> None:
+        await hand.start_run(RUN, SERVING)
+        await hand.until(RUN, Phase.EXITED)
+        await hand.act(Verb.REMOVE, RUN)
+        (job,) = double.objects(kinds.JOB, SPACE)
+        assert 0 < job["spec"]["ttlSecondsAfterFinished"] <= 7 * 24 * 3600
+        assert not double.objects(kinds.CONFIG_MAP, SPACE)
+        assert [line.text for line in await hand.output(RUN)] == ["begins"]
+        assert RUN not in (await hand.look()).instances
+
+    play(tmp_path, body, program=Program(exits=0))
+
+
+def test_of_a_run_that_was_killed_nothing_is_kept(tmp_path: Path) -> None:
+    async def body(double: Double, hand: SetHand, _: SetSubject) -> None:
+        await hand.start_run(RUN, SERVING)
+        await hand.until_said(RUN, "begins")
+        await hand.act(Verb.KILL, RUN)
+        await hand.until(RUN, Phase.EXITED)
+        await hand.act(Verb.REMOVE, RUN)
+        await double.settled()
+        assert not double.objects(kinds.JOB, SPACE)
+        assert not double.objects(kinds.POD, SPACE)
+
+    play(tmp_path, body)
+
+
 def test_a_pod_that_was_evicted_is_told_and_then_taken_away(tmp_path: Path) -> None:
     async def body(double: Double, hand: SetHand, _: SetSubject) -> None:
         await hand.ensure(SERVING, 1)

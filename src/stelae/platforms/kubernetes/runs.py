@@ -10,6 +10,7 @@ from stelae.platforms.kubernetes import kinds, names, objects
 from stelae.platforms.kubernetes.ground import Ground, give
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.observe import NEVER, REMOVED, never_began, run_of
+from stelae.platforms.kubernetes.pods import is_ending
 
 KEPT = 24 * 60 * 60
 """Seconds for which the output of a run that was removed can be read."""
@@ -63,7 +64,7 @@ async def remove(ground: Ground, run: InstanceId) -> None:
     """Take a run away, but for the output of one that ended by itself."""
     job = _job(ground, run)
     async with ground.supplies.making[ground.env.id]:
-        if job is not None and _pods(ground, run) and not never_began(job):
+        if job is not None and any(not is_ending(pod) for pod in _pods(ground, run)):
             body = {"metadata": {"labels": {REMOVED: "true"}}, "spec": {"ttlSecondsAfterFinished": KEPT}}
             await ground.cluster.patch(kinds.JOB, job["metadata"]["name"], body)
         elif job is not None:
