@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import app, builds, drift, history, launch, ledger, log, machine, memory, scale
+from bench import app, builds, drift, drift_answers, history, launch, ledger, log, machine, memory, scale
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
@@ -73,10 +73,11 @@ def measure(rounds: int) -> str:
         past = history.measure(folder, 1_000_000, 100, 10_000, whole=False)
         say("inspections")
         inspected = drift.section(rounds)
+        answered = drift_answers.section()
         decided = scale.decisions(say)
     sections = [
         _launch(launches), _deploy(ours, others), _rollback(ours), *built, large, _command_line(ours),
-        scale.rest_section(simulated, real), scale.section(decided), *logged, past, inspected,
+        scale.rest_section(simulated, real), scale.section(decided), *logged, past, inspected, answered,
     ]  # fmt: skip
     head = _head(runtime, before, sections)
     tables = [section.markdown() for section in sections]
