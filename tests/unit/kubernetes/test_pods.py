@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stelae.core.failures import LONGEST_TEXT
 from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Exit, Phase, Seen
 from stelae.platforms.kubernetes import names, pods
@@ -91,6 +92,15 @@ def test_another_container_is_not_the_instance() -> None:
 def test_what_does_not_start_is_told_with_the_reason(pod: dict[str, Any], problem: str) -> None:
     seen = only(pod)
     assert (seen.phase, seen.problem) == (Phase.STARTING, problem)
+
+
+def test_of_a_long_message_the_end_is_told_too() -> None:
+    name = "registry.example.com/apps/shop@sha256:" + "0" * 64
+    message = f"failed to pull and unpack image {name}: failed to resolve reference {name}: {name}: 401 Unauthorized"
+    problem = only(a_pod(waiting("ErrImagePull", message), phase="Pending")).problem
+    assert problem.startswith("ErrImagePull: failed to pull")
+    assert problem.endswith("401 Unauthorized")
+    assert len(problem.encode()) <= LONGEST_TEXT
 
 
 def test_a_restart_in_place_is_another_instance() -> None:

@@ -30,6 +30,7 @@ _QUIET = ("ContainerCreating", "PodInitializing", "CrashLoopBackOff")
 _LOST = "ContainerStatusUnknown"  # the kubelet came back and found nothing of it
 
 _LONGEST = 20  # lines
+_HEAD, _TAIL = 150, 240  # characters of a problem: together less than are recorded of one
 
 
 def instant(text: str) -> Instant:
@@ -167,7 +168,10 @@ def _trouble(pod: Object, state: Object) -> str:
 
 
 def _words(found: Object) -> str:
-    return ": ".join(text for text in (found.get("reason"), found.get("message")) if text)
+    """Return reason and message. Of a long one both ends: what a registry answered comes last, after its name three
+    times."""
+    text = ": ".join(text for text in (found.get("reason"), found.get("message")) if text)
+    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]} … {text[-_TAIL:]}"
 
 
 def _exit(ended: Object, pod: Object) -> Exit:
