@@ -50,7 +50,8 @@ class DebugContract(Contract):
                 terminal.close()
                 assert await silent(hand.output(name)), "what was said in it was kept"
                 await hand.act(Verb.REMOVE, name)
-                assert await subject.left() == [], "something is left of it"
+                left = await subject.left()
+                assert left == [], f"something is left of it: {left}"
 
         self.run(body)
 

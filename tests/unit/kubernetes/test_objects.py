@@ -204,11 +204,14 @@ def test_a_debug_session_is_a_copy_with_a_terminal() -> None:
     pod = objects.debug_pod(placed(), RELEASE, a_run(debug=True, window=Window(rows=24, columns=80, term="vt220")))
     container = container_of(pod)
     assert container["command"] == ["sh"]
-    assert container["tty"] is container["stdin"] is container["stdinOnce"] is True
+    assert container["tty"] is container["stdin"] is True
+    assert container["stdinOnce"] is False, "nobody could attach to it again"
     assert {"name": "TERM", "value": "vt220"} in container["env"]
     assert container["resources"]["limits"]["memory"] == str(WEB.memory)
     assert not {"ports", "terminationMessagePolicy"} & set(container)
-    assert "tty" not in container_of(objects.debug_pod(placed(), RELEASE, a_run(debug=True)))
+    piped = container_of(objects.debug_pod(placed(), RELEASE, a_run(debug=True)))
+    assert "tty" not in piped
+    assert piped["stdinOnce"] is True, "its program is not told that nothing more is typed"
 
 
 def test_the_list_of_images_is_of_the_whole_namespace() -> None:

@@ -22,7 +22,7 @@ from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.kinds import Kind, Object
 from stelae.platforms.kubernetes.objects import Placed
 from stelae.platforms.kubernetes.observe import is_alone, is_kept_for_its_output
-from stelae.platforms.kubernetes.pods import label
+from stelae.platforms.kubernetes.pods import is_ending, is_over, label
 from stelae.platforms.kubernetes.sharing import holds
 from stelae.platforms.port import SecretSource
 from stelae.platforms.secret_values import values_of
@@ -117,7 +117,8 @@ class Ground:
         sets = cache.deployments(env.id)
         held = {ReleaseId(label(found, names.RELEASE)) for found in sets}
         runs = {ReleaseId(label(job, names.RELEASE)) for job in cache.jobs(env.id) if not is_kept_for_its_output(job)}
-        runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in cache.pods(env.id) if is_alone(pod)}
+        alone = [pod for pod in cache.pods(env.id) if is_alone(pod)]
+        runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in alone if not is_ending(pod) and not is_over(pod)}
         releases = [env.releases[name] for name in held | runs if name in env.releases]
         needed: dict[Kind, set[str]] = {
             kinds.BUDGET: {names.budget_name(env.id, label(found, names.PROCESS)) for found in sets},

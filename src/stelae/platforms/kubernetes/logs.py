@@ -12,7 +12,7 @@ from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.objects import CONTAINER
-from stelae.platforms.kubernetes.observe import has_ended, run_of
+from stelae.platforms.kubernetes.observe import has_ended, is_alone, run_of
 from stelae.platforms.kubernetes.pods import has_begun, instant, is_over, pod_of, restarts
 from stelae.platforms.port import LogLine
 
@@ -29,6 +29,8 @@ async def lines(
 
     One that has not begun has written nothing: with *follow* its beginning is waited for.
     """
+    if any(run_of(pod) == instance and is_alone(pod) for pod in cluster.cache.pods(environment)):
+        return  # what is said in a debug session is for its person alone
     while not _has_begun(cluster, environment, instance):
         if not follow:
             return

@@ -69,6 +69,18 @@ def is_alone(pod: Object) -> bool:
     return bool(run_of(pod)) and not pod["metadata"].get("ownerReferences")
 
 
+def holder_of(pod: Object) -> str:
+    """Return what the end of a run's pod is remembered by when it has gone: its Job, or the run that has none."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    return str(owners[0]["uid"]) if owners else run_of(pod)
+
+
+def holders(cache: Cache, env: EnvironmentState) -> set[str]:
+    """Return what ``holder_of`` may still be asked for."""
+    uids = {str(job["metadata"].get("uid", "")) for job in cache.jobs(env.id)}
+    return uids | {run.id for run in env.runs.values() if run.debug is not None and not run.removed}
+
+
 def never_began(job: Object) -> bool:
     """True for a Job that only holds the place of a run that never began."""
     return bool(label(job, NEVER)) and bool(job.get("spec", {}).get("suspend"))
@@ -121,6 +133,9 @@ def _runs(cache: Cache, env: EnvironmentState, ended: Mapping[str, Exit]) -> Ite
             yield max((pods.of_run(pod, name) for pod in of[name]), key=lambda seen: seen.phase is not Phase.EXITED)
         elif job is not None:
             yield _without_pod(name, job, ended)
+    for run in env.runs:
+        if run in ended and not of[run]:
+            yield Seen(id=run, phase=Phase.EXITED, exit=ended[run])
 
 
 def _without_pod(name: InstanceId, job: Object, ended: Mapping[str, Exit]) -> Seen:

@@ -25,7 +25,7 @@ from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.kubernetes import apply, belonging, kinds, logs, observe, pods, runs, traffic
+from stelae.platforms.kubernetes import apply, belonging, debugging, kinds, logs, observe, pods, runs, traffic
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.ground import Ground, Push, Supplies
 from stelae.platforms.kubernetes.inspect.inspector import LED, Inspector
@@ -63,7 +63,7 @@ class KubernetesPlatform:
         self._alarms: list[Callable[[EnvironmentId], None]] = []
         self._ended: defaultdict[EnvironmentId, dict[str, Exit]] = defaultdict(dict)
         self._beside: set[asyncio.Task[None]] = set()
-        self._can = {Capability.SECRETS}
+        self._can = {Capability.SECRETS, Capability.TERMINALS}
 
     @property
     def capabilities(self) -> frozenset[Capability]:
@@ -96,9 +96,8 @@ class KubernetesPlatform:
             found, edited=inspector.edited(env.id),
             weights=None if inspector.is_misled(env.id) else found.weights,
         )  # fmt: skip
-        uids = {job["metadata"].get("uid", "") for job in cache.jobs(env.id)}
-        for uid in ended.keys() - uids:
-            del ended[uid]
+        for gone in ended.keys() - observe.holders(cache, env):
+            del ended[gone]
         return await with_reasons(ground.cluster, env, found)
 
     def actions(self, target: Allocation, env: EnvironmentState, seen: Observation) -> tuple[Action, ...]:
@@ -140,11 +139,13 @@ class KubernetesPlatform:
 
     async def shell(self, release: Release, *, tools: bool) -> Shell:
         """See ``Platform.shell``."""
-        raise Failed("a cluster has no debug sessions")
+        return debugging.shell(tools=tools)
 
     async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
         """See ``Platform.attach``."""
-        raise Failed("a cluster has no debug sessions")
+        cluster = await self._cluster(self._choice(environment))
+        await cluster.synced(_PATIENCE)
+        return await debugging.attach(cluster, environment, instance)
 
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """See ``Platform.inspect``."""
@@ -203,11 +204,10 @@ class KubernetesPlatform:
         """Remember how the pods of runs that are being deleted ended, because with that they disappear."""
         for pod in cluster.cache.pods(environment):
             name = observe.run_of(pod)
-            owners = pod["metadata"].get("ownerReferences") or ()
-            if name and owners and pods.is_ending(pod):
+            if name and pods.is_ending(pod):
                 exit_ = pods.of_run(pod, name).exit
                 if exit_ is not None and exit_.code >= 0:
-                    self._ended[environment][owners[0]["uid"]] = exit_
+                    self._ended[environment][observe.holder_of(pod)] = exit_
         self._inspectors[cluster].changed(environment)
         for told in (*self._watchers, *self._alarms):
             told(environment)
