@@ -29,7 +29,7 @@ test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cu
 	@scripts/environment
 	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py
 
-test-kubernetes: ## run the tests on a cluster that is there: STELAE_TEST_KUBECONFIG names it (ARGS="-k contract")
+test-kubernetes: ## run the tests on a cluster that is there: STELAE_TEST_KUBECONFIG names it (ARGS=tests/kubernetes/test_contract.py)
 	@scripts/system-packages test
 	@scripts/environment
 	@scripts/test-kubernetes $(ARGS)

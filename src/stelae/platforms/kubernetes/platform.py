@@ -38,7 +38,8 @@ log = structlog.get_logger(__name__)
 Place = tuple[str, str]
 """A context and a namespace."""
 
-_PATIENCE = 1.0  # seconds that a look waits for watches that were interrupted
+_FIRST = 10.0  # seconds that a look waits for the first lists of a namespace
+_PATIENCE = 1.0  # and for watches that were interrupted
 
 
 class KubernetesPlatform:
@@ -58,6 +59,7 @@ class KubernetesPlatform:
         self._clock = clock
         self._fence = fence
         self._clusters: dict[Place, Cluster] = {}
+        self._listed: set[Cluster] = set()
         self._inspectors: dict[Cluster, Inspector] = {}
         self._watchers: list[Callable[[EnvironmentId], None]] = []
         self._alarms: list[Callable[[EnvironmentId], None]] = []
@@ -86,7 +88,7 @@ class KubernetesPlatform:
     async def observe(self, env: EnvironmentState) -> Observation:
         """See ``Platform.observe``."""
         ground = await self._ground(env)
-        await ground.cluster.synced(_PATIENCE)
+        await self._synced(ground.cluster)
         cache, ended = ground.cluster.cache, self._ended[env.id]
         found = observe.observation(cache, ground.place(), env, self._clock(), ended)
         for pod in observe.done_with(cache, env):
@@ -144,13 +146,13 @@ class KubernetesPlatform:
     async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:
         """See ``Platform.attach``."""
         cluster = await self._cluster(self._choice(environment))
-        await cluster.synced(_PATIENCE)
+        await self._synced(cluster)
         return await debugging.attach(cluster, environment, instance)
 
     async def inspect(self, env: EnvironmentState, *, thorough: bool = False) -> Inspection:
         """See ``Platform.inspect``."""
         ground, as_of = await self._ground(env), self._clock()
-        await ground.cluster.synced(_PATIENCE)
+        await self._synced(ground.cluster)
         return await self._inspectors[ground.cluster].inspect(ground, as_of, thorough=thorough)
 
     def alarm(self, drifted: Callable[[EnvironmentId], None]) -> None:
@@ -160,7 +162,7 @@ class KubernetesPlatform:
     async def logs(self, environment: EnvironmentId, instance: Instance, *, follow: bool) -> AsyncIterator[LogLine]:
         """See ``Platform.logs``."""
         cluster = await self._cluster(self._choice(environment))
-        await cluster.synced(_PATIENCE)
+        await self._synced(cluster)
         async for line in logs.lines(cluster, environment, instance.id, follow=follow):
             yield line
 
@@ -175,6 +177,7 @@ class KubernetesPlatform:
         await asyncio.gather(*self._beside, return_exceptions=True)
         clusters = list(self._clusters.values())
         self._clusters.clear()
+        self._listed.clear()
         self._inspectors.clear()
         for cluster in clusters:
             await cluster.close()
@@ -199,6 +202,11 @@ class KubernetesPlatform:
             cluster.watch(lambda environment: self._changed(cluster, environment))
         await cluster.start()
         return cluster
+
+    async def _synced(self, cluster: Cluster) -> None:
+        """Return when what is known of *cluster* is fresh; raises Unreachable when it is not soon."""
+        await cluster.synced(_PATIENCE if cluster in self._listed else _FIRST)
+        self._listed.add(cluster)
 
     def _changed(self, cluster: Cluster, environment: EnvironmentId) -> None:
         """Remember how the pods of runs that are being deleted ended, because with that they disappear."""
