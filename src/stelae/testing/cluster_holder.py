@@ -37,7 +37,7 @@ _PAUSE = 0.1
 
 class Holder:
     """Holds ``web`` of an environment with *count* instances on *platform*: looks, decides, acts and inspects all
-    the time. ``log`` is what was recorded; ``floor`` the fewest pods that got requests since it was last set."""
+    the time. ``log`` is what was recorded; ``floor`` the fewest pods that were ready since it was last set."""
 
     def __init__(
         self, platform: Platform, release: Release, choice: PlatformChoice, *, count: int = 2,
@@ -154,7 +154,7 @@ class Holder:
     async def _turn(self) -> bool:
         """Make one pass of the loop; false when there was nothing to do."""
         self.seen = seen = await self._platform.observe(self.env)
-        self.floor = min(self.floor, len(seen.table))
+        self.floor = min(self.floor, len(_able(seen)))
         decision = decide(self.env, seen, now())
         if decision.events:
             self.record(*decision.events)
@@ -186,6 +186,12 @@ class Holder:
                     await self._alarm.wait()
             except TimeoutError:
                 pass
+
+
+def _able(seen: Observation) -> frozenset[str]:
+    """The pods that get requests, and those that are ready, which a cluster's endpoints have a moment later."""
+    ready = (one.id for one in seen.instances.values() if one.phase is Phase.READY and not one.ending)
+    return frozenset((*seen.table, *ready))
 
 
 class Attacker:

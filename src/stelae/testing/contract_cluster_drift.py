@@ -52,7 +52,7 @@ class Attacked:
         """Wait until *name* has gone, and others serve."""
         gone = f"{name} is replaced"
         await self.holder.until(lambda: name not in self.holder.serving() and self.holder.calm(), gone)
-        assert self.holder.floor >= 2, f"only {self.holder.floor} got requests meanwhile"
+        assert self.holder.floor >= 2, f"only {self.holder.floor} were ready meanwhile"
 
 
 Body = Callable[[Attacked], Awaitable[None]]
@@ -96,7 +96,7 @@ class ClusterDrift(ABC):
             await it.holder.until(it.holder.calm, "it is as it was")
             there = (await it.attacker.get(kinds.DEPLOYMENT, it.deployment))["spec"]["template"]
             assert there == found["spec"]["template"], "something of it stayed"
-            assert it.holder.floor >= 2, f"only {it.holder.floor} got requests meanwhile"
+            assert it.holder.floor >= 2, f"only {it.holder.floor} were ready meanwhile"
 
         self.run_attack(body)
 
