@@ -236,11 +236,13 @@ class Machine:
         raise AssertionError(f"not within {seconds:g} s: {what}\n{self.cli('status', check=False).stdout}")
 
     def at_rest(self, seconds: float = 60) -> None:
-        """Wait until nothing moves: no rollout, every wanted instance ready, and nothing else there."""
+        """Wait until nothing moves: no rollout, what is wanted has its traffic, and record and machine are equal."""
 
         def quiet() -> bool:
             rows = self.json("status")["environments"]
-            return all(row["state"] in ("steady", "down", "empty") for row in rows) and not self.differences()
+            still = all(row["state"] in ("steady", "down", "empty") for row in rows)
+            served = all(row["traffic"] for row in rows if row["state"] == "steady" and "web" in row["processes"])
+            return still and served and not self.differences()
 
         self.until("at rest", quiet, seconds)
 

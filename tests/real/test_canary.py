@@ -21,6 +21,7 @@ def configure(machine: Machine, strategy: str, collector: int) -> None:
     text = (machine.app / "stelae.toml").read_text().partition("[env.testing]")[0]
     text += f'[env.testing]\nhosts = ["{HOST}"]\nprocesses = {{ web = 3, worker = 1 }}\nstrategy = {{ {strategy} }}\n'
     text += f'settings = {{ COLLECTOR_URL = "http://host.stelae.internal:{collector}" }}\n'
+    text = text.replace('drain = "30s"', 'drain = "120s"')  # a WebSocket stays open through all of them
     (machine.app / "stelae.toml").write_text(text)
     machine.commit("configure")
     machine.cli("env", "apply")

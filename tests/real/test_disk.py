@@ -229,6 +229,6 @@ def test_a_file_system_that_was_changed_while_nothing_ran_is_never_mounted(two: 
     state = machine.client.get("/v1/state", at=2**52, environment="tiny/testing")
     assert not any(item["ready"] for item in state["environments"][0]["instances"])
     layer_path(machine.installation.layers, own).unlink()  # as the hint says
-    machine.until("it serves again", lambda: machine.status()["state"] == "steady")
-    assert tiny.ask(machine) == "version 1"
+    machine.until("it works again", lambda: machine.status()["state"] == "steady")
     machine.at_rest()
+    assert tiny.ask(machine) == "version 1"
