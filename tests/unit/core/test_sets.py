@@ -16,7 +16,7 @@ from stelae.core.recovery import restored
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, Holding, InstanceId, Route, RouteKind
-from stelae.domain.drift import Drift, Drifted
+from stelae.domain.drift import Answer, Drift, Drifted, DriftPolicy, DriftState, Storm
 from stelae.domain.event import Event
 from stelae.domain.observation import Exit, Observation, Phase, Seen, SetKey
 from stelae.domain.release import ReleaseId
@@ -103,6 +103,31 @@ def test_a_set_is_made_and_gets_requests_when_it_is_ready() -> None:
     assert acts(found) == [("traffic", {V1.id: 1})]
     env = replace(env, weights={V1.id: 1})
     assert not sets.actions(hold((OLD, 2), hosts=("a.example",)), env, observed(env, {OLD: 2}, {V1.id: 1}))
+
+
+def test_a_set_that_somebody_changed_is_made_anew_unless_that_is_only_reported_or_in_a_storm() -> None:
+    env = replace(settled(native(*pods(OLD, 2)), old=2), weights={V1.id: 1})
+    seen = observed(env, {OLD: 2}, {V1.id: 1}, env.instances.values())
+    edited = replace(seen, edited=frozenset({OLD}))
+    assert not sets.actions(hold((OLD, 2), floor=2), env, seen)
+    assert acts(sets.actions(hold((OLD, 2), floor=2), env, edited)) == [("ensure-set", *OLD, 2)]
+    assert env.config is not None
+    told_only = replace(env, config=replace(env.config, drift=DriftPolicy(answer=Answer.REPORT)))
+    assert not sets.actions(hold((OLD, 2), floor=2), told_only, edited)
+    stormy = replace(env, drift=DriftState(storm=Storm(at=1, found=2, of=2)))
+    assert not sets.actions(hold((OLD, 2), floor=2), stormy, edited)
+
+
+def test_what_only_looks_like_an_instance_goes_when_there_is_enough_without_it() -> None:
+    env = replace(settled(native(*pods(OLD, 2)), old=2), weights={V1.id: 1})
+    stray = frozenset({InstanceId("bare")})
+    seen = replace(observed(env, {OLD: 2}, {V1.id: 1}, env.instances.values()), strays=stray)
+    (found,) = sets.actions(hold((OLD, 2), floor=2), env, seen)
+    assert (found.verb, found.instance) == (Verb.REMOVE, "bare")
+    assert not sets.actions(hold((OLD, 2), floor=2), replace(env, pending={str(found.number): found}), seen)
+    unready = {name.replace("-", "_"): Phase.UNREADY for name in list(env.instances)[:1]}
+    seen = replace(observed(env, {OLD: 2}, {V1.id: 1}, env.instances.values(), **unready), strays=stray)
+    assert Verb.REMOVE not in {act.verb for act in sets.actions(hold((OLD, 2), floor=2), env, seen)}
 
 
 @pytest.mark.parametrize("unknown", [{"complete": False}, {"applied": 5}])

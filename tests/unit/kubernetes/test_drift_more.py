@@ -1,0 +1,120 @@
+"""What somebody does to a cluster that only its double lets a test do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from stelae.domain.drift import Drift
+from stelae.domain.platform import PlatformChoice, PlatformKind
+from stelae.platforms.kubernetes import kinds, names
+from stelae.testing.cluster_holder import Attacker, Holder
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
+from stelae.testing.contract_sets import release
+from stelae.testing.kubernetes import Double
+
+SPACE = "shop"
+IMAGE = "registry/shop@sha256:" + "1" * 64
+RELEASE = release("serving", ("serve",))
+Body = Callable[[Double, Holder, Attacker], Awaitable[None]]
+
+
+def play(folder: Path, body: Body, gateway: str = "", *, forbidden: frozenset[tuple[str, str]] = frozenset()) -> None:
+    """Have *body* done while an environment of two instances is held."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), Double(SPACE, pace=0.05) as double:
+            double.faults.forbidden = forbidden
+            choice = PlatformChoice(
+                kind=PlatformKind.KUBERNETES, namespace=SPACE, registry="registry", gateway=gateway
+            )
+            controllers = Controllers(choice, lambda: double.cluster(folder, SPACE, installation=INSTALLATION), IMAGE)
+            platform = await controllers.another()
+            holder = Holder(platform, RELEASE, choice)
+            attacker = Attacker(double.kubeconfig(folder / "mallory"), SPACE)
+            try:
+                await holder.start()
+                await body(double, holder, attacker)
+            finally:
+                await holder.stop()
+                await attacker.close()
+                await platform.close()
+
+    asyncio.run(whole())
+
+
+def test_a_node_that_runs_another_image_than_it_was_told_to(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        name = min(holder.serving())
+        pod = double.table.get(kinds.POD, SPACE, name)
+        assert pod is not None
+        (status,) = pod["status"]["containerStatuses"]
+        other = status | {"imageID": "registry/shop@sha256:" + "2" * 64}
+        double.table.put(kinds.POD, pod | {"status": pod["status"] | {"containerStatuses": [other]}})
+        found = await holder.until_found(Drift.PROCESS, "its node runs another image")
+        assert found.instance == name
+        await holder.until(lambda: name not in holder.serving() and holder.calm(), "it is replaced")
+
+    play(tmp_path, body)
+
+
+def test_a_route_that_leads_elsewhere_is_put_right(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        name = names.route_name(holder.env.id)
+        before = await attacker.get(kinds.ROUTE, name)
+        evil: dict[str, Any] = {"rules": [{"backendRefs": [{"name": "evil", "port": 80}]}]}
+        await attacker.patch(kinds.ROUTE, name, {"spec": evil})
+        found = await holder.until_found(Drift.ROUTING, f"HTTPRoute {name} is not as it was made", "mallory")
+        assert found.instance == ""
+        await holder.until(holder.calm, "it leads here again")
+        assert (await attacker.get(kinds.ROUTE, name))["spec"] == before["spec"]
+
+    play(tmp_path, body, gateway="infra/front")
+
+
+def test_pods_that_somebody_else_keeps_are_told_and_are_no_instances(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        (own,) = double.objects(kinds.DEPLOYMENT, SPACE)
+        evil = {
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "evil", "labels": own["metadata"]["labels"]}, "spec": own["spec"] | {"replicas": 1},
+        }  # fmt: skip
+        await attacker.create(kinds.DEPLOYMENT, evil)
+        await holder.until_found(Drift.UNKNOWN, "Deployment evil is no set that is recorded", "mallory")
+        found = await holder.until_found(Drift.UNKNOWN, "Pod evil-")
+        assert any("ReplicaSet evil-" in line for line in found.evidence), found
+        assert not any(name.startswith("evil") for name in holder.env.instances), "they are taken for instances"
+        await asyncio.sleep(0.5)
+        assert len(double.objects(kinds.DEPLOYMENT, SPACE)) == 2, "what somebody else keeps was deleted"
+        await attacker.delete(kinds.DEPLOYMENT, "evil")
+        await holder.until(holder.calm, "the end of it is recorded")
+
+    play(tmp_path, body)
+
+
+def test_what_a_server_does_not_say_is_compared_as_far_as_it_is_known(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        inspection = await holder.inspection()
+        assert inspection.inspected == holder.serving()
+        name = min(holder.serving())
+        pod = await attacker.get(kinds.POD, name)
+        evil = {"containers": [pod["spec"]["containers"][0] | {"image": "evil:1"}]}
+        await attacker.patch(kinds.POD, name, {"spec": evil})
+        await holder.until_found(Drift.PROCESS, "spec.containers[app].image", "mallory")
+
+    play(tmp_path, body, forbidden=frozenset({("create", "pods")}))
+
+
+def test_an_inspection_asks_nothing_where_nothing_is_new(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        for _ in range(2):
+            await holder.inspection()
+        before = dict(double.calls)
+        for _ in range(5):
+            await holder.inspection()
+        more = {key: count for key, count in double.calls.items() if count != before.get(key) and key[0] != "watch"}
+        assert not more, f"asked for: {more}"
+
+    play(tmp_path, body)
