@@ -67,11 +67,12 @@ def _listens(address: str) -> bool:
 
 
 class Whole:
-    """An app of the fixture ``swift`` whose environments are in *namespace*; a context manager."""
+    """An app of the fixture ``swift`` with its environments in *namespace*, and a controller with *environment*; a
+    context manager."""
 
-    def __init__(self, namespace: str, kubeconfig: Path | None = None) -> None:
+    def __init__(self, namespace: str, **environment: str) -> None:
         self.namespace = namespace
-        self.kubeconfig = kubeconfig or Path(KUBECONFIG)
+        self._environment = {"STELAE_KUBECONFIG": KUBECONFIG, **environment}
         self.machine = Machine(checked=False)
         self._registry = Registry(self.machine.folder / "registry")
         self.number = 1
@@ -79,7 +80,7 @@ class Whole:
     def __enter__(self) -> Self:
         try:
             self._registry.__enter__()
-            self.machine.use(SWIFT).start(STELAE_KUBECONFIG=str(self.kubeconfig))
+            self.machine.use(SWIFT).start(**self._environment)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -91,15 +92,11 @@ class Whole:
         self._registry.__exit__(kind, error, at)
         self.machine.__exit__(kind, error, at)
 
-    @property
-    def platform(self) -> str:
-        """The value of ``platform`` of an environment there."""
-        return f'{{ kind = "kubernetes", namespace = "{self.namespace}", registry = "http://{REGISTRY}" }}'
-
-    def environments(self, text: str) -> Self:
+    def environments(self, text: str, registry: str = REGISTRY) -> Self:
         """Have the environments be those of *text*, in which PLATFORM stands for the cluster, and apply them."""
+        platform = f'{{ kind = "kubernetes", namespace = "{self.namespace}", registry = "{registry}" }}'
         spec = (self.machine.app / "stelae.toml").read_text().partition("[env.")[0]
-        self.machine.write("stelae.toml", spec + text.replace("PLATFORM", self.platform)).commit("environments")
+        self.machine.write("stelae.toml", spec + text.replace("PLATFORM", platform)).commit("environments")
         self.machine.cli("env", "apply")
         return self
 
