@@ -53,7 +53,7 @@ ENVIRONMENT = f"""[env.bench]
 platform = PLATFORM
 processes = {{ web = {INSTANCES} }}
 strategy = {{ kind = "rolling", batch = "100%", min_healthy = "0s" }}
-bake = "10m"
+bake = "0s"
 """
 RECORDED = "of it from the record of the request to that of the outcome"
 PHASES = (
@@ -91,22 +91,15 @@ class Beside:
         cli.cli("push", digest, f"{REGISTRY}/swift:{digest[7:19]}", "--insecure")
         return digest
 
-    def ours(self) -> None:
-        """Deploy with Stelae, and go back to what is warm."""
+    def ours(self, deploy: str, back: str) -> None:
+        """Deploy with Stelae, and go back; the times go to *deploy* and *back*."""
         before, image = self.serving, self.image()
-        self._timed("deploy", image, "deploy", "bench", "--image", image)
-        self._timed("warm rollback", before, "rollback", "bench")
-
-    def cold(self) -> None:
-        """Deploy with Stelae, and go back to what is kept and does not run."""
-        before, image = self.serving, self.image()
-        self._stelae("deploy", "bench", "--image", image)
-        self._rest()
-        self._timed("cold rollback", before, "rollback", "bench")
+        self._timed(deploy, image, "deploy", "bench", "--image", image)
+        self._timed(back, before, "rollback", "bench")
 
     def bake(self, duration: str) -> None:
         """Keep what is replaced warm for *duration*."""
-        self.whole.environments(ENVIRONMENT.replace('"10m"', f'"{duration}"'))
+        self.whole.environments(ENVIRONMENT.replace('"0s"\n', f'"{duration}"\n'))
         self._rest()
 
     def plain(self) -> None:
@@ -115,13 +108,13 @@ class Beside:
         self._plain("kubectl deploy", "set", "image", "deployment/plain", f"app={image}")
         self._plain("kubectl rollback", "rollout", "undo", "deployment/plain")
 
-    def under_load(self, service: str, deploy: Callable[[str], None]) -> LoadResult:
+    def under_load(self, service: str, deploys: int, deploy: Callable[[str], None]) -> LoadResult:
         """Have a load go to the pods of *service* through a proxy while it is deployed again and again."""
         with Front(self.whole.namespace, service) as front:
             front.leads_to(INSTANCES)
             with Load("127.0.0.1", front.port, host="swift.localhost", rate=RATE) as load:
-                for number in range(DEPLOYS):
-                    say(f"{service} under load: {number + 1} of {DEPLOYS}")
+                for number in range(deploys):
+                    say(f"{service} under load: {number + 1} of {deploys}")
                     deploy(self.image())
                 time.sleep(QUIET)
                 return load.stop()
@@ -219,27 +212,28 @@ def _namespace() -> Iterator[str]:
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
 
-def measure(rounds: int) -> tuple[Samples, dict[str, LoadResult], Samples]:
+def measure(rounds: int, deploys: int) -> tuple[Samples, dict[str, LoadResult], Samples]:
     """Return the times in milliseconds, what came of the loads, and where the time of Stelae's deployments went."""
     with _namespace() as namespace, Whole(namespace) as whole:
         beside = Beside(whole)
         beside.begin()
         for number in range(rounds):
-            say(f"deploy and go back: {number + 1} of {rounds}")
+            say(f"deploy and go back to what is kept: {number + 1} of {rounds}")
             beside.plain()
-            beside.ours()
-        beside.bake("0s")
+            beside.ours("deploy", "cold rollback")
+        beside.bake("10m")
         for number in range(rounds):
-            say(f"back to what does not run: {number + 1} of {rounds}")
-            beside.cold()
-        loads = {
-            "Stelae": beside.under_load(SERVICE, beside.ours_of),
-            "kubectl rollout": beside.under_load("plain", beside.plain_of),
-        }
+            say(f"deploy and go back to what is warm: {number + 1} of {rounds}")
+            beside.ours("beside warm", "warm rollback")
+        beside.bake("0s")
+        loads = {}
+        if deploys:
+            loads["Stelae"] = beside.under_load(SERVICE, deploys, beside.ours_of)
+            loads["kubectl rollout"] = beside.under_load("plain", deploys, beside.plain_of)
         whole.machine.stop()
         ledger = whole.machine.installation.ledger
         back = rollbacks(ledger)
-        beside.times["warm, recorded"], beside.times["cold, recorded"] = back[:rounds], back[rounds:]
+        beside.times["cold, recorded"], beside.times["warm, recorded"] = back[:rounds], back[rounds:]
         return dict(beside.times), loads, phases(ledger)
 
 
@@ -295,6 +289,7 @@ def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
             rows=[
                 Row(name="`kubectl set image`, `kubectl rollout status`", samples=deploy),
                 Row(name="`stelae deploy --image`", samples=times["deploy"], goal=RATIO * statistics.median(deploy)),
+                Row(name="… while 4 warm instances of an older release end", samples=times["beside warm"]),
             ],
         ),
         Section(
@@ -309,20 +304,25 @@ def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
                 Row(name=f"… {RECORDED}", samples=times["warm, recorded"], goal=WARM),
             ],
         ),
-        Section(
-            title=f"On a cluster: {DEPLOYS} deployments under load",
-            text=(
-                f"{RATE} requests a second, half of them over kept connections, to the pods of the Service through "
-                "HAProxy on this machine, which follows the EndpointSlices and asks nothing twice."
-            ),
-            rows=[
-                Row(name=f"{name}: failed requests of {result.sent}", samples=[len(result.failures)], unit="requests",
-                    goal=0 if name == "Stelae" else None)
-                for name, result in loads.items()
-            ],
-            ratios=False,
-        ),
+        *([under_load(loads)] if loads else []),
     ]  # fmt: skip
+
+
+def under_load(loads: dict[str, LoadResult]) -> Section:
+    """Return the table of what came of the loads."""
+    return Section(
+        title="On a cluster: deployments under load",
+        text=(
+            f"{DEPLOYS} of each, with {RATE} requests a second, half of them over kept connections, to the pods of "
+            "a Service through HAProxy on this machine, which follows the EndpointSlices and asks nothing twice."
+        ),
+        rows=[
+            Row(name=f"{name}: failed requests of {result.sent:,}", samples=[len(result.failures)], unit="requests",
+                goal=0 if name == "Stelae" else None)
+            for name, result in loads.items()
+        ],
+        ratios=False,
+    )  # fmt: skip
 
 
 def say(text: str) -> None:
@@ -334,11 +334,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="measure an app on a cluster beside plain Deployments")
     parser.add_argument("--rounds", type=int, default=10, help="runs of each figure")
+    parser.add_argument("--deploys", type=int, default=DEPLOYS, help="deployments under load, of each")
     options = parser.parse_args()
     if not KUBECONFIG:
         parser.error("STELAE_TEST_KUBECONFIG names no cluster")
     before = machine.load()
-    times, loads, spent = measure(options.rounds)
+    times, loads, spent = measure(options.rounds, options.deploys)
     for section in sections(times, loads):
         print(section.markdown())
     for name, samples in spent.items():
