@@ -95,7 +95,7 @@ class KubernetesPlatform:
             self._clear(ground.cluster, pod)
         inspector = self._inspectors[ground.cluster]
         found = replace(
-            found, edited=inspector.edited(env.id),
+            found, edited=inspector.edited(env.id), strays=found.strays & inspector.strays(env.id),
             weights=None if inspector.is_misled(env.id) else found.weights,
         )  # fmt: skip
         for gone in ended.keys() - observe.holders(cache, env):

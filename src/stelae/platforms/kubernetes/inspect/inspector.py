@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from stelae.core import drift as core
+from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Finding, Inspection
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError, Unreachable
@@ -72,6 +73,10 @@ class Inspector:
     def wrong(self, environment: EnvironmentId) -> frozenset[Named]:
         """Return the objects that are not as they were made, as the last inspection found."""
         return frozenset(self._known[environment].wrong.objects) if environment in self._known else frozenset()
+
+    def strays(self, environment: EnvironmentId) -> frozenset[InstanceId]:
+        """Return the pods that nothing keeps, as the last inspection found: what it has not told must not go yet."""
+        return frozenset(self._known[environment].wrong.strays) if environment in self._known else frozenset()
 
     def is_misled(self, environment: EnvironmentId) -> bool:
         """True where the last inspection found that requests are not led as they should be."""

@@ -12,7 +12,7 @@ from stelae.domain.errors import StelaeError, Unreachable
 from stelae.domain.release import Release
 from stelae.domain.run import Run
 from stelae.platforms.kubernetes import kinds, names, objects
-from stelae.platforms.kubernetes.belonging import is_of_its_set, keeper
+from stelae.platforms.kubernetes.belonging import is_of_its_set, is_stray, keeper
 from stelae.platforms.kubernetes.cache import spec_digest
 from stelae.platforms.kubernetes.inspect.authors import author
 from stelae.platforms.kubernetes.inspect.compare import Difference, differences
@@ -58,6 +58,8 @@ async def pods(look: Look, wrong: Wrong, specs: Specs, judged: Judged) -> AsyncI
                 async for finding in _of_run(look, pod, run, specs, judged):
                     yield finding
         elif not is_of_its_set(pod) or look.of_set(pod) is None:
+            if is_stray(pod):
+                wrong.strays.add(InstanceId(pod["metadata"]["name"]))
             yield await _who(look, _unknown(pod, "is of no set that is recorded"), pod)
         else:
             async for finding in _of_set(look, pod, wrong, specs, judged):

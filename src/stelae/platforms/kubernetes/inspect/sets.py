@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stelae.core.native import of_key
 from stelae.domain.action import Verb
+from stelae.domain.allocation import InstanceId
 from stelae.domain.drift import Drift, Finding
 from stelae.domain.observation import SetKey
 from stelae.domain.release import Release, ReleaseId
@@ -31,11 +32,12 @@ class Content:
 @dataclass(slots=True)
 class Wrong:
     """What is to be put right: the objects that differ, the sets that they are of, and since when and until
-    when each of the settings and secrets that differ was there."""
+    when each of the settings and secrets that differ was there; and the pods that nothing keeps."""
 
     objects: set[Named] = field(default_factory=set)
     sets: set[SetKey] = field(default_factory=set)
     since: dict[Named, tuple[int, int]] = field(default_factory=dict)
+    strays: set[InstanceId] = field(default_factory=set)
 
 
 async def deployments(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
