@@ -121,10 +121,7 @@ def test_the_defaults_that_the_schema_tells_are_those_of_the_domain() -> None:
         "moves": web.moves.value,
         "kind": env.strategy.kind.value,
         "batch": units.format_percent(env.strategy.batch),
-        **{
-            key: units.format_duration(getattr(env.strategy, key))
-            for key in ("min_healthy", "progress", "patience")
-        },
+        **{key: units.format_duration(getattr(env.strategy, key)) for key in ("min_healthy", "progress", "patience")},
         "platform": {units.format_duration(env.strategy.platform), env.platform.kind.value},
         "surge": f"{env.strategy.surge}%",
         "floor": f"{env.strategy.floor}%",

@@ -47,9 +47,7 @@ def _lost(env: EnvironmentState, event: ev.InstanceLost, at: Instant, actor: str
 def _seen(env: EnvironmentState, event: ev.InstanceSeen, at: Instant, actor: str) -> EnvironmentState:
     if event.instance in env.instances:
         return env
-    seen = Instance(
-        id=event.instance, release=event.release, process=event.process, launched_at=at, started=True
-    )
+    seen = Instance(id=event.instance, release=event.release, process=event.process, launched_at=at, started=True)
     return changed(env, instances=with_item(env.instances, seen.id, seen))
 
 
