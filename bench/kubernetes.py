@@ -6,7 +6,8 @@ plain Deployment is replaced at once (``maxSurge: 100%``, ``maxUnavailable: 0``)
 ``stelae deploy``; the images are in the registry before.
 
 ``python -m bench.kubernetes [--rounds N]``, as root, with ``kubectl`` in the path, measures and prints this alone, on
-the cluster that ``STELAE_TEST_KUBECONFIG`` names (``STELAE_TEST_REGISTRY``: see tests/kubernetes/whole.py).
+the cluster that ``STELAE_TEST_KUBECONFIG`` names, with the registry of ``STELAE_TEST_REGISTRY``
+(tests/kubernetes/whole.py).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from bench import machine
 from bench.figure import Row, Section
 from tests.kubernetes.front import Front
 from tests.kubernetes.ground import KUBECONFIG
-from tests.kubernetes.whole import REGISTRY, Whole
+from tests.kubernetes.whole import REGISTRY, Registry, Whole
 
 from stelae.domain.action import Verb
 from stelae.domain.event import ActionDone, ActionIntended, DeploymentRequested, InstanceReady, RolloutEnded
@@ -214,7 +215,7 @@ def _namespace() -> Iterator[str]:
 
 def measure(rounds: int, deploys: int) -> tuple[Samples, dict[str, LoadResult], Samples]:
     """Return the times in milliseconds, what came of the loads, and where the time of Stelae's deployments went."""
-    with _namespace() as namespace, Whole(namespace) as whole:
+    with _namespace() as namespace, Whole(namespace) as whole, Registry(whole.machine.folder / "registry"):
         beside = Beside(whole)
         beside.begin()
         for number in range(rounds):
@@ -336,8 +337,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="runs of each figure")
     parser.add_argument("--deploys", type=int, default=DEPLOYS, help="deployments under load, of each")
     options = parser.parse_args()
-    if not KUBECONFIG:
-        parser.error("STELAE_TEST_KUBECONFIG names no cluster")
+    if not KUBECONFIG or not REGISTRY:
+        parser.error("STELAE_TEST_KUBECONFIG names no cluster, or STELAE_TEST_REGISTRY no registry")
     before = machine.load()
     times, loads, spent = measure(options.rounds, options.deploys)
     for section in sections(times, loads):

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.kubernetes.ground import needed
-from tests.kubernetes.whole import Whole
+from tests.kubernetes.whole import Whole, registry_needed
 from tests.real.registries import Registry as Guarded
 from tests.real.registries import auth_file
 
-pytestmark = [pytest.mark.kubernetes, needed, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kubernetes, needed, registry_needed, pytest.mark.timeout(600)]
 
 TWO = """[env.testing]
 platform = PLATFORM

@@ -1,7 +1,7 @@
-"""A whole Stelae that holds an app on a real cluster: its controller, its command line, and a registry.
+"""A whole Stelae that holds an app on a real cluster: its controller and its command line.
 
 ``STELAE_TEST_REGISTRY`` (``HOST:PORT/PATH``) is where both this machine and the cluster's nodes find images, without
-TLS; where nothing listens on this machine's port, a registry is started for as long as it is needed.
+TLS. The benchmarks start one there, where nothing listens.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from tests.kubernetes.ground import KUBECONFIG
 from tests.real.machine import ROOT, Machine
 
-REGISTRY = os.environ.get("STELAE_TEST_REGISTRY", "127.0.0.1:5000/tests")
+REGISTRY = os.environ.get("STELAE_TEST_REGISTRY", "").removeprefix("http://")
 ADDRESS = REGISTRY.partition("/")[0]
 SWIFT = ROOT / "examples" / "swift"
 CONFIG = """
@@ -28,6 +30,9 @@ storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
 http: {{addr: "{address}"}}
 log: {{level: error}}
 """
+
+
+registry_needed = pytest.mark.skipif(not REGISTRY, reason="STELAE_TEST_REGISTRY names no registry")
 
 
 class Registry:
@@ -74,12 +79,10 @@ class Whole:
         self.namespace = namespace
         self._environment = {"STELAE_KUBECONFIG": KUBECONFIG, **environment}
         self.machine = Machine(checked=False)
-        self._registry = Registry(self.machine.folder / "registry")
         self.number = 1
 
     def __enter__(self) -> Self:
         try:
-            self._registry.__enter__()
             self.machine.use(SWIFT).start(**self._environment)
         except BaseException as error:
             self.__exit__(type(error), error, error.__traceback__)
@@ -89,7 +92,6 @@ class Whole:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._registry.__exit__(kind, error, at)
         self.machine.__exit__(kind, error, at)
 
     def environments(self, text: str, registry: str = REGISTRY) -> Self:
