@@ -24,7 +24,9 @@ from pathlib import Path
 import structlog
 
 import stelae.controller.daemon  # noqa: F401 - what the real process has in its memory is here too
+from stelae.controller.admission import Admission
 from stelae.controller.loops import Loops
+from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.domain import event as ev
 from stelae.domain.allocation import InstanceId, Route
@@ -142,7 +144,8 @@ async def rest(folder: Path, environments: int, instances: int, seconds: float) 
     record = Record(ledger, Projections(folder / "projections", ledger))
     platform = InstancePlatform(SimulatedEngine(counts), SimulatedRouter(), probe.Prober(now), now)
     async with asyncio.TaskGroup() as group:
-        loops = Loops(record, platform, now, group)
+        policy = Policy(record, Admission(record, None), now)
+        loops = Loops(record, platform, now, group, policy)
         loops.start()
         began = time.perf_counter()
         for number in range(environments):
