@@ -280,7 +280,7 @@ def phases(path: Path) -> Samples:
     return found
 
 
-def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
+def sections(times: Samples, loads: dict[str, LoadResult], deploys: int) -> list[Section]:
     """Return the tables."""
     deploy, rollback = times["kubectl deploy"], times["kubectl rollback"]
     return [
@@ -305,16 +305,16 @@ def sections(times: Samples, loads: dict[str, LoadResult]) -> list[Section]:
                 Row(name=f"… {RECORDED}", samples=times["warm, recorded"], goal=WARM),
             ],
         ),
-        *([under_load(loads)] if loads else []),
+        *([under_load(loads, deploys)] if loads else []),
     ]  # fmt: skip
 
 
-def under_load(loads: dict[str, LoadResult]) -> Section:
+def under_load(loads: dict[str, LoadResult], deploys: int) -> Section:
     """Return the table of what came of the loads."""
     return Section(
         title="On a cluster: deployments under load",
         text=(
-            f"{DEPLOYS} of each, with {RATE} requests a second, half of them over kept connections, to the pods of "
+            f"{deploys} of each, with {RATE} requests a second, half of them over kept connections, to the pods of "
             "a Service through HAProxy on this machine, which follows the EndpointSlices and asks nothing twice."
         ),
         rows=[
@@ -341,7 +341,7 @@ def main() -> None:
         parser.error("STELAE_TEST_KUBECONFIG names no cluster, or STELAE_TEST_REGISTRY no registry")
     before = machine.load()
     times, loads, spent = measure(options.rounds, options.deploys)
-    for section in sections(times, loads):
+    for section in sections(times, loads, options.deploys):
         print(section.markdown())
     for name, samples in spent.items():
         print(f"- {name}: {statistics.median(samples):.0f} ms")
