@@ -41,11 +41,11 @@ class Holder:
 
     def __init__(
         self, platform: Platform, release: Release, choice: PlatformChoice, *, count: int = 2,
-        policy: DriftPolicy | None = None,
+        policy: DriftPolicy | None = None, hosts: tuple[str, ...] = ("shop.example.com",),
     ) -> None:  # fmt: skip
         applied = Environment(
             app=release.app, name=release.environment, processes={"web": count}, platform=choice,
-            hosts=("shop.example.com",), drift=policy or DriftPolicy(storm=100),
+            hosts=hosts, drift=policy or DriftPolicy(storm=100),
         )  # fmt: skip
         self.env = EnvironmentState(id=applied.id)
         self.log: list[tuple[Instant, Event]] = []
@@ -65,6 +65,13 @@ class Holder:
             self.log.append((at, event))
             self.env = evolve(self.env, event, at, "tester")
 
+    def begin(self) -> None:
+        """Hold what is applied from now on. Again: nothing."""
+        if not self._tasks:
+            self._platform.watch(lambda _: self._news.set())
+            self._platform.alarm(lambda _: self._alarm.set())
+            self._tasks = [asyncio.create_task(self._hold()), asyncio.create_task(self._inspect())]
+
     async def start(self) -> None:
         """Deploy the release, and return when all of it serves and nothing differs."""
         assert self.env.config is not None
@@ -75,9 +82,7 @@ class Holder:
                 strategy=self.env.config.strategy,
             )
         )  # fmt: skip
-        self._platform.watch(lambda _: self._news.set())
-        self._platform.alarm(lambda _: self._alarm.set())
-        self._tasks = [asyncio.create_task(self._hold()), asyncio.create_task(self._inspect())]
+        self.begin()
         await self.until(lambda: self.env.rollout is None and self.calm(), "it serves")
 
     async def stop(self) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stelae.domain.drift import Drift
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names
 from stelae.testing.cluster_holder import Attacker, Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import release
-from stelae.testing.kubernetes import Double
+from stelae.testing.kubernetes import Double, Program
 
 SPACE = "shop"
 IMAGE = "registry/shop@sha256:" + "1" * 64
@@ -118,3 +120,33 @@ def test_an_inspection_asks_nothing_where_nothing_is_new(tmp_path: Path) -> None
         assert not more, f"asked for: {more}"
 
     play(tmp_path, body)
+
+
+@pytest.mark.parametrize("gateway", ["", "infra/front"])
+@pytest.mark.parametrize("hosts", [(), ("shop.example.com",)])
+def test_a_service_that_nothing_was_led_to_yet_is_no_drift(
+    tmp_path: Path, hosts: tuple[str, ...], gateway: str
+) -> None:
+    """The traffic of an environment is set once it is applied, when no release says which process takes it."""
+
+    async def whole() -> None:
+        slow = Program(ready=1.0)
+        async with asyncio.timeout(60), Double(SPACE, programs=lambda _: slow, pace=0.05) as double:
+            choice = PlatformChoice(
+                kind=PlatformKind.KUBERNETES, namespace=SPACE, registry="registry", gateway=gateway
+            )
+            controllers = Controllers(
+                choice, lambda: double.cluster(tmp_path, SPACE, installation=INSTALLATION), IMAGE
+            )
+            platform = await controllers.another()
+            holder = Holder(platform, RELEASE, choice, hosts=hosts)
+            try:
+                holder.begin()
+                await holder.until(lambda: bool(holder.env.hosts), "its traffic is set")
+                await holder.start()
+                assert not holder.found()
+            finally:
+                await holder.stop()
+                await platform.close()
+
+    asyncio.run(whole())

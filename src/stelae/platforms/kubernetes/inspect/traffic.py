@@ -33,7 +33,7 @@ async def sharing_out(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
     for each in every:
         kind, name = kinds.of(each), each["metadata"]["name"]
         found = there.get((kind.name, name))
-        if found is None:
+        if found is None and env.weights:  # before a first release serves its Service may never have been made
             wrong.objects.add((kind, name))
             yield Finding(kind=Drift.ROUTING, what=f"{kind.name} {name} is not there")
         for version in (*([found] if found is not None else []), *_suspects(look, each)):
