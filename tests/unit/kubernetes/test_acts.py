@@ -16,6 +16,7 @@ from stelae.domain.errors import Conflict, Failed, Unreachable
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names, sharing
+from stelae.platforms.kubernetes.cache import Store
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import SetSubject, release
 from stelae.testing.hand_sets import SetHand
@@ -65,6 +66,25 @@ def test_what_somebody_else_made_under_that_name_is_not_taken(tmp_path: Path) ->
             await hand.ensure(SERVING, 1)
         (found,) = double.objects(kinds.DEPLOYMENT, SPACE)
         assert found["spec"] == {}, "it was written to"
+        await hand.drop(SERVING)
+        assert double.objects(kinds.DEPLOYMENT, SPACE) == (found,), "it was taken away"
+
+    play(tmp_path, body)
+
+
+def test_what_has_the_name_of_something_of_ours_by_now_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    async def body(double: Double, hand: SetHand, _: SetSubject) -> None:
+        await hand.ensure(SERVING, 0)
+        (ours,) = double.objects(kinds.CONFIG_MAP, SPACE)
+        monkeypatch.setattr(Store, "gone", lambda *_: frozenset())  # what the watches tell comes too late
+        name = ours["metadata"]["name"]
+        double.table.remove(kinds.CONFIG_MAP, SPACE, name)
+        double.table.put(kinds.CONFIG_MAP, {"metadata": {"name": name, "namespace": SPACE}, "data": {"a": "theirs"}})
+        await hand.drop(SERVING)
+        (left,) = double.objects(kinds.CONFIG_MAP, SPACE)
+        assert left["data"] == {"a": "theirs"}
 
     play(tmp_path, body)
 

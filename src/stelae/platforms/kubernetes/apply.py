@@ -42,7 +42,7 @@ async def remove(ground: Ground, action: Action) -> None:
     """Take a set away, and what only it needed."""
     name = names.set_name(ground.env.id, action.release, action.process)
     async with ground.supplies.making[ground.env.id]:
-        await ground.cluster.delete(kinds.DEPLOYMENT, name)
+        await ground.delete(kinds.DEPLOYMENT, name)
         await ground.sweep()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,8 +109,13 @@ class Ground:
         return there
 
     async def delete(self, kind: Kind, *found: str) -> None:
-        """Delete objects by their names."""
-        await asyncio.gather(*(self.cluster.delete(kind, name) for name in found))
+        """Delete the objects that we know by these names, and nothing that somebody else made under one of them."""
+        there = (self.cluster.cache.get(kind, name) for name in found)
+        await asyncio.gather(*(self._delete(kind, each["metadata"]) for each in there if each is not None))
+
+    async def _delete(self, kind: Kind, metadata: Mapping[str, Any]) -> None:
+        with suppress(Conflict):  # it went meanwhile, and another has its name
+            await self.cluster.delete(kind, metadata["name"], uid=metadata["uid"])
 
     async def sweep(self) -> None:
         """Take away what no set and no run needs any more: settings, secrets, budgets, Services of one release."""

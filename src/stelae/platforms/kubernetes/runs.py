@@ -68,7 +68,7 @@ async def remove(ground: Ground, run: InstanceId) -> None:
             body = {"metadata": {"labels": {REMOVED: "true"}}, "spec": {"ttlSecondsAfterFinished": KEPT}}
             await ground.cluster.patch(kinds.JOB, job["metadata"]["name"], body)
         elif job is not None:
-            await ground.cluster.delete(kinds.JOB, job["metadata"]["name"])
+            await ground.delete(kinds.JOB, job["metadata"]["name"])
         else:
             await _end(ground, run, 0)
         await ground.sweep()

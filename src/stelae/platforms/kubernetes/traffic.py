@@ -26,4 +26,4 @@ async def share(ground: Ground, action: Action) -> None:
     if nothing:
         services = ground.cluster.cache.services(ground.env.id)
         gone += [(kinds.SERVICE, each["metadata"]["name"]) for each in services]
-    await asyncio.gather(*(ground.cluster.delete(kind, name) for kind, name in set(gone)))
+    await asyncio.gather(*(ground.delete(kind, name) for kind, name in set(gone)))
