@@ -21,7 +21,7 @@ from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.objects import Object, Placed
 from tests.kubernetes.conftest import INSTALLATION, reach
 from tests.kubernetes.ground import IMAGE, account, within
-from tests.unit.kubernetes.things import ENVIRONMENT, PLAIN, RELEASE, WEB, WORKER, a_run, placed
+from tests.unit.kubernetes.things import PLAIN, RELEASE, WEB, WORKER, a_run, placed
 
 pytestmark = pytest.mark.real
 
@@ -152,10 +152,10 @@ def test_only_images_of_recorded_releases_get_in(kubeconfig: Path, namespace: st
             await cluster.apply(found)
         await until(lambda: _is(refused(cluster, pod), "recorded release"))
 
-        live, other = EnvironmentId("guestbook/production"), EnvironmentId("guestbook/testing")
+        other = replace(place, environment=EnvironmentId("guestbook/testing"))
         second = digest_of(b"second")
-        for env, digests in ((live, [RELEASE.image]), (other, [RELEASE.image, second])):
-            await cluster.apply(objects.images(place, digests), manager=objects.images_manager(env))
+        for owner, digests in ((place, [RELEASE.image]), (other, [RELEASE.image, second])):
+            await cluster.apply(objects.images(owner, digests), manager=objects.images_manager(owner))
         await until(lambda: _is(refused(cluster, pod), ""))
         assert await refused(cluster, wearing(f"elsewhere.example.com/x@{second}")) == ""
         for image in (
@@ -248,7 +248,7 @@ def test_a_controller_works_with_the_least_that_it_may_do(kubeconfig: Path, name
         await cluster.synced()
         place = place_in(namespace)
         made = {(found["kind"], found["metadata"]["name"]): found for found in [*of_a_set(place), *of_runs(place)]}
-        await cluster.apply(objects.images(place, [RELEASE.image]), manager=objects.images_manager(ENVIRONMENT))
+        await cluster.apply(objects.images(place, [RELEASE.image]), manager=objects.images_manager(place))
         await until(lambda: _is(refused(cluster, of_runs(place)[-1]), ""))
         for found in made.values():
             await cluster.apply(found)

@@ -224,8 +224,9 @@ def test_the_list_of_images_is_of_the_whole_namespace() -> None:
     assert all(len(key.partition("/")[2]) <= 63 for key in listed)
     assert (found["kind"], found["metadata"]["name"]) == ("Namespace", "shop")
     assert "labels" not in found["metadata"]
-    managers = {objects.images_manager(EnvironmentId(f"{app}/live")) for app in ("a", "b")}
-    assert len(managers) == 2
+    other = replace(placed(), environment=EnvironmentId("guestbook/testing"))
+    theirs = replace(placed(), installation="another")
+    assert len({objects.images_manager(place) for place in (placed(), other, theirs)}) == 3
 
 
 def everything() -> list[dict[str, Any]]:

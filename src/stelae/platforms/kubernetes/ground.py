@@ -139,8 +139,9 @@ class Ground:
 
     async def let_in(self, releases: Iterable[Release]) -> None:
         """Have the list of images that a policy of the cluster reads be those of *releases*."""
-        listed = objects.images(self.place(), {release.image for release in releases})
-        await self.cluster.apply(listed, manager=objects.images_manager(self.env.id))
+        place = self.place()
+        listed = objects.images(place, {release.image for release in releases})
+        await self.cluster.apply(listed, manager=objects.images_manager(place))
 
 
 async def give(ground: Ground, place: Placed, release: Release) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stelae.domain.digest import Digest, hex_of
-from stelae.domain.environment import EnvironmentId
 from stelae.platforms.kubernetes import names
 from stelae.platforms.kubernetes.objects.place import Object, Placed
 
@@ -30,9 +29,10 @@ def images(place: Placed, digests: Iterable[Digest]) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def images_manager(environment: EnvironmentId) -> str:
-    """Return the field manager that owns the images of *environment* in the list."""
-    return f"{names.MANAGER}/{environment}"
+def images_manager(place: Placed) -> str:
+    """Return the field manager that owns the images of an environment in the list: of no other installation's, which
+    may have an environment of the same name."""
+    return f"{names.MANAGER}/{place.installation}/{place.environment}"
 
 
 def policy(installation: str, namespace: str) -> tuple[Object, ...]:
