@@ -24,6 +24,15 @@ def of(platform: Platform, env: EnvironmentState) -> frozenset[Capability]:
     return platform.on(env.config.platform if env.config else PlatformChoice()).capabilities
 
 
+def unmeasured(platform: Platform, env: EnvironmentState) -> str:
+    """Return that *env* is to be scaled by what nothing measures where it is, "" where that is not so."""
+    scaling = env.config.scaling if env.config is not None else {}
+    names = sorted(name for name, found in scaling.items() if found.target_cpu)
+    if not names or Capability.CPU_TIMES in of(platform, env):
+        return ""
+    return f"target_cpu of {', '.join(names)} scales nothing: its cluster does not tell what instances use"
+
+
 def needed(strategy: Strategy) -> tuple[Capability, ...]:
     """Return what *strategy* needs; what can be exact can go by ratio too."""
     needs = {

@@ -18,6 +18,9 @@ from stelae.system.installation import Installation
 _PATIENCE = 10.0
 """Seconds that a cluster has to answer."""
 
+_MEASURES = "what instances use is told: target_cpu scales by it"
+_BLIND = "what instances use is not told: target_cpu scales nothing there until a metrics server is installed"
+
 
 def examine(installation: Installation, environ: Mapping[str, str] = os.environ) -> Iterator[Check]:
     """Yield what is wrong with the kubeconfig, and whether the cluster of its current context answers."""
@@ -26,7 +29,9 @@ def examine(installation: Installation, environ: Mapping[str, str] = os.environ)
     try:
         path = kubeconfig(installation, environ)
         yield _file(path)
-        yield Check(name="cluster", ok=True, text=anyio.run(_version, path))
+        version, measures = anyio.run(_asked, path)
+        yield Check(name="cluster", ok=True, text=version)
+        yield Check(name="metrics", ok=True, text=_MEASURES if measures else _BLIND)
     except (StelaeError, OSError) as error:
         yield Check(name="cluster", ok=False, text=str(error), hint=getattr(error, "hint", ""))
 
@@ -42,15 +47,22 @@ def _file(path: Path) -> Check:
     return Check(name="kubeconfig", ok=True, text=str(path))
 
 
-async def _version(path: Path) -> str:
+async def _asked(path: Path) -> tuple[str, bool]:
+    """Return which Kubernetes there is, and whether it tells what pods use."""
+    from stelae.platforms.kubernetes import kinds
     from stelae.platforms.kubernetes.connection import Connection, Ended, read
 
     connection = Connection(read("", path), random.random)
     try:
         with anyio.fail_after(_PATIENCE):
             answer = await connection.once("/version", "ask for the version", params={})
+            try:
+                await connection.once(f"/apis/{kinds.POD_METRICS.api}", "ask for metrics", params={})
+                measures = True
+            except Ended:
+                measures = False
     except (Ended, TimeoutError) as error:
         raise OSError(f"{connection.server}: {error or 'does not answer'}") from error
     finally:
         await connection.close()
-    return f"{connection.server} is Kubernetes {answer.get('gitVersion', 'of an unknown version')}"
+    return f"{connection.server} is Kubernetes {answer.get('gitVersion', 'of an unknown version')}", measures

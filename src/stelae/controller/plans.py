@@ -104,10 +104,12 @@ class Plans:
         self, record: Record, environments: Environments, clock: Callable[[], Instant],
         admission: Admission | None = None, changes: Changes | None = None,
         able: Callable[[EnvironmentState], Collection[Capability]] = lambda _: frozenset(Capability),
+        unmeasured: Callable[[EnvironmentState], str] = lambda _: "",
     ) -> None:  # fmt: skip
         self._record = record
         self._changes = changes
         self._able = able
+        self._unmeasured = unmeasured
         self._admission = admission or Admission(record, None)
         self._policy = Policy(record, self._admission, clock)
         self._environments = environments
@@ -136,7 +138,10 @@ class Plans:
             "proofs": await self._proofs(env, release),
             "refusal": _told(refusals[0]) if refusals else None,
             "refusals": [_told(refusal) for refusal in refusals],
-            "warnings": await self._environments.warnings(asking.config(env)),
+            "warnings": [
+                *await self._environments.warnings(asking.config(env)),
+                *filter(None, [self._unmeasured(env)]),
+            ],
             "spec": await self._spec(env.id, request["spec"]),
             "changes": await self._between(found),
             "memory": self._memory(env, found),

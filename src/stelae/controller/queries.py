@@ -9,7 +9,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from stelae.controller import progress, references, views
+from stelae.controller import abilities, progress, references, views
 from stelae.controller.record import Record
 from stelae.controller.run_views import run_view
 from stelae.core import analysis
@@ -75,7 +75,9 @@ class Queries:
     async def _row(self, state: InstallationState, env: EnvironmentState) -> Json:
         row = views.status_row(state, env, self._clock())
         told = await self._evidence(env)
-        return {**row, "detail": f"{row['detail']}, {told}"} if told else row
+        row = {**row, "detail": f"{row['detail']}, {told}"} if told else row
+        lacks = abilities.unmeasured(self._platform, env)
+        return {**row, "detail": " · ".join(filter(None, (row["detail"], lacks)))} if lacks else row
 
     async def _evidence(self, env: EnvironmentState) -> str:
         """Return what the candidate's requests say just now, "" where that cannot be told at once."""

@@ -94,6 +94,7 @@ def use_cases(
             admission,
             Changes(record, layout, inspector),
             lambda env: abilities.of(platform, env),
+            lambda env: abilities.unmeasured(platform, env),
         ),
         storage=Storage(record, mirror, builder, clock, space, proofs),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),

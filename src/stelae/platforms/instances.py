@@ -65,6 +65,7 @@ class InstancePlatform:
         """See ``Platform.capabilities``: of every engine and router, because their ports demand it."""
         return frozenset(
             {
+                Capability.CPU_TIMES,
                 Capability.EXACT_WEIGHTS,
                 Capability.OWN_INSTANCE_IDS,
                 Capability.ROUTES,

@@ -35,6 +35,7 @@ class Capability(StrEnum):
     OWN_INSTANCE_IDS = "own-instance-ids"  # an instance is seen under the id that its launch named
     ROUTES = "routes"  # chosen requests go to a release whatever the weights are
     TERMINALS = "terminals"  # a person can talk to a debug session
+    CPU_TIMES = "cpu-times"  # an observation says how much processor time each instance has used
     TRAFFIC_COUNTS = "traffic-counts"  # an observation says how many requests each release answered, and how
 
 
@@ -232,7 +233,7 @@ class Platform(Protocol):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What this platform can do, the same for as long as it is there."""
+        """What this platform can do: the same as long as it is there, but for what a cluster was found to lack."""
 
     def on(self, choice: PlatformChoice) -> Platform:
         """Return what holds environments of this *choice*: itself, where it does not stand for several."""

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stelae.core import drift
+from stelae.core import autoscale, drift
+from stelae.core.autoscale import Memory
 from stelae.core.decide import decide
 from stelae.core.drift import Sweep
 from stelae.core.evolve import evolve
@@ -22,6 +23,7 @@ from stelae.domain.event import Event
 from stelae.domain.observation import Observation, Phase
 from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
+from stelae.domain.scaling import Scaling
 from stelae.domain.state import DeploymentKind, EnvironmentState
 from stelae.domain.units import Instant
 from stelae.platforms.kubernetes.connection import JSON, MERGE, Connection, read
@@ -42,10 +44,11 @@ class Holder:
     def __init__(
         self, platform: Platform, release: Release, choice: PlatformChoice, *, count: int = 2,
         policy: DriftPolicy | None = None, hosts: tuple[str, ...] = ("shop.example.com",),
+        scaling: Scaling | None = None,
     ) -> None:  # fmt: skip
         applied = Environment(
             app=release.app, name=release.environment, processes={"web": count}, platform=choice,
-            hosts=hosts, drift=policy or DriftPolicy(storm=100),
+            hosts=hosts, drift=policy or DriftPolicy(storm=100), scaling={"web": scaling} if scaling else {},
         )  # fmt: skip
         self.env = EnvironmentState(id=applied.id)
         self.log: list[tuple[Instant, Event]] = []
@@ -56,6 +59,7 @@ class Holder:
         self._news = asyncio.Event()
         self._alarm = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._memory = Memory()
         self.record(ev.EnvironmentApplied(environment=applied))
 
     def record(self, *events: Event) -> None:
@@ -163,6 +167,11 @@ class Holder:
         decision = decide(self.env, seen, now())
         if decision.events:
             self.record(*decision.events)
+            return True
+        self._memory = autoscale.remembered(self._memory, self.env, seen, counted=False)
+        if scaled := autoscale.decided(self._memory, self.env, now()) if seen.complete else ():
+            self.record(*scaled)
+            self._memory = autoscale.noted(self._memory, scaled)
             return True
         actions = self._platform.actions(self.env.allocation, self.env, seen) if seen.complete else ()
         self.record(*(ev.ActionIntended(action=action) for action in actions))

@@ -163,13 +163,15 @@ contexts: [{name: here, context: {cluster: c, user: u}}]
 
 
 class Version(BaseHTTPRequestHandler):
-    """The one question that the doctor asks a cluster."""
+    """The questions that the doctor asks a cluster."""
 
     status = 200
+    metrics = 404
 
     def do_GET(self) -> None:
-        assert self.path.rstrip("?") == "/version"
-        self.send_response(self.status)
+        path = self.path.rstrip("?")
+        assert path in ("/version", "/apis/metrics.k8s.io/v1beta1")
+        self.send_response(self.status if path == "/version" else self.metrics)
         self.end_headers()
         self.wfile.write(b'{"gitVersion": "v1.36.2"}')
 
@@ -195,7 +197,10 @@ def test_the_doctor_asks_the_cluster_of_a_kubeconfig_that_is_there(
         assert found() == {
             "kubeconfig": (False, f"{path} can be read by others than its owner"),
             "cluster": (True, f"{address} is Kubernetes v1.36.2"),
+            "metrics": (True, doctor_clusters._BLIND),
         }
+        monkeypatch.setattr(Version, "metrics", 200)
+        assert found()["metrics"] == (True, "what instances use is told: target_cpu scales by it")
         path.chmod(0o600)
         assert found()["kubeconfig"] == (True, str(path))
         monkeypatch.setattr(Version, "status", 401)

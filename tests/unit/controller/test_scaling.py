@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stelae.controller import crash_loops, extent, views
+from stelae.controller import abilities, crash_loops, extent, views
+from stelae.controller.plans import Plans
 from stelae.controller.scaler import ACTOR, Scaler
 from stelae.core import backoff
 from stelae.domain import event as ev
@@ -229,5 +231,32 @@ def test_a_crash_loop_says_how_how_often_and_when_the_next_try_is(tmp_path: Path
         assert crash_loops.crash_loops(other) == []
         old = replace(env, backoff={key: Backoff(failures=7, until=last + 32 * SECOND)})
         assert crash_loops.sentence(old, None) == "crash loop: web keeps ending, 7 times"
+
+    on_site(tmp_path, body)
+
+
+def test_a_measure_that_the_platform_lacks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(site: Site) -> None:
+        await site.apply(spec(test='processes = { web = { min = 2, max = 6, target_cpu = "70%" }, worker = 1 }'))
+        image = await site.image("one")
+        await site.stable(image)
+        request = {"environment": TEST, "image": image, "release": "", "commit": "", "path": "", "strategy": "",
+                   "supersede": False, "rollback": False, "spec": ""}  # fmt: skip
+
+        async def told() -> tuple[str, list[str]]:
+            plans = Plans(
+                site.record, site.environments, site.clock, unmeasured=partial(abilities.unmeasured, site.platform)
+            )
+            (row,) = (await site.queries.status(TEST))["environments"]
+            return row["detail"], (await plans.plan(request))["warnings"]
+
+        words = "target_cpu of web scales nothing: its cluster does not tell what instances use"
+        detail, warnings = await told()
+        assert words in detail
+        assert warnings == [words]
+        monkeypatch.setattr(FakePlatform, "capabilities", frozenset(Capability))
+        detail, warnings = await told()
+        assert words not in detail
+        assert warnings == []
 
     on_site(tmp_path, body)

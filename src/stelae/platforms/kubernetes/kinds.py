@@ -53,6 +53,7 @@ OPTIONAL: Final = frozenset({ROUTE})
 """Those of ``WATCHED`` that a cluster need not have."""
 
 EVENT: Final = Kind("v1", "Event", "events")
+POD_METRICS: Final = Kind("metrics.k8s.io/v1beta1", "PodMetrics", "pods")
 REPLICA_SET: Final = Kind("apps/v1", "ReplicaSet", "replicasets")
 GATEWAY: Final = Kind("gateway.networking.k8s.io/v1", "Gateway", "gateways")
 NODE: Final = Kind("v1", "Node", "nodes", namespaced=False)
@@ -70,8 +71,8 @@ POLICY_BINDING: Final = Kind(
 )  # fmt: skip
 
 EVERY: Final = (
-    *WATCHED, EVENT, REPLICA_SET, GATEWAY, NODE, NAMESPACE, NETWORK_POLICY, SERVICE_ACCOUNT, ROLE, ROLE_BINDING,
-    POLICY, POLICY_BINDING,
+    *WATCHED, EVENT, POD_METRICS, REPLICA_SET, GATEWAY, NODE, NAMESPACE, NETWORK_POLICY, SERVICE_ACCOUNT, ROLE,
+    ROLE_BINDING, POLICY, POLICY_BINDING,
 )  # fmt: skip
 """Every kind that there is here."""
 

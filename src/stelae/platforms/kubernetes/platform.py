@@ -25,12 +25,13 @@ from stelae.domain.platform import PlatformChoice
 from stelae.domain.release import Release
 from stelae.domain.state import EnvironmentState, Instance
 from stelae.domain.units import Instant
-from stelae.platforms.kubernetes import apply, belonging, debugging, kinds, logs, observe, pods, runs, traffic
+from stelae.platforms.kubernetes import apply, belonging, debugging, kinds, logs, names, observe, pods, runs, traffic
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.ground import Ground, Push, Supplies
 from stelae.platforms.kubernetes.inspect.inspector import LED, Inspector
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.reasons import with_reasons
+from stelae.platforms.kubernetes.usage import Usage
 from stelae.platforms.port import Capability, LogLine, SecretSource, Shell, Terminal
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class KubernetesPlatform:
         self._clusters: dict[Place, Cluster] = {}
         self._listed: set[Cluster] = set()
         self._inspectors: dict[Cluster, Inspector] = {}
+        self._usage: dict[Cluster, Usage] = {}
         self._watchers: list[Callable[[EnvironmentId], None]] = []
         self._alarms: list[Callable[[EnvironmentId], None]] = []
         self._ended: defaultdict[EnvironmentId, dict[str, Exit]] = defaultdict(dict)
@@ -77,6 +79,9 @@ class KubernetesPlatform:
         found = copy(self)
         by = {Capability.EXACT_WEIGHTS, Capability.ROUTES} if choice.gateway else {Capability.RATIO}
         found._can = self._can | by
+        cluster = self._clusters.get((choice.context, choice.namespace))
+        if cluster is None or not self._usage[cluster].problem:
+            found._can.add(Capability.CPU_TIMES)
         return found
 
     async def prepare(self, release: Release) -> None:
@@ -98,6 +103,9 @@ class KubernetesPlatform:
             found, edited=inspector.edited(env.id), strays=found.strays & inspector.strays(env.id),
             weights=None if inspector.is_misled(env.id) else found.weights,
         )  # fmt: skip
+        if env.config is not None and any(each.target_cpu for each in env.config.scaling.values()):
+            used = self._usage[ground.cluster].of(found.instances, cache.pods(env.id), found.as_of)
+            found = replace(found, instances=used)
         for gone in ended.keys() - observe.holders(cache, env):
             del ended[gone]
         return await with_reasons(ground.cluster, env, found)
@@ -176,6 +184,8 @@ class KubernetesPlatform:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         clusters = list(self._clusters.values())
+        await asyncio.gather(*(usage.close() for usage in self._usage.values()))
+        self._usage.clear()
         self._clusters.clear()
         self._listed.clear()
         self._inspectors.clear()
@@ -199,6 +209,7 @@ class KubernetesPlatform:
         if cluster is None:
             cluster = self._clusters[place] = self._connect(*place)
             self._inspectors[cluster] = Inspector(cluster)
+            self._usage[cluster] = Usage(cluster, names.selector(self._installation))
             cluster.watch(lambda environment: self._changed(cluster, environment))
         await cluster.start()
         return cluster

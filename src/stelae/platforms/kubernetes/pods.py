@@ -76,6 +76,11 @@ def is_ready(pod: Object) -> bool:
     return _condition(pod, "Ready").get("status") == "True"
 
 
+def ready_since(pod: Object) -> Instant:
+    """Return since when *pod* is ready, or is not."""
+    return instant(_condition(pod, "Ready").get("lastTransitionTime") or "")
+
+
 def restarts(pod: Object) -> int:
     """Return how often the container of *pod* was started again."""
     count: int = _container(pod).get("restartCount", 0)

@@ -26,7 +26,7 @@ from stelae.testing.kubernetes.http import Answer, Asked, Server
 from stelae.testing.kubernetes.kubelet import NODE, Kubelet
 from stelae.testing.kubernetes.program import Program, Programs
 from stelae.testing.kubernetes.selecting import Matches, by_query
-from stelae.testing.kubernetes.table import Change, Table
+from stelae.testing.kubernetes.table import Change, Table, now
 
 _VERBS = {"GET": "get", "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _VERSION = {
@@ -44,15 +44,24 @@ class Double:
     """A cluster with the given *namespaces* and one node, on a loopback port of this process.
 
     *programs* says what the container of a pod does; waits that pods' specs name last *pace* times as long, and
-    *gateway* is whether the Gateway API is installed. ``calls`` counts requests by verb and plural; ``watch`` is one.
+    *gateway* is whether the Gateway API is installed, and *metrics* whether something measures pods. ``calls`` counts
+    requests by verb and plural; ``watch`` is one.
     """
 
     def __init__(
-        self, *namespaces: str, programs: Programs = _serves, pace: float = 0.01, gateway: bool = True, seed: int = 0
+        self,
+        *namespaces: str,
+        programs: Programs = _serves,
+        pace: float = 0.01,
+        gateway: bool = True,
+        metrics: bool = False,
+        seed: int = 0,
     ) -> None:
         chance = Random(seed)  # noqa: S311
         self.table = Table()
-        self.api = Api(self.table, chance, frozenset() if gateway else frozenset({kinds.ROUTE, kinds.GATEWAY}))
+        missing = [] if gateway else [kinds.ROUTE, kinds.GATEWAY]
+        missing += [] if metrics else [kinds.POD_METRICS]
+        self.api = Api(self.table, chance, frozenset(missing))
         self.server = Server(self._handle, self._upgrade)
         self.faults = Faults(self.server, self.table)
         self.kubelet = Kubelet(self.table, programs, pace)
@@ -109,6 +118,16 @@ class Double:
     def objects(self, kind: Kind, namespace: str | None = None) -> tuple[Object, ...]:
         """Return what is there of a kind, in one namespace or in all."""
         return tuple(self.table.all(kind, namespace))
+
+    def measure(self, namespace: str, cores: float) -> None:
+        """Have the metrics say that each pod that runs used so many processors in the second that is over."""
+        for pod in self.objects(kinds.POD, namespace):
+            if pod["status"].get("phase") == "Running":
+                metadata = {key: pod["metadata"][key] for key in ("name", "namespace", "labels")}
+                usage = {"cpu": f"{round(cores * 10**9)}n", "memory": "1024Ki"}
+                containers = [{"name": each["name"], "usage": usage} for each in pod["spec"]["containers"]]
+                found = {"metadata": metadata, "timestamp": now(), "window": "1s", "containers": containers}
+                self.table.put(kinds.POD_METRICS, found)
 
     async def settled(self, within: float = 10.0) -> None:
         """Wait until the controllers have nothing to do, and no pod changes any more."""

@@ -22,6 +22,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], Sequence[str]], ...] = (
     ("", ("pods/attach",), ("create", "get")),  # by GET before Kubernetes 1.35 looked for "create"
     ("", ("events",), ("get", "list")),  # why a pod does not start
     ("", ("namespaces",), ("get", "patch")),  # of this one only, whose annotations list the images of releases
+    ("metrics.k8s.io", ("pods",), ("list",)),  # what instances use, where they are scaled by it
     ("discovery.k8s.io", ("endpointslices",), (*_WATCH, "delete")),  # those that lead a Service elsewhere
 )
 _ROUTES = ("gateway.networking.k8s.io", ("httproutes",))
