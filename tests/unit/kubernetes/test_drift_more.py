@@ -12,6 +12,7 @@ import pytest
 from stelae.domain.drift import Drift
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names
+from stelae.platforms.kubernetes.inspect.authors import is_foreign
 from stelae.testing.cluster_holder import Attacker, Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import release
@@ -120,6 +121,31 @@ def test_an_inspection_asks_nothing_where_nothing_is_new(tmp_path: Path) -> None
         assert not more, f"asked for: {more}"
 
     play(tmp_path, body)
+
+
+def test_endpoints_of_whoever_takes_the_cluster_s_name_are_found(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        (slice_,) = double.objects(kinds.SLICE, SPACE)
+        name = slice_["metadata"]["name"]
+        evil = {"addresses": ["192.0.2.66"], "conditions": {"ready": True}}
+        double.controllers.paused = True  # which would put it right by itself
+        await attacker.patch(
+            kinds.SLICE, name, {"endpoints": [*slice_["endpoints"], evil]}, manager="kube-controller-manager"
+        )
+        await holder.until_found(Drift.ROUTING, f"EndpointSlice {name} leads")
+        double.controllers.resume()
+        await holder.until(holder.calm, "it leads here only")
+
+    play(tmp_path, body)
+
+
+@pytest.mark.parametrize("manager", ["kube-controller-manager", "k3s"])
+def test_what_a_cluster_itself_writes_is_nobody_else_s(manager: str) -> None:
+    def written(by: str) -> dict[str, Any]:
+        return {"metadata": {"managedFields": [{"manager": names.MANAGER}, {"manager": by, "operation": "Update"}]}}
+
+    assert not is_foreign(written(manager))
+    assert is_foreign(written("kubectl-edit"))
 
 
 @pytest.mark.parametrize("gateway", ["", "infra/front"])

@@ -1,6 +1,6 @@
 """Who wrote what: what an object's ``managedFields`` tell. Pure.
 
-A name is what a client says of itself: whoever means to can take Stelae's. So nothing is judged by it.
+A name is what a client says of itself: whoever means to can take Stelae's. So nothing is found to be right by it.
 
 Format: https://kubernetes.io/docs/reference/using-api/server-side-apply/ ("Field management").
 """
@@ -15,7 +15,9 @@ from stelae.platforms.kubernetes import names
 from stelae.platforms.kubernetes.inspect.compare import Path
 from stelae.platforms.kubernetes.kinds import Object
 
-_CLUSTER = frozenset({"kube-controller-manager", "kube-scheduler", "kubelet"})
+_CLUSTER = frozenset({"kube-controller-manager", "kube-scheduler", "kubelet", "k3s", "microshift"})
+"""The cluster itself; the last two are one program that is all of the others, and is called as its file is."""
+
 _LONGEST = 100
 
 

@@ -80,13 +80,22 @@ async def _endpoints(look: Look, wrong: Wrong, services: set[str]) -> AsyncItera
         if service not in services:
             continue
         odd = list(_odd(found, pods)) if environment_of(found) else ["it is not of the cluster's own making"]
-        if label(found, _MANAGED) != _CONTROLLER or is_foreign(found) or not environment_of(found):
+        if _is_not_the_clusters(found):
             wrong.objects.add((kinds.SLICE, name))
             finding = Finding(
                 kind=Drift.ROUTING, what=f"EndpointSlice {name} leads Service {service} where it should not",
                 evidence=tuple(odd),
             )  # fmt: skip
             yield by(finding, found)
+
+
+def _is_not_the_clusters(found: Object) -> bool:
+    """True for a slice that the cluster did not make, or that somebody else wrote into, whatever name they took: of
+    these Services its own leads to pods only. (To which may be late: that alone says nothing.)"""
+    targets = (endpoint.get("targetRef") or {} for endpoint in found.get("endpoints") or ())
+    to_pods = all(target.get("kind") == kinds.POD.name for target in targets)
+    own = label(found, _MANAGED) == _CONTROLLER and bool(environment_of(found)) and to_pods
+    return not own or is_foreign(found)
 
 
 def _odd(found: Object, pods: dict[str, Object]) -> Iterator[str]:
