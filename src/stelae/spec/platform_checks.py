@@ -12,11 +12,13 @@ from stelae.spec.structure import needed
 
 _NEEDED = ("namespace", "registry")
 _ROUTED = ("preview", "match")
+_HYPHEN = "a name that ends in a hyphen is no label on a cluster; take another"
 _COUNTED = "nobody counts requests on this platform; "
 
 
 def check(whole: Table, sound: Table) -> Iterator[Problem]:
     """Yield what is wrong between a platform and the rest of its environment."""
+    clustered = False
     for name in table_at(sound, "env"):
         here: Path = ("env", name)
         environment = table_at(sound, "env", name)
@@ -26,11 +28,25 @@ def check(whole: Table, sound: Table) -> Iterator[Problem]:
             text = f'only where kind is "{PlatformKind.KUBERNETES}"'
             yield from (Problem(path=(*here, "platform", key), text=text) for key in given if key != "kind")
         elif kind == PlatformKind.KUBERNETES:
+            clustered = True
+            if name.endswith("-"):
+                yield Problem(path=here, text=_HYPHEN)
             for key in _NEEDED:
                 if key not in written:
                     path = (*here, "platform", key)
                     yield Problem(path=path, text=f"missing; expected {needed(path)}")
             yield from _cluster(here, environment, routed="gateway" in written)
+    if clustered:
+        yield from _labels(sound)
+
+
+def _labels(sound: Table) -> Iterator[Problem]:
+    """The names that are labels of all that is on a cluster."""
+    if table_at(sound, "app").get("name", "").endswith("-"):
+        yield Problem(path=("app", "name"), text=_HYPHEN)
+    for name in table_at(sound, "process"):
+        if name.endswith("-"):
+            yield Problem(path=("process", name), text=_HYPHEN)
 
 
 def _cluster(here: Path, environment: Table, *, routed: bool) -> Iterator[Problem]:

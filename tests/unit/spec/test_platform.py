@@ -139,3 +139,25 @@ def test_one_mistake_makes_no_second() -> None:
     preview = {"kind": "blue-green", "preview": "next.example.com"}
     assert refused({**CLUSTER, "registry": 5}).count("env.production") == 1
     assert refused({**CLUSTER, "gateway": 5}, strategy=preview).count("env.production") == 1
+
+
+@pytest.mark.parametrize("where", ["env.production-", "app.name", "process.web-"])
+@pytest.mark.parametrize("platform", [CLUSTER, {"kind": "local"}])
+def test_a_name_that_is_no_label_of_a_cluster_is_refused_for_one(where: str, platform: dict[str, Any]) -> None:
+    made = document({"env.production.platform": platform})
+    if where == "env.production-":
+        made["env"]["production-"] = made["env"].pop("production")
+    elif where == "app.name":
+        made["app"]["name"] = "shop-"
+    else:
+        made["process"]["web-"] = made["process"].pop("web")
+        for environment in made["env"].values():
+            environment["processes"]["web-"] = environment["processes"].pop("web")
+    if platform is not CLUSTER:
+        assert parse(toml(made)).environments
+        return
+    with pytest.raises(InvalidInput) as caught:
+        parse(toml(made))
+    told = "\n".join((str(caught.value), *caught.value.details))
+    assert f"{where}: a name that ends in a hyphen is no label on a cluster; take another" in told
+    assert told.count("hyphen") == 1
