@@ -17,6 +17,7 @@ from stelae.domain.observation import Observation, Phase
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names, sharing
 from stelae.platforms.kubernetes.cache import Store
+from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import SetSubject, release
 from stelae.testing.hand_sets import SetHand
@@ -137,6 +138,26 @@ def test_settings_that_two_releases_share_stay_while_one_of_them_has_a_set(tmp_p
     play(tmp_path, body)
 
 
+def test_what_a_recorded_set_needs_stays_whatever_somebody_made_of_its_labels(tmp_path: Path) -> None:
+    async def body(double: Double, _: SetHand, subject: SetSubject) -> None:
+        other = replace(SERVING, settings={"OTHER": "1"})
+        hand = subject.hand(other)
+        for each in (SERVING, other):
+            await hand.ensure(each, 1)
+            await hand.until_ready(each, 1)
+        name = names.set_name(hand.env.id, other.id, "web")
+        found = double.table.get(kinds.DEPLOYMENT, SPACE, name)
+        assert found is not None
+        double.table.put(kinds.DEPLOYMENT, found | {"metadata": found["metadata"] | {"labels": {}}})
+        await hand.ensure(SERVING, 0)
+        await hand.drop(SERVING)
+        left = [each["metadata"]["name"] for each in double.objects(kinds.CONFIG_MAP, SPACE)]
+        assert left == [names.settings_name(other)], "its instances could not begin again"
+        assert double.objects(kinds.BUDGET, SPACE)
+
+    play(tmp_path, body)
+
+
 def test_traffic_that_somebody_changed_is_not_told_as_ours(tmp_path: Path) -> None:
     async def body(double: Double, hand: SetHand, _: SetSubject) -> None:
         for each in (SERVING, RIVAL):
@@ -219,6 +240,23 @@ def test_a_launch_whose_answer_was_lost_is_known_to_have_begun(tmp_path: Path) -
         (job,) = double.objects(kinds.JOB, SPACE)
         await subject.platform.apply(launch, hand.env)
         assert [each["metadata"]["uid"] for each in double.objects(kinds.JOB, SPACE)] == [job["metadata"]["uid"]]
+
+    play(tmp_path, body)
+
+
+def test_a_launch_that_conflicts_with_nothing_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota that is being counted is answered with 409, too."""
+
+    async def conflict(*_: object, **__: object) -> None:
+        raise Conflict("the quota has been modified")
+
+    async def body(_: Double, hand: SetHand, subject: SetSubject) -> None:
+        launch = hand.intend_run(RUN, SERVING)
+        with monkeypatch.context() as patched:
+            patched.setattr(Cluster, "create", conflict)
+            with pytest.raises(Conflict, match="quota"):
+                await subject.platform.apply(launch, hand.env)
+        assert not await hand.began(launch)
 
     play(tmp_path, body)
 

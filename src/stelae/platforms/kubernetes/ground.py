@@ -11,6 +11,8 @@ from typing import Any
 
 from anyio import to_thread
 
+from stelae.core.native import key_of, of_key
+from stelae.domain.action import Verb
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Conflict
@@ -120,14 +122,17 @@ class Ground:
     async def sweep(self) -> None:
         """Take away what no set and no run needs any more: settings, secrets, budgets, Services of one release."""
         cache, env = self.cluster.cache, self.env
-        sets = cache.deployments(env.id)
-        held = {ReleaseId(label(found, names.RELEASE)) for found in sets}
+        going = {key_of(act) for act in env.pending.values() if act.verb is Verb.REMOVE_SET}
+        sets = {of_key(key) for key in env.sets if key not in going}  # whatever somebody made of their labels
+        for found in cache.deployments(env.id):
+            sets.add((ReleaseId(label(found, names.RELEASE)), label(found, names.PROCESS)))
+        held = {release for release, _ in sets}
         runs = {ReleaseId(label(job, names.RELEASE)) for job in cache.jobs(env.id) if not is_kept_for_its_output(job)}
         alone = [pod for pod in cache.pods(env.id) if is_alone(pod)]
         runs |= {ReleaseId(label(pod, names.RELEASE)) for pod in alone if not is_ending(pod) and not is_over(pod)}
         releases = [env.releases[name] for name in held | runs if name in env.releases]
         needed: dict[Kind, set[str]] = {
-            kinds.BUDGET: {names.budget_name(env.id, label(found, names.PROCESS)) for found in sets},
+            kinds.BUDGET: {names.budget_name(env.id, process) for _, process in sets},
             kinds.CONFIG_MAP: {names.settings_name(release) for release in releases},
             kinds.SECRET: {names.secret_name(release) for release in releases},
         }

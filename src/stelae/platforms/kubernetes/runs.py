@@ -31,7 +31,9 @@ async def launch(ground: Ground, action: Action) -> None:
             await ground.cluster.create(found)
         except Conflict:
             there = await ground.check_ours(kind, name)
-            if there is not None and never_began(there):
+            if there is None:
+                raise  # it was not made: a quota is being counted anew, for example
+            if never_began(there):
                 await ground.cluster.delete(kind, name, uid=there["metadata"]["uid"])
                 await ground.cluster.create(found)
 
