@@ -379,6 +379,7 @@ def test_what_the_server_sends_is_not_trusted(tmp_path: Path, monkeypatch: pytes
         nonsense = [b"no JSON", b"3", b'{"type": "ADDED", "object": 3}', b"\xff\xfe",
                     b'{"type": "WHAT", "object": {"metadata": {}}}',
                     b'{"type": "ADDED", "object": {"metadata": {"name": 3, "labels": []}}}',
+                    b'{"type": "ADDED", "object": {"metadata": {"name": "z", "labels": [3]}}}', b"[" * 100_000,
                     b'{"type": "ERROR", "object": {"code": "x"}}']  # fmt: skip
         right = double_module._line
         for line in nonsense:
@@ -388,6 +389,19 @@ def test_what_the_server_sends_is_not_trusted(tmp_path: Path, monkeypatch: pytes
             monkeypatch.setattr(double_module, "_line", right)
             await cluster.synced()
             assert known(cluster) == ["a", "b", "c"]
+
+    play(tmp_path, body)
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(_: Double, cluster: Cluster) -> None:
+        await cluster.apply(config("a", text="x" * 5000))
+        monkeypatch.setattr(connection, "_WHOLE", 4000)
+        with pytest.raises(Unreachable, match="get ConfigMap a: the answer is longer than 4000 bytes"):
+            await cluster.get(kinds.CONFIG_MAP, "a")
+        monkeypatch.setattr(connection, "_WHOLE", 10)
+        with pytest.raises(Unreachable, match="longer than 10 bytes"):
+            await cluster.get(kinds.CONFIG_MAP, "b")  # also what is refused
 
     play(tmp_path, body)
 

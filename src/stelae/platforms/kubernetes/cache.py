@@ -109,9 +109,9 @@ class Store:
             return frozenset()
         if old is not None and version_of(new) <= version_of(old):
             return frozenset()
+        after = environment_of(new)
         before = self._drop(name)
         self.objects[name] = new
-        after = environment_of(new)
         self._by[after][name] = new
         return frozenset({*before, after})
 

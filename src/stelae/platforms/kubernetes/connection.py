@@ -32,7 +32,8 @@ MERGE: Final = "application/merge-patch+json"
 _ATTEMPT = 10.0  # seconds that one answer may take
 _ALTOGETHER = 20.0  # seconds until a request that is tried again and again is given up
 _SILENCE = 100.0  # seconds without a byte after which a stream is begun anew; bookmarks come every minute
-_LARGEST = 32 * 1024 * 1024  # bytes of one answer, or of one line
+_LARGEST = 32 * 1024 * 1024  # bytes of one line of a stream
+_WHOLE = 8 * _LARGEST  # and of one answer: the list of some ten thousand pods
 _ALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
@@ -99,7 +100,8 @@ class Connection:
         while True:
             asked = 0.0
             try:
-                answer = await self._client.request(method, path, params=params, content=sent, headers=headers)
+                request = self._client.build_request(method, path, params=params, content=sent, headers=headers)
+                answer, found = await self._answer(request, what)
             except (httpx2.HTTPError, ConfigError, OSError) as error:
                 problem: StelaeError = Unreachable(f"{what}: {self.server} does not answer: {_words(error)}")
                 problem.__cause__ = error
@@ -108,10 +110,10 @@ class Connection:
                 again = not isinstance(error, ConfigError) and (certain or method != "POST")
             else:
                 if answer.is_success:
-                    return _decoded(answer.content, what)
-                if answer.status_code == 404 and (anywhere or errors.absent(answer.content, path)):
+                    return _decoded(found, what)
+                if answer.status_code == 404 and (anywhere or errors.absent(found, path)):
                     return None
-                problem = errors.of(answer.status_code, answer.content, what)
+                problem = errors.of(answer.status_code, found, what)
                 asked = retry_after(answer.headers.get("Retry-After"))
                 again = (answer.status_code in errors.AGAIN or asked > 0) and (
                     method != "POST" or answer.status_code == 429
@@ -132,13 +134,22 @@ class Connection:
     async def once(self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON) -> Any:
         """Return the decoded answer to one GET that is not tried again. Raises ``Ended``, Unreachable."""
         try:
-            answer = await self._client.get(path, params=params, headers={"Accept": accept})
+            request = self._client.build_request("GET", path, params=params, headers={"Accept": accept})
+            answer, found = await self._answer(request, what)
         except (httpx2.HTTPError, ConfigError, OSError) as error:
             raise Unreachable(f"{what}: {self.server} does not answer: {_words(error)}") from error
         if not answer.is_success:
             asked = retry_after(answer.headers.get("Retry-After"))
-            raise Ended(answer.status_code, errors.words(answer.status_code, answer.content), asked)
-        return _decoded(answer.content, what)
+            raise Ended(answer.status_code, errors.words(answer.status_code, found), asked)
+        return _decoded(found, what)
+
+    async def _answer(self, request: httpx2.Request, what: str) -> tuple[httpx2.Response, bytes]:
+        """Return an answer and its body; raises Unreachable for one without an end, and what httpx raises."""
+        answer = await self._client.send(request, stream=True)
+        try:
+            return answer, await _body(answer, what)
+        finally:
+            await answer.aclose()
 
     @asynccontextmanager
     async def stream(
@@ -154,7 +165,9 @@ class Connection:
             raise Unreachable(f"{what}: {self.server} does not answer: {_words(error)}") from error
         try:
             if not answer.is_success:
-                body = await _all(answer)
+                body = b""
+                with suppress(httpx2.HTTPError, OSError):
+                    body = await _body(answer, what)
                 asked = retry_after(answer.headers.get("Retry-After"))
                 raise Ended(answer.status_code, errors.words(answer.status_code, body), asked)
             yield _lines(answer, what)
@@ -184,11 +197,13 @@ class Ended(Exception):
         self.asked = asked
 
 
-async def _all(answer: httpx2.Response) -> bytes:
-    try:
-        return await answer.aread()
-    except (httpx2.HTTPError, OSError):
-        return b""
+async def _body(answer: httpx2.Response, what: str) -> bytes:
+    found = bytearray()
+    async for chunk in answer.aiter_bytes():
+        found += chunk
+        if len(found) > _WHOLE:
+            raise Unreachable(f"{what}: the answer is longer than {_WHOLE} bytes")
+    return bytes(found)
 
 
 async def _lines(answer: httpx2.Response, what: str) -> AsyncIterator[bytes]:
@@ -214,7 +229,7 @@ async def _lines(answer: httpx2.Response, what: str) -> AsyncIterator[bytes]:
 def _decoded(body: bytes, what: str) -> Any:
     try:
         return msgspec.json.decode(body) if body else {}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreachable(f"{what}: the answer is not JSON: {error}") from error
 
 

@@ -22,7 +22,7 @@ def status(body: bytes) -> dict[str, Any]:
     """Return the ``Status`` object that the API answers errors with; empty when the body is none (a proxy's page)."""
     try:
         found = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) and found.get("kind") == "Status" else {}
 

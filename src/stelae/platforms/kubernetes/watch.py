@@ -98,7 +98,7 @@ class Follower:
             pause = self._failed(0, error.message)
         except TimeoutError:
             pause = self._failed(0, "the server did not answer something else that it was asked")
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.MsgspecError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
             self._version = ""
             pause = self._failed(0, f"the server sent what is no {self._kind.name}: {error!r}")
         await asyncio.sleep(pause)
