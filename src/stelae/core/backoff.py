@@ -5,13 +5,16 @@ not last; and instances that get ready and unready by turns.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from stelae.core.owned import changed
 from stelae.domain.action import Action, Verb
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import digest_of, hex_of
+from stelae.domain.observation import Observation
 from stelae.domain.release import ReleaseId
-from stelae.domain.state import Backoff, Instance
+from stelae.domain.state import Backoff, EnvironmentState, Instance
 from stelae.domain.units import MINUTE, SECOND, Duration, Instant
 
 STABLE_AFTER: Duration = MINUTE
@@ -48,6 +51,17 @@ def act_key(action: Action) -> str:
     if action.routes:
         told["routes"] = [[route.kind, route.release, route.name, route.value] for route in action.routes]
     return ROUTES + hex_of(digest_of(canonical(told)))[:16]
+
+
+def due(env: EnvironmentState, steps: Iterable[Action], seen: Observation) -> tuple[Action, ...]:
+    """Return those of *steps* whose back-off has passed when *seen* was seen, numbered from ``env.actions + 1``."""
+    found = [step for step in steps if _is_due(env, step, seen.as_of)]
+    return tuple(changed(step, number=env.actions + number) for number, step in enumerate(found, start=1))
+
+
+def _is_due(env: EnvironmentState, step: Action, now: Instant) -> bool:
+    pause = env.backoff.get(act_key(step)) if env.backoff else None
+    return pause is None or pause.until <= now
 
 
 def after(before: Backoff | None, instance: Instance, at: Instant) -> Backoff:

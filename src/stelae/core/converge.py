@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from stelae.core import backoff, runs
 from stelae.core.capacity import counts as _counts
 from stelae.core.capacity import is_ready as _ready
-from stelae.core.owned import changed
 from stelae.core.target import live, live_members
 from stelae.core.timers import kill_again_at
 from stelae.core.traffic import entry, scaled, shares
@@ -47,13 +46,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_ends(target, env, seen, table),
         *runs.actions(env, seen),
     ]
-    due = [step for step in steps if _due(env, step, seen)]
-    return tuple(changed(step, number=env.actions + number) for number, step in enumerate(due, start=1))
-
-
-def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:
-    pause = env.backoff.get(backoff.act_key(step)) if env.backoff else None
-    return pause is None or pause.until <= seen.as_of
+    return backoff.due(env, steps, seen)
 
 
 def _keep(held: Holding, members: Iterable[Instance], target: Allocation, seen: Observation) -> list[Instance]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from stelae.core import backoff, replacing, runs, sharing
 from stelae.core.capacity import counts, is_entry, is_ready
 from stelae.core.native import of_key, set_key
-from stelae.core.owned import changed
 from stelae.core.target import live_members
 from stelae.core.traffic import entry
 from stelae.domain.action import Action, Verb
@@ -70,13 +69,7 @@ def actions(target: Allocation, env: EnvironmentState, seen: Observation) -> tup
         *_strays(look),
         *runs.actions(env, seen),
     ]
-    due = [step for step in steps if _due(env, step, seen)]
-    return tuple(changed(step, number=env.actions + number) for number, step in enumerate(due, start=1))
-
-
-def _due(env: EnvironmentState, step: Action, seen: Observation) -> bool:
-    pause = env.backoff.get(backoff.act_key(step)) if env.backoff else None
-    return pause is None or pause.until <= seen.as_of
+    return backoff.due(env, steps, seen)
 
 
 def _wanted(look: _Look) -> dict[SetKey, int]:
