@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from stelae.core import sets
 from stelae.core.decide import decide
-from stelae.core.evolve import evolve
 from stelae.core.native import exact
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
@@ -23,23 +22,21 @@ from stelae.domain.event import Event
 from stelae.domain.observation import Observation, SetKey
 from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.release import Release, ReleaseId
-from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
-from stelae.domain.strategy import Strategy, StrategyKind
+from stelae.domain.state import EnvironmentState, Outcome
+from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import SECOND, Instant
 from stelae.testing.cluster import Cluster
+from stelae.testing.recorded import RecordedWorld
 from stelae.testing.things import Behaviour, BrokenLaw
 
 Counts = Counter[str]
 
 
 @dataclass(slots=True, kw_only=True)
-class SetWorld:
-    """One environment, its record and its cluster. ``log`` keeps every event with its time."""
+class SetWorld(RecordedWorld):
+    """One environment, its record and its cluster."""
 
-    env: EnvironmentState
     cluster: Cluster = field(default_factory=Cluster)
-    now: Instant = 1_000 * SECOND
-    log: list[tuple[Instant, Event]] = field(default_factory=list)
     reachable: bool = True
     complete: bool = True
     next_fails: Verb | None = None
@@ -51,27 +48,6 @@ class SetWorld:
         world = cls(env=EnvironmentState(id=environment.id), cluster=cluster or Cluster())
         world.record(ev.EnvironmentApplied(environment=environment))
         return world
-
-    def record(self, *events: Event) -> None:
-        """Fold *events* as if they were recorded now."""
-        for event in events:
-            self.log.append((self.now, event))
-            self.env = evolve(self.env, event, self.now, "tester")
-
-    def request(
-        self, release: Release, strategy: Strategy | None = None, kind: DeploymentKind = DeploymentKind.DEPLOY
-    ) -> str:
-        """Ask for a deployment of *release*, superseding what is under way; return its id."""
-        name = f"d-{len(self.env.deployments) + 1}"
-        assert self.env.config is not None
-        if self.env.rollout is not None:
-            self.record(ev.RolloutEnded(deployment=self.env.rollout.deployment, outcome=Outcome.SUPERSEDED))
-        self.record(
-            ev.DeploymentRequested(
-                deployment=name, deployment_kind=kind, release=release, strategy=strategy or self.env.config.strategy
-            )
-        )
-        return name
 
     def observe(self) -> Observation | None:
         """Return what is true now, or None when the cluster cannot be reached."""

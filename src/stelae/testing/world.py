@@ -10,31 +10,26 @@ from dataclasses import dataclass, field, replace
 
 from stelae.core import converge
 from stelae.core.decide import decide
-from stelae.core.evolve import evolve
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import Environment
-from stelae.domain.event import Event
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
-from stelae.domain.state import DeploymentKind, EnvironmentState
-from stelae.domain.strategy import Strategy
+from stelae.domain.state import EnvironmentState
 from stelae.domain.units import SECOND, Instant
+from stelae.testing.recorded import RecordedWorld
 from stelae.testing.things import Behaviour, BrokenLaw, Thing
 
 
 @dataclass(slots=True, kw_only=True)
-class World:
-    """One environment, its record and its platform. ``log`` keeps every event with its time."""
+class World(RecordedWorld):
+    """One environment, its record and its platform."""
 
-    env: EnvironmentState
-    now: Instant = 1_000 * SECOND
     things: dict[InstanceId, Thing] = field(default_factory=dict)
     table: dict[InstanceId, int] = field(default_factory=dict)
     behaviours: dict[ReleaseId, Behaviour] = field(default_factory=dict)
-    log: list[tuple[Instant, Event]] = field(default_factory=list)
     reachable: bool = True
     complete: bool = True
     next_fails: Verb | None = None
@@ -47,29 +42,6 @@ class World:
         world = cls(env=EnvironmentState(id=environment.id))
         world.record(ev.EnvironmentApplied(environment=environment))
         return world
-
-    def record(self, *events: Event) -> None:
-        """Fold *events* as if they were recorded now."""
-        for event in events:
-            self.log.append((self.now, event))
-            self.env = evolve(self.env, event, self.now, "tester")
-
-    def request(
-        self, release: Release, strategy: Strategy | None = None, kind: DeploymentKind = DeploymentKind.DEPLOY
-    ) -> str:
-        """Ask for a deployment of *release*, superseding what is under way; return its id."""
-        name = f"d-{len(self.env.deployments) + 1}"
-        if self.env.rollout is not None:
-            from stelae.domain.state import Outcome
-
-            self.record(ev.RolloutEnded(deployment=self.env.rollout.deployment, outcome=Outcome.SUPERSEDED))
-        assert self.env.config is not None
-        self.record(
-            ev.DeploymentRequested(
-                deployment=name, deployment_kind=kind, release=release, strategy=strategy or self.env.config.strategy
-            )
-        )
-        return name
 
     def observe(self) -> Observation | None:
         """Return what is true now, or None when the platform cannot be reached."""
