@@ -9,8 +9,8 @@ import pytest
 
 from stelae.domain.drift import DriftPolicy
 from stelae.domain.platform import PlatformChoice, PlatformKind
-from stelae.testing.cluster_holder import Attacker, Holder
-from stelae.testing.contract_cluster_drift import Attacked, Body, ClusterDrift, with_secrets
+from stelae.testing.cluster_holder import Attacker
+from stelae.testing.contract_cluster_drift import Body, ClusterDrift, attack
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from tests.kubernetes.ground import IMAGE, KUBECONFIG, namespace, needed
 from tests.kubernetes.test_contract import RELEASES
@@ -30,22 +30,7 @@ class TestOnCluster(ClusterDrift):
             async with namespace(self.folder, "drift") as place:
                 choice = PlatformChoice(kind=PlatformKind.KUBERNETES, namespace=place.name, registry="registry")
                 controllers = Controllers(choice, lambda: place.cluster(INSTALLATION), IMAGE)
-                platform = await controllers.another()
-                release = with_secrets(RELEASES["serving"]) if secrets else RELEASES["serving"]
-                holder = Holder(platform, release, choice, policy=policy)
-                attacker = Attacker(Path(KUBECONFIG), place.name)
-                try:
-                    await holder.start()
-                    holder.floor = 2
-                    await body(
-                        Attacked(
-                            holder=holder, attacker=attacker, release=release, installation=INSTALLATION,
-                            image=ABSENT,
-                        )
-                    )  # fmt: skip
-                finally:
-                    await holder.stop()
-                    await attacker.close()
-                    await platform.close()
+                release, attacker = RELEASES["serving"], Attacker(Path(KUBECONFIG), place.name)
+                await attack(body, controllers, release, attacker, ABSENT, policy=policy, secrets=secrets)
 
         asyncio.run(whole())

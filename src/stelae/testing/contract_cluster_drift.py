@@ -18,6 +18,7 @@ from stelae.domain.release import Release
 from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.testing.cluster_holder import Attacker, Holder
+from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_secrets import VALUES, VERSION
 
 WEB = "web"
@@ -56,6 +57,24 @@ class Attacked:
 
 
 Body = Callable[[Attacked], Awaitable[None]]
+
+
+async def attack(
+    body: Body, controllers: Controllers, release: Release, attacker: Attacker, image: str, *,
+    policy: DriftPolicy | None, secrets: bool,
+) -> None:  # fmt: skip
+    """Hold an environment of two instances of *release* on the platform of *controllers*, and await *body* on it."""
+    made = with_secrets(release) if secrets else release
+    platform = await controllers.another()
+    holder = Holder(platform, made, controllers.choice, policy=policy)
+    try:
+        await holder.start()
+        holder.floor = 2
+        await body(Attacked(holder=holder, attacker=attacker, release=made, installation=INSTALLATION, image=image))
+    finally:
+        await holder.stop()
+        await attacker.close()
+        await platform.close()
 
 
 class ClusterDrift(ABC):

@@ -9,14 +9,15 @@ import pytest
 
 from stelae.domain.drift import DriftPolicy
 from stelae.domain.platform import PlatformChoice, PlatformKind
-from stelae.testing.cluster_holder import Attacker, Holder
-from stelae.testing.contract_cluster_drift import Attacked, Body, ClusterDrift, another, with_secrets
+from stelae.testing.cluster_holder import Attacker
+from stelae.testing.contract_cluster_drift import Body, ClusterDrift, another, attack
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import release
 from stelae.testing.kubernetes import Double
 
 SPACE = "shop"
 IMAGE = "registry/shop@sha256:" + "1" * 64
+RELEASE = release("serving", ("serve",))
 
 
 class TestOnDouble(ClusterDrift):
@@ -31,23 +32,7 @@ class TestOnDouble(ClusterDrift):
                 controllers = Controllers(
                     choice, lambda: double.cluster(self.folder, SPACE, installation=INSTALLATION), IMAGE
                 )
-                made = release("serving", ("serve",))
-                made = with_secrets(made) if secrets else made
-                platform = await controllers.another()
-                holder = Holder(platform, made, choice, policy=policy)
                 attacker = Attacker(double.kubeconfig(self.folder / "mallory"), SPACE)
-                try:
-                    await holder.start()
-                    holder.floor = 2
-                    await body(
-                        Attacked(
-                            holder=holder, attacker=attacker, release=made, installation=INSTALLATION,
-                            image=another(IMAGE),
-                        )
-                    )  # fmt: skip
-                finally:
-                    await holder.stop()
-                    await attacker.close()
-                    await platform.close()
+                await attack(body, controllers, RELEASE, attacker, another(IMAGE), policy=policy, secrets=secrets)
 
         asyncio.run(whole())
