@@ -226,16 +226,14 @@ class EnvironmentLoop:
         """Apply recorded *actions*, decided by *seen*: launches side by side, then the rest in order; record the
         outcomes. Removals of instances go on beside the loop: what has ended is in nobody's way, and a rollout must
         not wait for its end."""
-        launches = [action for action in actions if _launches(action, seen)]
-        routes = [action for action in actions if action.verb in (Verb.ROUTE, Verb.SET_TRAFFIC)]
-        others = [
-            action
-            for action in actions
-            if action.verb is not Verb.REMOVE and action not in launches and action not in routes
-        ]
+        launches, routes, others = list[Action](), list[Action](), list[Action]()
         for action in actions:
             if action.verb is Verb.REMOVE:
                 self._beside.create_task(self._remove(action))
+            elif action.verb in (Verb.ROUTE, Verb.SET_TRAFFIC):
+                routes.append(action)
+            else:
+                (launches if _launches(action, seen) else others).append(action)
         outcomes: list[ActionDone] = []
         asked = self._asked()
         for group in (launches, routes, others):
