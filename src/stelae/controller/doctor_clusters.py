@@ -12,7 +12,7 @@ import anyio
 
 from stelae.controller.doctor_check import Check
 from stelae.controller.kubeconfig import kubeconfig
-from stelae.domain.errors import StelaeError
+from stelae.domain.errors import StelaeError, Unreachable
 from stelae.system.installation import Installation
 
 _PATIENCE = 10.0
@@ -59,7 +59,7 @@ async def _asked(path: Path) -> tuple[str, bool]:
             try:
                 await connection.once(f"/apis/{kinds.POD_METRICS.api}", "ask for metrics", params={})
                 measures = True
-            except Ended:
+            except (Ended, Unreachable):
                 measures = False
     except (Ended, TimeoutError) as error:
         raise OSError(f"{connection.server}: {error or 'does not answer'}") from error

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from stelae.domain.allocation import InstanceId
+from stelae.domain.errors import Unreachable
 from stelae.domain.observation import Phase, Seen
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.domain.scaling import Scaling
 from stelae.domain.units import MILLISECOND, SECOND, Duration
-from stelae.platforms.kubernetes import kinds, usage
+from stelae.platforms.kubernetes import usage
 from stelae.platforms.kubernetes.pods import instant
 from stelae.platforms.kubernetes.usage import OLD, Usage
 from stelae.platforms.port import Capability, Platform
@@ -40,7 +41,7 @@ class Told:
         self.found: list[dict[str, Any]] = []
         self.asked = 0
 
-    async def list(self, kind: kinds.Kind, *, labels: str = "") -> tuple[dict[str, Any], ...]:
+    async def usage(self, *, labels: str) -> tuple[dict[str, Any], ...]:
         self.asked += 1
         return tuple(self.found)
 
@@ -115,6 +116,25 @@ def test_it_is_asked_from_time_to_time_only() -> None:
             used.of({}, [], number)
             await asyncio.sleep(0.001)
         assert told.asked == 1
+
+    asyncio.run(whole())
+
+
+def test_metrics_that_do_not_answer_leave_the_rest_of_what_is_known(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with Double(SPACE, metrics=True) as double:
+            cluster = double.cluster(tmp_path, SPACE, installation=INSTALLATION)
+            await cluster.start()
+            await cluster.synced()
+            while not double.calls["watch", "pods"]:
+                await asyncio.sleep(0.02)
+            double.faults.lose_answers(1)
+            with pytest.raises(Unreachable):
+                await cluster.usage(labels="")
+            await asyncio.sleep(0.2)
+            assert cluster.cache.fresh
+            assert double.calls["watch", "pods"] == 1
+            assert await cluster.usage(labels="") == ()
 
     asyncio.run(whole())
 

@@ -23,6 +23,7 @@ _STRICT: Final = {"fieldValidation": "Strict"}
 _OF_SERVICES: Final = "kubernetes.io/service-name"
 """The selector of all EndpointSlices: also of those by which somebody else leads requests to one of our Services
 elsewhere."""
+_NONE: Final = 404
 _WRITE: Final = {"fieldManager": names.MANAGER} | _STRICT
 
 
@@ -148,6 +149,17 @@ class Cluster:
         path = kind.path(self.namespace)
         answer = await self._connection.ask("GET", path, f"list {kind.plural}", params=params)
         return tuple({"apiVersion": kind.api, "kind": kind.name} | each for each in answer.get("items") or ())
+
+    async def usage(self, *, labels: str) -> tuple[Object, ...]:
+        """Return what the metrics say of the pods that *labels* select. Raises Failed where they say nothing. It is
+        asked once: it is another server that answers, whose silence says nothing of this one."""
+        what, params = "ask what pods use", {"labelSelector": labels}
+        try:
+            answer = await self._connection.once(kinds.POD_METRICS.path(self.namespace), what, params=params)
+        except Ended as ended:
+            said = f"the cluster has no {kinds.POD_METRICS.api}" if ended.code == _NONE else f"{what}: {ended.said}"
+            raise Failed(said) from ended
+        return tuple(answer.get("items") or ())
 
     async def has(self, kind: Kind) -> bool:
         """Return whether the cluster knows objects of *kind*."""

@@ -17,10 +17,9 @@ from decimal import Decimal, InvalidOperation
 import structlog
 
 from stelae.domain.allocation import InstanceId
-from stelae.domain.errors import Failed, StelaeError
+from stelae.domain.errors import StelaeError
 from stelae.domain.observation import Phase, Seen
 from stelae.domain.units import SECOND, Duration, Instant
-from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.objects import CONTAINER
@@ -115,11 +114,9 @@ class Usage:
 
     async def _look(self) -> None:
         try:
-            found = await self._cluster.list(kinds.POD_METRICS, labels=self._labels)
+            found = await self._cluster.usage(labels=self._labels)
             self._told = {each["metadata"]["name"]: _told(each) for each in found}
             problem = ""
-        except Failed as error:
-            problem = await self._why(error)
         except StelaeError as error:
             problem = str(error)
         except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation) as error:
@@ -127,13 +124,6 @@ class Usage:
         if problem and problem != self.problem:
             log.warning("usage.unknown", namespace=self._cluster.namespace, problem=problem)
         self.problem = problem
-
-    async def _why(self, error: Failed) -> str:
-        try:
-            there = await self._cluster.has(kinds.POD_METRICS)
-        except StelaeError:
-            there = True
-        return str(error) if there else f"the cluster has no {kinds.POD_METRICS.api}"
 
 
 def _told(found: Object) -> _Told:
