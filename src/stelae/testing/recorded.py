@@ -1,7 +1,9 @@
-"""The record of a world under a virtual clock: one environment, whose events are folded as they come."""
+"""A world under a virtual clock: the record of one environment, and time that goes by."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from stelae.core.evolve import evolve
@@ -11,10 +13,11 @@ from stelae.domain.release import Release
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome
 from stelae.domain.strategy import Strategy
 from stelae.domain.units import SECOND, Instant
+from stelae.testing.things import BrokenLaw
 
 
 @dataclass(slots=True, kw_only=True)
-class RecordedWorld:
+class RecordedWorld(ABC):
     """What all worlds have. ``log`` keeps every event with its time."""
 
     env: EnvironmentState
@@ -41,3 +44,25 @@ class RecordedWorld:
             )
         )
         return name
+
+    @abstractmethod
+    def turn(self) -> Instant | None:
+        """Make one pass of the loop; return when to look again: now when something was done."""
+
+    @abstractmethod
+    def _moments(self) -> Iterable[Instant]:
+        """Return when something happens by itself."""
+
+    def run(self, seconds: float = 3600, passes: int = 20_000) -> None:
+        """Run until nothing is left to do or *seconds* of virtual time have gone by."""
+        end = self.now + int(seconds * SECOND)
+        for _ in range(passes):
+            wake = self.turn()
+            if wake == self.now:
+                continue
+            moments = [at for at in (wake, *self._moments()) if at is not None and at > self.now]
+            if not moments or min(moments) > end:
+                self.now = end if moments else self.now
+                return
+            self.now = min(moments)
+        raise BrokenLaw("the loop does not come to rest")

@@ -7,7 +7,7 @@ controller could know: the cluster carries things out in its own time, and what 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from stelae.core import sets
@@ -24,7 +24,7 @@ from stelae.domain.observation import Phase as SeenPhase
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState, Outcome
 from stelae.domain.strategy import StrategyKind
-from stelae.domain.units import SECOND, Instant
+from stelae.domain.units import Instant
 from stelae.testing.cluster import Cluster
 from stelae.testing.recorded import RecordedWorld
 from stelae.testing.things import Behaviour, BrokenLaw
@@ -181,19 +181,8 @@ class SetWorld(RecordedWorld):
 
     # Time
 
-    def run(self, seconds: float = 3600, passes: int = 20_000) -> None:
-        """Run until nothing is left to do or *seconds* of virtual time have gone by."""
-        end = self.now + int(seconds * SECOND)
-        for _ in range(passes):
-            wake = self.turn()
-            if wake == self.now:
-                continue
-            moments = [at for at in (wake, *self.cluster.moments(self.now)) if at is not None and at > self.now]
-            if not moments or min(moments) > end:
-                self.now = end if moments else self.now
-                return
-            self.now = min(moments)
-        raise BrokenLaw("the loop does not come to rest")
+    def _moments(self) -> Iterable[Instant]:
+        return self.cluster.moments(self.now)
 
     def running(self, release: Release) -> int:
         """Return how many pods of *release* are there."""

@@ -18,7 +18,7 @@ from stelae.domain.environment import Environment
 from stelae.domain.observation import Exit, Observation, Phase, Seen
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState
-from stelae.domain.units import SECOND, Instant
+from stelae.domain.units import Instant
 from stelae.testing.recorded import RecordedWorld
 from stelae.testing.things import Behaviour, BrokenLaw, Thing
 
@@ -171,20 +171,6 @@ class World(RecordedWorld):
         left = thing.behaviour.drains - (self.now - thing.unrouted_at)
         if left > 0 and self.now - thing.unrouted_at < process.drain:
             raise BrokenLaw(f"{name} was stopped before it had drained")
-
-    def run(self, seconds: float = 3600, passes: int = 20_000) -> None:
-        """Run until nothing is left to do or *seconds* of virtual time have gone by."""
-        end = self.now + int(seconds * SECOND)
-        for _ in range(passes):
-            wake = self.turn()
-            if wake == self.now:
-                continue
-            moments = [at for at in (wake, *self._moments()) if at is not None and at > self.now]
-            if not moments or min(moments) > end:
-                self.now = end if moments else self.now
-                return
-            self.now = min(moments)
-        raise BrokenLaw("the loop does not come to rest")
 
     def _moments(self) -> list[Instant]:
         found = []
