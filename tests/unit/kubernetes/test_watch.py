@@ -470,6 +470,38 @@ def test_a_kubeconfig_that_is_none_is_said_to_be(tmp_path: Path, text: str) -> N
         connect("none", SPACE, installation="h3", jitter=lambda: 0.0, kubeconfig=tmp_path / "none")
 
 
+def test_a_login_that_was_renewed_in_the_kubeconfig_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+
+    def log_in(token: str, server: str = "http://127.0.0.1:1") -> None:
+        cluster = {"name": "c", "cluster": {"server": server}}
+        user = {"name": "u", "user": {"token": token}}
+        context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+        found = {"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "x"}
+        path.write_text(json.dumps(found))
+
+    sent: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request.headers["Authorization"])
+        return httpx2.Response(200 if sent[-1] == "Bearer new" else 401, json={})
+
+    async def body() -> None:
+        log_in("old")
+        found = connection.Connection(connection.read("", path), lambda: 0.0, lambda: connection.read("", path))
+        auth, transport = found._client.auth, httpx2.MockTransport(answer)
+        found._client = httpx2.AsyncClient(base_url=found.server, auth=auth, transport=transport)
+        for token, server in (("old", found.server), ("theirs", "http://127.0.0.1:2"), ("new", found.server)):
+            log_in(token, server)
+            with pytest.raises(Unreachable, match="login"):
+                await found.ask("GET", "/version", "ask")
+        await found.ask("GET", "/version", "ask")
+        assert sent == ["Bearer old"] * 3 + ["Bearer new"], "another server's login was sent"
+        await found.close()
+
+    asyncio.run(body())
+
+
 def test_a_log_that_is_not_there_fails_and_a_server_that_is_not_is_unreachable(tmp_path: Path) -> None:
     async def body(double: Double, cluster: Cluster) -> None:
         with pytest.raises(Failed):

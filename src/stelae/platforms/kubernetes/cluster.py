@@ -35,7 +35,7 @@ def connect(
 
     Only what *installation* made is watched. Nothing is asked yet. Raises InvalidInput.
     """
-    connection = Connection(read(context, kubeconfig), jitter)
+    connection = Connection(read(context, kubeconfig), jitter, partial(read, context, kubeconfig))
     return Cluster(connection, namespace, installation=installation, jitter=jitter, timing=timing or Timing())
 
 

@@ -60,10 +60,14 @@ def read(context: str, kubeconfig: Path) -> SingleConfig:
 
 
 class Connection:
-    """Requests to the server of *config*. *jitter*: see ``Backoff``."""
+    """Requests to the server of *config*. *jitter*: see ``Backoff``. *renewed* gives what stands in the kubeconfig by
+    now, which is asked for when the server does not take the login any more."""
 
-    def __init__(self, config: SingleConfig, jitter: Jitter) -> None:
+    def __init__(
+        self, config: SingleConfig, jitter: Jitter, renewed: Callable[[], SingleConfig] | None = None
+    ) -> None:  # fmt: skip
         self._jitter = jitter
+        self._renewed = renewed
         self._silent: list[Callable[[], None]] = []
         self.server = config.cluster.server.rstrip("/")
         try:
@@ -145,11 +149,21 @@ class Connection:
 
     async def _answer(self, request: httpx2.Request, what: str) -> tuple[httpx2.Response, bytes]:
         """Return an answer and its body; raises Unreachable for one without an end, and what httpx raises."""
-        answer = await self._client.send(request, stream=True)
+        answer = await self._send(request)
         try:
             return answer, await _body(answer, what)
         finally:
             await answer.aclose()
+
+    async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await self._client.send(request, stream=True)
+        if answer.status_code == 401 and self._renewed is not None:
+            with suppress(StelaeError, ConfigError, OSError, ValueError):  # it is as it was, then
+                found = self._renewed()
+                login = client_adapter.user_auth(found.user)
+                if login is not None and found.cluster.server.rstrip("/") == self.server:  # it is no other server's
+                    self._client.auth = login
+        return answer
 
     @asynccontextmanager
     async def stream(
@@ -160,7 +174,7 @@ class Connection:
         timeout = httpx2.Timeout(_ATTEMPT, read=silence, pool=None)
         request = self._client.build_request("GET", path, params=params, headers={"Accept": accept}, timeout=timeout)
         try:
-            answer = await self._client.send(request, stream=True)
+            answer = await self._send(request)
         except (httpx2.HTTPError, ConfigError, OSError) as error:
             raise Unreachable(f"{what}: {self.server} does not answer: {_words(error)}") from error
         try:
