@@ -13,6 +13,7 @@ from stelae.domain.drift import Drift
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.inspect.authors import is_foreign
+from stelae.platforms.kubernetes.inspect.compare import differences
 from stelae.testing.cluster_holder import Attacker, Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import release
@@ -146,6 +147,24 @@ def test_what_a_cluster_itself_writes_is_nobody_else_s(manager: str) -> None:
 
     assert not is_foreign(written(manager))
     assert is_foreign(written("kubectl-edit"))
+
+
+def test_the_value_of_a_variable_is_told_nowhere() -> None:
+    """A person may have put a secret into it, and what is recorded stays."""
+    secret = {"name": "PASSWORD", "value": "hunter2"}
+    main: dict[str, Any] = {"name": "main", "env": [{"name": "KIND", "value": "a"}], "image": "x"}
+    should = {"containers": [main]}
+    for containers, told in (
+        ([{**main, "env": [*main["env"], secret]}],
+         ["spec.containers[main].env[PASSWORD] is there and should be absent"]),
+        ([{**main, "env": [{"name": "KIND", "value": "hunter2"}]}],
+         ["spec.containers[main].env[KIND].value is there and should be another"]),
+        ([{**main, "env": "hunter2"}], ["spec.containers[main].env is there and should be another"]),
+        ([main, {"name": "beside", "env": [secret]}],
+         ['spec.containers[beside] is {"env": ["PASSWORD"], "name": "beside"} and should be absent']),
+        ([{**main, "image": "y"}], ['spec.containers[main].image is "y" and should be "x"']),
+    ):  # fmt: skip
+        assert [str(each) for each in differences({"containers": containers}, should, at=("spec",))] == told
 
 
 @pytest.mark.parametrize("gateway", ["", "infra/front"])
