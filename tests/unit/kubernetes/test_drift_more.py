@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from stelae.domain.drift import Drift
 from stelae.domain.platform import PlatformChoice, PlatformKind
+from stelae.domain.release import Release
 from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.inspect.authors import is_foreign
 from stelae.platforms.kubernetes.inspect.compare import differences
+from stelae.platforms.kubernetes.platform import KubernetesPlatform
 from stelae.testing.cluster_holder import Attacker, Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
 from stelae.testing.contract_sets import release
@@ -120,6 +123,23 @@ def test_an_inspection_asks_nothing_where_nothing_is_new(tmp_path: Path) -> None
             await holder.inspection()
         more = {key: count for key, count in double.calls.items() if count != before.get(key) and key[0] != "watch"}
         assert not more, f"asked for: {more}"
+
+    play(tmp_path, body)
+
+
+def test_an_inspection_asks_no_registry_for_what_was_sent(tmp_path: Path) -> None:
+    async def body(double: Double, holder: Holder, attacker: Attacker) -> None:
+        platform = cast("KubernetesPlatform", holder._platform)
+        asked: list[str] = []
+
+        async def push(release: Release, _: PlatformChoice) -> str:
+            asked.append(release.id)
+            return IMAGE
+
+        platform._supplies = replace(platform._supplies, push=push)
+        for thorough in (False, True):
+            assert (await platform.inspect(holder.env, thorough=thorough)).inspected
+        assert not asked, "a registry is asked at rest"
 
     play(tmp_path, body)
 

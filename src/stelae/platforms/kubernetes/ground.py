@@ -44,13 +44,15 @@ Push = Callable[[Release, PlatformChoice], Awaitable[str]]
 class Supplies:
     """What sets and runs are made of: images, their configurations, and the values of secrets.
 
-    ``making`` is held while the objects that a set names are made or swept, for each environment.
+    ``making`` is held while the objects that a set names are made or swept, for each environment. ``sent`` has the
+    names that ``push`` gave last.
     """
 
     push: Push
     config: Callable[[Digest], Mapping[str, Any]]
     secrets: SecretSource | None
     making: defaultdict[EnvironmentId, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    sent: dict[tuple[ReleaseId, PlatformChoice], str] = field(default_factory=dict)
 
     async def values(self, release: Release) -> dict[str, bytes]:
         """Return the values of the secrets of *release*; raises Failed for one that cannot be read."""
@@ -71,9 +73,13 @@ class Ground:
     edited: frozenset[SetKey] = frozenset()
     mend: Mend | None = None
 
-    async def place_of(self, release: Release) -> Placed:
-        """Return where the objects of *release* go, once its image is there."""
-        image = await self.supplies.push(release, self.choice)
+    async def place_of(self, release: Release, *, again: bool = True) -> Placed:
+        """Return where the objects of *release* go, once its image is there; unless *again* no registry is asked for
+        what was there before."""
+        key = (release.id, self.choice)
+        image = "" if again else self.supplies.sent.get(key, "")
+        if not image:
+            image = self.supplies.sent[key] = await self.supplies.push(release, self.choice)
         config = await to_thread.run_sync(self.supplies.config, release.image)
         return self.place(image, config)
 

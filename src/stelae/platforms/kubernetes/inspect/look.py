@@ -55,7 +55,7 @@ class Look:
     async def place(self, release: Release) -> Placed:
         """Return where the objects of *release* go; raises what ``Ground.place_of`` raises."""
         if release.id not in self.places:
-            self.places[release.id] = await self.ground.place_of(release)
+            self.places[release.id] = await self.ground.place_of(release, again=False)
         return self.places[release.id]
 
     def of_set(self, found: Object) -> tuple[Release, Process] | None:
