@@ -28,6 +28,7 @@ from stelae.ledger.history.follow import Following
 from stelae.ledger.projection import Projections
 from stelae.ledger.store import Ledger
 from stelae.platforms.port import Capability, Platform
+from stelae.system import points
 from stelae.system.clock import now
 from stelae.testing.set_world import SetWorld
 from stelae.testing.things import Behaviour
@@ -127,6 +128,25 @@ def on_shop(folder: Path, body: Callable[[Shop], Awaitable[None]]) -> None:
             shop.record.close()
 
     asyncio.run(run())
+
+
+def test_each_act_on_a_set_is_between_its_points(tmp_path: Path) -> None:
+    came_to: list[str] = []
+
+    async def body(shop: Shop) -> None:
+        async def between(action: Action) -> None:
+            assert [point for point in came_to if point.startswith("action.")][-1] == f"action.{action.verb}.before"
+
+        shop.platform.before = between
+        await shop.deployed(V1)
+        await shop.deployed(V2)
+        await shop.recorded(ev.EnvironmentStopped())
+        await shop.until(lambda env: not env.sets and not env.instances)
+        verbs = {action.verb for action in shop.platform.acts}
+        assert verbs == {Verb.ENSURE_SET, Verb.SET_TRAFFIC, Verb.REMOVE_SET}
+
+    with points.handled(came_to.append):
+        on_shop(tmp_path, body)
 
 
 def test_the_record_tells_what_the_cluster_did(tmp_path: Path) -> None:
