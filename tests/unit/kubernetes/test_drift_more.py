@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from stelae.domain.action import Action, Verb
 from stelae.domain.drift import Drift
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.platform import PlatformChoice, PlatformKind
-from stelae.domain.release import Release
+from stelae.domain.release import Release, ReleaseId
+from stelae.domain.state import EnvironmentState
 from stelae.platforms.kubernetes import kinds, names
+from stelae.platforms.kubernetes.inspect import sets
 from stelae.platforms.kubernetes.inspect.authors import is_foreign
 from stelae.platforms.kubernetes.inspect.compare import differences
 from stelae.platforms.kubernetes.platform import KubernetesPlatform
@@ -215,3 +220,15 @@ def test_a_service_that_nothing_was_led_to_yet_is_no_drift(
                 await platform.close()
 
     asyncio.run(whole())
+
+
+@pytest.mark.parametrize(("count", "theirs", "found"), [(3, True, True), (3, False, False), (2, True, False)])
+def test_a_count_of_others_is_told_while_an_act_puts_it_right(count: int, theirs: bool, found: bool) -> None:
+    """What is there may be from before the act; what somebody else wrote is theirs whatever is under way."""
+    one = ReleaseId("r-one")
+    act = Action(verb=Verb.ENSURE_SET, release=one, process="web", count=2)
+    env = EnvironmentState(id=EnvironmentId("shop/test"), sets={"r-one/web": 2}, pending={"4": act})
+    labels = {names.RELEASE: one, names.PROCESS: "web"}
+    told = {"kind": "Deployment", "metadata": {"name": "x", "labels": labels}, "spec": {"replicas": count}}
+    look: Any = SimpleNamespace(env=env)
+    assert (sets._of_count(look, told, theirs=theirs) is not None) is found

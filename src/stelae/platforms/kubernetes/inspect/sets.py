@@ -57,7 +57,7 @@ async def deployments(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
                 wrong.objects.add((kinds.DEPLOYMENT, name))
                 wrong.sets.add((known[0].id, known[1].name))
             yield told(Drift.SETTINGS, await _whole(look, found), which)
-        if finding := _of_count(look, found):
+        if finding := _of_count(look, found, theirs=there.get(name) is not found):
             yield finding
     for key in look.env.sets:
         release, process = of_key(key)
@@ -66,12 +66,13 @@ async def deployments(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
             yield Finding(kind=Drift.SETTINGS, what=f"Deployment {name} is not there")
 
 
-def _of_count(look: Look, found: Object) -> Finding | None:
+def _of_count(look: Look, found: Object, *, theirs: bool) -> Finding | None:
+    """What others wrote (*theirs*) differs also while an act puts it right; what is there may be before that act."""
     key = (ReleaseId(label(found, names.RELEASE)), label(found, names.PROCESS))
     should, count = look.env.sets.get("/".join(key)), found["spec"].get("replicas", 1)
-    acts = look.env.pending.values()
-    acting = any(act.verb is Verb.ENSURE_SET and (act.release, act.process) == key for act in acts)
-    if should is None or should == count or acting:
+    acts = [act for act in look.env.pending.values() if (act.release, act.process) == key]
+    counts = [act.count for act in acts if act.verb is Verb.ENSURE_SET]
+    if should is None or count in (should, *counts) or (counts and not theirs):
         return None
     name = found["metadata"]["name"]
     finding = Finding(kind=Drift.SETTINGS, what=f"Deployment {name} was told to have {count} instances, not {should}")
