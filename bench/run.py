@@ -1,4 +1,5 @@
-"""All figures in one run, as tables with ratios: what ``make bench`` runs. Writes ``bench/RESULTS.md``.
+"""All figures in one run, as tables with ratios: what ``make bench`` runs. Writes ``bench/RESULTS.md``, and keeps
+there what only other commands measure.
 
 Run as ``python -m bench.run [--rounds N] [--output FILE]``, as root.
 """
@@ -18,6 +19,7 @@ from bench import app, builds, drift, drift_answers, history, launch, ledger, lo
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
+from bench.results import merged
 from bench.rivals import Rivals
 
 from stelae.platforms.local.runtime import choose_runtime
@@ -40,7 +42,8 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode
     if os.geteuid() != 0:
         parser.error("launching instances needs root")
-    text = measure(options.rounds)
+    before = options.output.read_text() if options.output.exists() else ""
+    text = merged(before, measure(options.rounds))
     options.output.write_text(text)
     print(text)
 
@@ -73,6 +76,7 @@ def measure(rounds: int) -> str:
         past = history.measure(folder, 1_000_000, 100, 10_000, whole=False)
         say("inspections")
         inspected = drift.section(rounds)
+        say("drift, found and replaced")
         answered = drift_answers.section()
         decided = scale.decisions(say)
     sections = [
@@ -96,7 +100,8 @@ def _head(runtime: str, before: float, sections: list[Section]) -> str:
     verdict = f"All {goals} goals are reached." if not missed else f"Not reached: {'; '.join(missed)}."
     lines = [
         "# Results", "",
-        "Written by `make bench` (`python -m bench.run`), in one run on one machine, but for what is called quoted.",
+        "Written by `make bench` (`python -m bench.run`), in one run on one machine, but for what is called quoted,",
+        "and for the tables that name a command of their own.",
         "Medians of several runs; the ratio is to the first line of a table.", "",
         verdict, "",
         *(f"- {line}" for line in machine.description(runtime)),
