@@ -107,14 +107,15 @@ class DebugContract(Contract):
         self.run(body)
 
 
-async def until_said(terminal: Terminal, text: bytes) -> None:
-    """Read until *text* was said."""
+async def until_said(terminal: Terminal, text: bytes) -> bytes:
+    """Read until *text* was said; return all that was read."""
     said = b""
     async with asyncio.timeout(PATIENCE):
         while text not in said:
             piece = await terminal.read()
             assert piece is not None, f"it ended, and had said {said!r}"
             said += piece[1]
+    return said
 
 
 async def rest(terminal: Terminal) -> None:

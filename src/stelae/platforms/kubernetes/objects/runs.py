@@ -39,11 +39,11 @@ def debug_pod(place: Placed, release: Release, run: Run) -> Object:
     container: Object = spec["containers"][0]
     del container["terminationMessagePolicy"]  # what is shown to its person is kept nowhere
     container["stdin"] = True
-    # with a terminal it goes on while nobody is attached; without one the end of what is typed is told to its program
-    container["stdinOnce"] = run.debug is None or run.debug.window is None
-    if run.debug is not None and run.debug.window is not None:
+    if run.debug is not None and run.debug.window is not None:  # it goes on while nobody is attached
         container["tty"] = True
         container["env"] = [*container["env"], {"name": "TERM", "value": run.debug.window.term}]
+    else:
+        container["stdinOnce"] = True  # the end of what is typed is told to its program
     return made(place, "v1", "Pod", names.run_name(place.environment, run.id), own) | {"spec": spec}
 
 
