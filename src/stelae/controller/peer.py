@@ -7,6 +7,7 @@ import json
 import pwd
 import socket
 import struct
+from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -30,14 +31,15 @@ def actor_of(uid: int) -> str:
 class PeerProtocol(H11Protocol):
     """uvicorn's HTTP protocol, with the peer's name as ``actor`` in the state of each request."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # nothing else connects
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Read who connected; a connection that is gone already has no name and gets no answer."""
-        super().connection_made(transport)
-        connection = transport.get_extra_info("socket")
+        stream = cast(asyncio.Transport, transport)  # nothing else connects
+        super().connection_made(stream)
+        connection = stream.get_extra_info("socket")
         try:
             self.app_state = {**self.app_state, "actor": actor_of(peer_uid(connection))}
         except OSError:
-            transport.abort()
+            stream.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Answer bytes that are not HTTP with a typed error like any other bad input."""

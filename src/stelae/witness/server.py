@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -118,8 +118,8 @@ class _Patient(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # nothing else connects
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))  # nothing else connects
         self._watch()
 
     def data_received(self, data: bytes) -> None:
