@@ -190,6 +190,10 @@ async def _pods(asking: Recorder, image: str) -> None:
     await asking.ask("delete deployment", "DELETE", f"{sets}/crash", {"propagationPolicy": "Background"})
 
 
+def _counts(done: str) -> Callable[[Any], object]:
+    return lambda it: it["status"][done] == 1
+
+
 async def _runs(asking: Recorder, image: str) -> None:
     """A Job that fails, one that succeeds, and a Pod whose image there is not."""
     ours = {"fieldManager": "stelae", "force": "true"}
@@ -202,7 +206,7 @@ async def _runs(asking: Recorder, image: str) -> None:
                "spec": {"backoffLimit": 0, "template": template}}  # fmt: skip
         await asking.ask(f"apply job {name}", "PATCH", f"{jobs}/{name}", job, query=ours, content=APPLY)
         done = "succeeded" if name == "good" else "failed"
-        await asking.until(f"{jobs}/{name}", lambda it, done=done: it["status"][done] == 1, f"job {name}")  # type: ignore[misc]
+        await asking.until(f"{jobs}/{name}", _counts(done), f"job {name}")
         (pod,) = (await asking.ask("", "GET", pods, query={"labelSelector": f"run={name}"}))["items"]
         await asking.ask(f"pod of job {name}", "GET", f"{pods}/{pod['metadata']['name']}")
         log = f"{pods}/{pod['metadata']['name']}/log"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from stelae.core import sets
 from stelae.core.decide import decide
@@ -193,10 +194,10 @@ class SetWorld(RecordedWorld):
         pods = self.cluster.pods.values()
         return sum(pod.key == (release, process) and pod.phase(self.now) is SeenPhase.READY for pod in pods)
 
-    def behave(self, release: Release, **how: object) -> None:
+    def behave(self, release: Release, **how: Any) -> None:
         """Set how pods of *release* that are launched from now on behave."""
         known = self.cluster.behaviours.get(release.id, Behaviour())
-        self.cluster.behaviours[release.id] = replace(known, **how)  # type: ignore[arg-type]
+        self.cluster.behaviours[release.id] = replace(known, **how)
 
 
 def replace_traffic(cluster: Cluster, action: Action) -> Cluster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from stelae.controller.views import status_row, traffic
 from stelae.domain.allocation import InstanceId
@@ -16,12 +17,12 @@ from tests.unit.core.fixtures import WEB, WORKER, release
 OLD, NEW = release("v1", WEB, WORKER), release("v2", WEB, WORKER)
 
 
-def instances(of: Release, process: str, count: int, **more: object) -> dict[InstanceId, Instance]:
+def instances(of: Release, process: str, count: int, **more: Any) -> dict[InstanceId, Instance]:
     names = [InstanceId(f"{process}-{of.id}-{number}") for number in range(count)]
     made = {
         name: Instance(id=name, release=of.id, process=process, launched_at=1, ready_at=2) for name in names
     }  # fmt: skip
-    return {name: replace(item, **more) for name, item in made.items()}  # type: ignore[arg-type]
+    return {name: replace(item, **more) for name, item in made.items()}
 
 
 def held(weights: dict[ReleaseId, int], *, gateway: str = "") -> EnvironmentState:

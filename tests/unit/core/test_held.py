@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -27,9 +28,9 @@ WEB = Instance(id=InstanceId("web-1"), release=RELEASE, process="web", launched_
         {"weights": {RELEASE: 0}},
     ],
 )
-def test_whatever_is_there_is_held(more: dict[str, object]) -> None:
+def test_whatever_is_there_is_held(more: dict[str, Any]) -> None:
     assert not holds(NOTHING)
-    assert holds(replace(NOTHING, **more))  # type: ignore[arg-type]
+    assert holds(replace(NOTHING, **more))
 
 
 def test_what_names_no_platform_is_on_this_machine() -> None:

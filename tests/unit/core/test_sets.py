@@ -504,8 +504,9 @@ def test_what_was_never_ready_is_left_to_the_platform_and_what_hangs_is_replaced
         first: replace(made.env.instances[first], ready_at=None, unready_at=made.now),
         second: replace(made.env.instances[second], ready_at=None, ever_ready=False),
     })  # fmt: skip
-    seen = replace(made.observe(), table={})  # type: ignore[type-var]
+    seen = made.observe()
     assert seen is not None
+    seen = replace(seen, table={})
     hang = {view.id: replace(view, phase=Phase.UNREADY) for view in seen.instances.values()}
     [event] = [
         event
@@ -555,8 +556,9 @@ def test_acts_on_sets_that_are_done_again_after_a_restart() -> None:
 
 
 def test_the_choice_says_what_is_exact() -> None:
-    config = on_cluster(exact=True).env.config
-    assert config is not None
-    assert config.platform.gateway == GATEWAY
-    assert config.platform.exact
-    assert not on_cluster(exact=False).env.config.platform.exact  # type: ignore[union-attr]
+    exact, by_ratio = on_cluster(exact=True).env.config, on_cluster(exact=False).env.config
+    assert exact is not None
+    assert by_ratio is not None
+    assert exact.platform.gateway == GATEWAY
+    assert exact.platform.exact
+    assert not by_ratio.platform.exact

@@ -9,6 +9,7 @@ import pytest
 from stelae.domain.allocation import Route, RouteKind
 from stelae.domain.digest import digest_of
 from stelae.domain.errors import Failed
+from stelae.domain.release import ReleaseId
 from stelae.platforms.kubernetes import names, objects
 from tests.unit.kubernetes.things import ENVIRONMENT, RELEASE, placed
 
@@ -16,8 +17,8 @@ OTHER = replace(RELEASE, image=digest_of(b"other"))
 GATEWAY = placed(gateway="front/door")
 
 
-def selected(releases: list[str]) -> dict[str, str]:
-    found: dict[str, str] = objects.service(placed(), "web", releases)["spec"]["selector"]  # type: ignore[arg-type]
+def selected(releases: list[ReleaseId]) -> dict[str, str]:
+    found: dict[str, str] = objects.service(placed(), "web", releases)["spec"]["selector"]
     return found
 
 

@@ -9,10 +9,11 @@ import pytest
 from stelae.core.failures import LONGEST_TEXT
 from stelae.domain.allocation import InstanceId
 from stelae.domain.observation import Exit, Phase, Seen
+from stelae.domain.release import ReleaseId
 from stelae.platforms.kubernetes import names, pods
 
 AT, AT_MICROSECONDS = "2026-11-23T13:45:06Z", 1_795_441_506_000_000
-RELEASE = "r-" + "a" * 52
+RELEASE = ReleaseId("r-" + "a" * 52)
 NAME = InstanceId("shop-web-7cc9d-x2x4v")
 RUNNING = {"running": {"startedAt": AT}}
 
@@ -51,7 +52,7 @@ def only(pod: dict[str, Any], *was_ready: InstanceId) -> Seen:
 
 def test_an_instance_says_whose_it_is_and_where() -> None:
     seen = only(a_pod(RUNNING, ready=True))
-    assert seen == Seen(id=NAME, phase=Phase.READY, address="10.0.0.7", release=RELEASE, process="web", node="node-7")  # type: ignore[arg-type]
+    assert seen == Seen(id=NAME, phase=Phase.READY, address="10.0.0.7", release=RELEASE, process="web", node="node-7")
     assert only(a_pod(RUNNING, ready=True, ending=True)).ending
 
 

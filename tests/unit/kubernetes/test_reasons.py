@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stelae.core import failures
 from stelae.domain import event as ev
+from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import Environment, environment_id
 from stelae.domain.observation import Observation, Phase, Seen
 from stelae.domain.platform import PlatformChoice, PlatformKind
@@ -27,6 +28,7 @@ SPACE = "shop"
 CHOICE = PlatformChoice(kind=PlatformKind.KUBERNETES, namespace=SPACE, registry="registry/shop")
 SERVING = release("serving", ("serve",))
 SET = (SERVING.id, "web")
+POD = InstanceId("pod-1")
 
 
 def deploying() -> SetWorld:
@@ -66,9 +68,9 @@ def test_a_candidate_that_is_about_to_be_given_up_is_told_with_events_and_output
             await cluster.start()
             await cluster.synced()
             world = deploying()
-            world.record(ev.InstanceSeen(instance="pod-1", release=SERVING.id, process="web"))  # type: ignore[arg-type]
+            world.record(ev.InstanceSeen(instance=POD, release=SERVING.id, process="web"))
             (web,) = SERVING.processes
-            view = Seen(id="pod-1", phase=Phase.STARTING, release=SERVING.id, process="web")  # type: ignore[arg-type]
+            view = Seen(id=POD, phase=Phase.STARTING, release=SERVING.id, process="web")
             early = Observation(as_of=world.now, applied=0, instances={view.id: view})
             assert await with_reasons(cluster, world.env, early) == early, "nobody asked why yet"
             late = replace(early, as_of=world.now + web.health.start)

@@ -69,6 +69,11 @@ def known(cluster: Cluster, kind: kinds.Kind = kinds.SERVICE) -> list[str]:
     return sorted(each["metadata"]["name"] for each in cluster.cache.all(kind))
 
 
+def knows(cluster: Cluster, *services: str) -> Callable[[], bool]:
+    """What asks whether the cache holds just *services*."""
+    return lambda: known(cluster) == list(services)
+
+
 def test_only_what_is_ours_is_known_and_of_secrets_only_that_they_are_there(tmp_path: Path) -> None:
     async def body(double: Double, cluster: Cluster) -> None:
         secret = {
@@ -88,7 +93,9 @@ def test_only_what_is_ours_is_known_and_of_secrets_only_that_they_are_there(tmp_
             assert each.cache.secrets(PLACE)[0]["metadata"]["name"] == "s"
             assert "hush" not in repr(each.cache.stores)
             assert b"hush" not in repr([store.objects for store in each.cache.stores.values()]).encode()
-        assert (await cluster.get(kinds.SECRET, "s"))["data"] == {"k": "aHVzaA=="}  # type: ignore[index]
+        there = await cluster.get(kinds.SECRET, "s")
+        assert there is not None
+        assert there["data"] == {"k": "aHVzaA=="}
 
     play(tmp_path, body)
 
@@ -143,7 +150,7 @@ def test_a_watch_that_breaks_goes_on_where_it_was_and_lists_nothing_again(tmp_pa
             double.table.put(kinds.SERVICE, service(f"s{number}"))
             double.table.put(kinds.SERVICE, service("again", port=80 + number))
             double.table.remove(kinds.SERVICE, SPACE, f"s{number - 1}")
-            await until(lambda number=number: known(cluster) == ["again", f"s{number}"])  # type: ignore[misc]
+            await until(knows(cluster, "again", f"s{number}"))
         assert double.calls["list", "services"] == lists
         assert double.calls["watch", "services"] >= 6
         await cluster.synced()

@@ -68,7 +68,7 @@ def test_a_reading_that_cannot_begin_keeps_no_descriptor(tmp_path: Path, monkeyp
             patch.setattr(os, "open", full)
             with pytest.raises(OSError, match="Too many open files"):
                 Reading(file.fileno())
-        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+        assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
 
 
 def test_a_file_system_that_has_no_way_past_the_cache(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Double:
         metrics: bool = False,
         seed: int = 0,
     ) -> None:
-        chance = Random(seed)  # noqa: S311
+        chance = Random(seed)  # noqa: S311 - names and pauses are drawn, not a key
         self.table = Table()
         missing = [] if gateway else [kinds.ROUTE, kinds.GATEWAY]
         missing += [] if metrics else [kinds.POD_METRICS]
