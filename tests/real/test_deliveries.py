@@ -109,6 +109,27 @@ def test_what_the_registry_has_lost_is_sent_again(tmp_path: Path) -> None:
     with_sender(tmp_path, body)
 
 
+def test_what_was_sent_by_one_that_could_not_record_it_is_recorded_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(*_: Any) -> None:
+        raise Failed("killed")
+
+    async def body(sender: Sender) -> None:
+        with monkeypatch.context() as dying:
+            dying.setattr(sender.site.record, "append", dies)
+            with pytest.raises(Failed, match="killed"):
+                await sender.push(there.address)
+        assert resolve(f"{there.address}/apps/shop@{sender.store.image}", Access()) == sender.store.image
+        for _ in range(2):
+            sender.again()
+            await sender.push(there.address)
+            assert len(sender.recorded) == 1
+
+    with running(tmp_path / "registry") as there:
+        with_sender(tmp_path, body)
+
+
 def test_what_was_sent_once_waits_for_no_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "PATIENCE", 0.5)
 

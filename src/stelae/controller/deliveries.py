@@ -1,7 +1,8 @@
 """Images of releases, in the registries that clusters take them from: sent when they are not there yet.
 
 What was sent once may be launched also while its registry does not answer: nodes may have it, and a rollback waits
-for no registry. What was sent is marked in the cache; without the marks a registry is only asked again.
+for no registry. What was sent is marked in the cache; without the marks a registry is only asked again. What was
+begun is marked too: a controller that ended before it could record what it sent does so when it finds it there.
 """
 
 from __future__ import annotations
@@ -65,15 +66,18 @@ class Deliveries:
 
     async def _deliver(self, place: Place, image: Digest, access: Access) -> None:
         mark = self._mark(place)
-        if await self._is_there(place, image, access, sent=mark.exists()):
-            return
+        begun = mark.with_suffix(".begun")
         # With a tag, because many registries clean up what has none. Nothing is started by it.
         tagged = Place(name=place.name, tag=short(image))
-        await to_thread.run_sync(partial(self._send, tagged, image, access))
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        log.info("image.delivered", image=image, name=place.name)
+        if not await self._is_there(place, image, access, sent=mark.exists()):
+            begun.parent.mkdir(parents=True, exist_ok=True)
+            begun.touch()
+            await to_thread.run_sync(partial(self._send, tagged, image, access))
+            log.info("image.delivered", image=image, name=place.name)
+        elif not begun.exists():
+            return
         await self._record.append([ev.ImagePushed(image=image, name=place.name, tag=tagged.tag)])
+        begun.replace(mark)
 
     async def _is_there(self, place: Place, image: Digest, access: Access, *, sent: bool) -> bool:
         """Ask the registry; one that does not answer has what was *sent* to it before."""
