@@ -8,8 +8,6 @@ begun is marked too: a controller that ended before it could record what it sent
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 import time
 from collections import defaultdict
 from functools import partial
@@ -20,7 +18,7 @@ import structlog
 from anyio import Lock, to_thread
 
 from stelae.controller.record import Record
-from stelae.controller.transfers import WORK
+from stelae.controller.transfers import passing
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest, short
 from stelae.domain.errors import StelaeError
@@ -94,13 +92,8 @@ class Deliveries:
         return True
 
     def _send(self, place: Place, image: Digest, access: Access) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=WORK, dir=self._cache))
-        try:
-            with self._layout.in_use():
-                exchange.push(self._layout, image, place, access, folder / "layout", lambda _: None)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with self._layout.in_use(), passing(self._cache) as folder:
+            exchange.push(self._layout, image, place, access, folder / "layout", lambda _: None)
 
     def _mark(self, place: Place) -> Path:
         return self._cache / "delivered" / hashlib.sha256(str(place).encode()).hexdigest()

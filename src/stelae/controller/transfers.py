@@ -49,6 +49,17 @@ class _Pulled:
         return tuple(sorted({item.key for item in found}))
 
 
+@contextmanager
+def passing(cache: Path) -> Iterator[Path]:
+    """Give a new folder in *cache* for an image to pass through, which is gone afterwards."""
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=WORK, dir=cache))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Transfers:
     """Sends images of *layout* and takes images into it; *resolve* gives the image that a reference means."""
 
@@ -85,7 +96,7 @@ class Transfers:
             yield item
 
     def _push(self, image: Digest, place: Place, request: Json, tell: Progress) -> exchange.Sent:
-        with self._access(request) as access, self._layout.in_use(), self._folder() as folder:
+        with self._access(request) as access, self._layout.in_use(), passing(self._installation.cache) as folder:
             return exchange.push(self._layout, image, place, access, folder / "layout", tell)
 
     async def pull(self, actor: str, request: Json) -> AsyncIterator[Json]:
@@ -138,15 +149,6 @@ class Transfers:
         trust.admit(self._record.state, digest)
         if proof.revoked and not proof.evidence:
             raise Refused(f"{short(digest)} is signed only by a key that was revoked {proof.revoked[0][1]}")
-
-    @contextmanager
-    def _folder(self) -> Iterator[Path]:
-        self._installation.cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=WORK, dir=self._installation.cache))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _access(self, request: Json) -> Iterator[Access]:

@@ -312,7 +312,7 @@ class ClusterDrift(ABC):
         new = {"apiVersion": "v1", "kind": kind, "metadata": metadata, "immutable": True, "data": data}
         try:
             await it.attacker.create(which, new)
-        except Exception:  # noqa: BLE001 - it was made again in between
+        except Conflict:  # it was made again in between
             await it.attacker.delete(which, name)
             await it.attacker.create(which, new)
 
