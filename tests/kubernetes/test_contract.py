@@ -9,7 +9,8 @@ import pytest
 
 from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import Body, SetsContract, release
+from stelae.testing.contract_sets import SetsContract
+from stelae.testing.set_subject import Body, release
 from tests.kubernetes.ground import IMAGE, namespace, needed
 
 pytestmark = [pytest.mark.kubernetes, needed]

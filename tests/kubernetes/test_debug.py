@@ -17,8 +17,8 @@ from stelae.platforms.kubernetes.debugging import SHELL
 from stelae.platforms.kubernetes.pods import label
 from stelae.testing.contract_debug import rest, until_said
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import release
 from stelae.testing.hand_sets import SetHand
+from stelae.testing.set_subject import release
 from tests.kubernetes.ground import IMAGE, namespace, needed
 
 pytestmark = [pytest.mark.kubernetes, needed]

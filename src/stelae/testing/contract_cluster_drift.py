@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from stelae.domain.allocation import InstanceId
 from stelae.domain.digest import digest_of
 from stelae.domain.drift import Answer, Drift, DriftPolicy
+from stelae.domain.errors import Conflict
 from stelae.domain.release import Release
 from stelae.platforms.kubernetes import kinds, names
 from stelae.platforms.kubernetes.kinds import Object

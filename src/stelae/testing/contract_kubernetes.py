@@ -19,7 +19,7 @@ from stelae.platforms.kubernetes.pods import is_ending, label
 from stelae.platforms.port import Platform
 from stelae.system.clock import now
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
-from stelae.testing.contract_sets import Body, SetSubject
+from stelae.testing.set_subject import Body, SetSubject
 
 INSTALLATION = "0123456789ab"
 LEFT = (

@@ -19,9 +19,9 @@ from stelae.platforms.kubernetes import kinds, names, sharing
 from stelae.platforms.kubernetes.cache import Store
 from stelae.platforms.kubernetes.cluster import Cluster
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import SetSubject, release
 from stelae.testing.hand_sets import SetHand
 from stelae.testing.kubernetes import Double, Program
+from stelae.testing.set_subject import SetSubject, release
 
 SPACE = "shop"
 RELEASES = {name: release(name, (name,)) for name in ("serving", "rival", "hanging", "exiting", "talking", "telling")}

@@ -18,8 +18,9 @@ from stelae.platforms.kubernetes.cluster import Cluster as Client
 from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.watch import Timing
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import Body, Sets, SetsContract, release
+from stelae.testing.contract_sets import Sets, SetsContract
 from stelae.testing.kubernetes import Double, Program
+from stelae.testing.set_subject import Body, release
 
 SPACE = "shop"
 RELEASES = {name: release(name, (name,)) for name in ("serving", "rival", "hanging", "exiting", "talking", "telling")}

@@ -12,8 +12,8 @@ from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.testing.cluster_holder import Attacker
 from stelae.testing.contract_cluster_drift import Body, ClusterDrift, another, attack
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import release
 from stelae.testing.kubernetes import Double
+from stelae.testing.set_subject import release
 
 SPACE = "shop"
 IMAGE = "registry/shop@sha256:" + "1" * 64

@@ -24,8 +24,8 @@ from stelae.platforms.kubernetes.inspect.compare import differences
 from stelae.platforms.kubernetes.platform import KubernetesPlatform
 from stelae.testing.cluster_holder import Attacker, Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import release
 from stelae.testing.kubernetes import Double, Program
+from stelae.testing.set_subject import release
 
 SPACE = "shop"
 IMAGE = "registry/shop@sha256:" + "1" * 64

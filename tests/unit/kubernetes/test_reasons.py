@@ -20,8 +20,8 @@ from stelae.platforms.kubernetes.kinds import Object
 from stelae.platforms.kubernetes.objects import Placed
 from stelae.platforms.kubernetes.reasons import warnings, with_reasons
 from stelae.testing.contract_kubernetes import INSTALLATION
-from stelae.testing.contract_sets import release
 from stelae.testing.kubernetes import Double, Program
+from stelae.testing.set_subject import release
 from stelae.testing.set_world import SetWorld
 
 SPACE = "shop"

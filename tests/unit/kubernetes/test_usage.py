@@ -21,8 +21,8 @@ from stelae.platforms.kubernetes.usage import OLD, Usage
 from stelae.platforms.port import Capability, Platform
 from stelae.testing.cluster_holder import Holder
 from stelae.testing.contract_kubernetes import INSTALLATION, Controllers
-from stelae.testing.contract_sets import release
 from stelae.testing.kubernetes import Double
+from stelae.testing.set_subject import release
 
 SPACE = "shop"
 CHOICE = PlatformChoice(kind=PlatformKind.KUBERNETES, namespace=SPACE, registry="registry")

@@ -15,7 +15,8 @@ from stelae.platforms.port import Platform
 from stelae.testing.clock import VirtualLoop, WorldClock, run_virtual
 from stelae.testing.cluster import Cluster
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
-from stelae.testing.contract_sets import Body, SetsContract, SetSubject, release
+from stelae.testing.contract_sets import SetsContract
+from stelae.testing.set_subject import Body, SetSubject, release
 from stelae.testing.simulated_sets import SimulatedSets, World
 from stelae.testing.things import Behaviour
 
