@@ -25,6 +25,7 @@ class Release:
     ``processes`` and ``jobs`` are copied from the image so that deciding needs no image store; they follow from
     ``image`` and are therefore not part of the id. ``secrets`` are the versions of the environment's secrets by name,
     and ``secret_env`` those of them that are environment variables too; they are part of the id where there are any.
+    ``disk`` is the disk that instances boot where each of them is a machine; then it is part of the id, too.
     """
 
     app: str
@@ -35,12 +36,13 @@ class Release:
     jobs: tuple[Job, ...] = ()
     secrets: Mapping[str, int] = field(default_factory=dict)
     secret_env: tuple[str, ...] = ()
+    disk: Digest | None = None
 
     @property
     def id(self) -> ReleaseId:
         """The release's id: the same content gives the same id, on any machine."""
         secrets = (tuple(sorted(self.secrets.items())), tuple(sorted(self.secret_env)))
-        return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())), secrets)
+        return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())), secrets, self.disk)
 
     def process(self, name: str) -> Process | None:
         """Return the process called *name*, or None when the image has none of that name."""
@@ -54,7 +56,7 @@ class Release:
 @lru_cache(maxsize=4096)  # deciding asks for it again and again
 def _id(
     app: str, environment: str, image: Digest, settings: tuple[tuple[str, str], ...],
-    secrets: tuple[tuple[tuple[str, int], ...], tuple[str, ...]],
+    secrets: tuple[tuple[tuple[str, int], ...], tuple[str, ...]], disk: Digest | None,
 ) -> ReleaseId:  # fmt: skip
     content: dict[str, object] = {"app": app, "environment": environment, "image": image, "settings": dict(settings)}
     versions, variables = secrets
@@ -62,6 +64,8 @@ def _id(
         content["secrets"] = dict(versions)
     if variables:
         content["secret_env"] = variables
+    if disk is not None:
+        content["disk"] = disk
     return ReleaseId("r-" + spoken(digest_of(canonical(content))))
 
 
