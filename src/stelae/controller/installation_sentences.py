@@ -29,6 +29,8 @@ def of_installation(event: Event) -> str:
         case ev.ImageBuilt():
             source = f"{event.source.commit[:7]} {event.source.subject}".rstrip()
             return f"built image {short(event.image.digest)} from {source}"
+        case ev.DiskBuilt():
+            return f"made disk {short(event.disk.digest)} of image {short(event.disk.image)}"
         case ev.BuildFailed():
             return f"build of {event.source.commit[:7]} failed: {event.reason}"
         case ev.ImageImported():

@@ -15,7 +15,7 @@ from stelae.core.owned import changed, settled
 from stelae.core.owned import with_item as _with
 from stelae.domain import event as ev
 from stelae.domain.event import Recorded
-from stelae.domain.state import BuiltImage, Cleaning, EnvironmentState, InstallationState
+from stelae.domain.state import BuiltDisk, BuiltImage, Cleaning, EnvironmentState, InstallationState
 from stelae.domain.trust import Attested, Revocation, TrustedKey
 
 
@@ -40,6 +40,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
     state = witnessed(changed(state, size=recorded.index + 1), recorded)
     if isinstance(event, ev.ImageBuilt):
         state = _built(state, event, recorded)
+    if isinstance(event, ev.DiskBuilt):
+        state = _disk_built(state, event, recorded)
     if isinstance(event, ev.ImageImported):
         state = _imported(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
@@ -81,6 +83,18 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = replace(known, locks=(*known.locks, event.lock))
     known = replace(known, last_built_at=recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
+
+
+def _disk_built(state: InstallationState, event: ev.DiskBuilt, recorded: Recorded) -> InstallationState:
+    known = state.disks.get(event.disk.digest)
+    if known is None:
+        known = BuiltDisk(disk=event.disk, commits=(), actor=recorded.actor, built_at=recorded.at)
+    if event.commit not in known.commits:
+        known = replace(known, commits=(*known.commits, event.commit))
+    if event.lock and event.lock not in known.locks:
+        known = replace(known, locks=(*known.locks, event.lock))
+    known = replace(known, last_built_at=recorded.at)
+    return replace(state, disks=_with(state.disks, event.disk.digest, known))
 
 
 def _imported(state: InstallationState, event: ev.ImageImported, recorded: Recorded) -> InstallationState:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from stelae.domain.action import Action
 from stelae.domain.allocation import Allocation, InstanceId, Route
+from stelae.domain.artifact import Disk
 from stelae.domain.check import CheckState
 from stelae.domain.digest import Digest
 from stelae.domain.drift import Drifted, DriftState
@@ -233,6 +234,19 @@ class BuiltImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltDisk:
+    """A disk in the record: for which commits it was made, by whom and when first, and when last. ``locks`` are the
+    digests of the locks whose packages it was made of, oldest first."""
+
+    disk: Disk
+    commits: tuple[str, ...]
+    actor: str
+    built_at: Instant
+    last_built_at: Instant = 0
+    locks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaning:
     """When the disk was cleaned last, how many bytes were freed, and what went wrong, if anything."""
 
@@ -255,6 +269,7 @@ class WitnessRefusal:
 class InstallationState:
     """All that is recorded: the fold of the whole ledger.
 
+    ``disks`` are those that were made of images, by the digests that releases name them by.
     ``requests`` maps an idempotency key to the deployment that it made. ``keys`` are those whose signatures count or
     counted; ``attested`` says who signed an image, oldest first; ``revoked`` are images (by digest) and keys (by id).
     ``cleaned`` is how cleaning the disk went last. ``tags`` are what the tags of registries (``HOST/PATH:TAG``) were
@@ -269,6 +284,7 @@ class InstallationState:
     size: int = 0
     environments: Mapping[EnvironmentId, EnvironmentState] = field(default_factory=dict)
     images: Mapping[Digest, BuiltImage] = field(default_factory=dict)
+    disks: Mapping[Digest, BuiltDisk] = field(default_factory=dict)
     requests: Mapping[str, str] = field(default_factory=dict)
     deployments: int = 0
     keys: Mapping[str, TrustedKey] = field(default_factory=dict)

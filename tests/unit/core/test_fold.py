@@ -13,6 +13,7 @@ from stelae.core.fold import apply, apply_all
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import Allocation, Holding, InstanceId
+from stelae.domain.artifact import Disk
 from stelae.domain.digest import digest_of
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.event import Event, Recorded
@@ -22,6 +23,7 @@ from stelae.domain.promotion import Verification, Verifying
 from stelae.domain.release import short_release
 from stelae.domain.state import (
     Backoff,
+    BuiltDisk,
     BuiltImage,
     Cleaning,
     Deployment,
@@ -445,6 +447,23 @@ def test_an_image_has_each_lock_that_it_was_built_with_once() -> None:
     for lock, locks in (("", ()), ("one", ("one",)), ("one", ("one",)), ("two", ("one", "two"))):
         state_ = apply(state_, recorded(replace(built, lock=lock)))
         assert state_.images[IMAGE.digest].locks == locks
+
+
+def test_a_disk_is_remembered_by_its_digest_with_the_commits_and_the_locks_that_it_was_made_for() -> None:
+    disk = Disk(
+        digest=digest_of(b"manifest"), image=IMAGE.digest, raw=digest_of(b"raw"), size=64 << 20, root_hash="0" * 64,
+        uki=digest_of(b"uki"), kernel="6.1.0-40-cloud-amd64",
+    )  # fmt: skip
+    event = ev.DiskBuilt(disk=disk, commit="a" * 40, lock="one")
+    once = apply(InstallationState(), recorded(event))
+    made = BuiltDisk(
+        disk=disk, commits=("a" * 40,), actor="ben", built_at=AT + 4, last_built_at=AT + 4, locks=("one",)
+    )
+    assert once == InstallationState(size=5, disks={disk.digest: made}), "an image of its own name is not in it"
+    later = [recorded(event, 5), recorded(replace(event, commit="b" * 40, lock="two"), 6)]
+    again = replace(made, commits=("a" * 40, "b" * 40), last_built_at=AT + 6, locks=("one", "two"))
+    assert apply_all(once, later) == InstallationState(size=7, disks={disk.digest: again})
+    assert apply(InstallationState(), recorded(replace(event, lock=""))).disks[disk.digest].locks == ()
 
 
 def test_the_last_time_that_the_disk_was_cleaned() -> None:

@@ -15,7 +15,7 @@ from stelae.domain.event.environments import (
     RequestRefused,
     Scaled,
 )
-from stelae.domain.event.images import BuildFailed, ImageAttested, ImageBuilt, ImageImported, ImagePushed
+from stelae.domain.event.images import BuildFailed, DiskBuilt, ImageAttested, ImageBuilt, ImageImported, ImagePushed
 from stelae.domain.event.installation import (
     ClockDiffers,
     ControllerStarted,
@@ -79,6 +79,7 @@ __all__ = [
     "ControllerStarted",
     "DeploymentApproved",
     "DeploymentRequested",
+    "DiskBuilt",
     "DriftEnded",
     "DriftFound",
     "DriftStorm",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from stelae.domain.artifact import Disk
 from stelae.domain.digest import Digest
 from stelae.domain.event.base import Event, known
 from stelae.domain.image import Image, Source
@@ -19,6 +20,19 @@ class ImageBuilt(Event):
     kind: ClassVar[str] = "image.built"
     image: Image
     source: Source
+    lock: str = ""
+    format: int = 1
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskBuilt(Event):
+    """An image became a disk, perhaps one that existed already. ``lock`` is the digest of the lock whose packages it
+    was made of, ``format`` that of disks."""
+
+    kind: ClassVar[str] = "disk.built"
+    disk: Disk
+    commit: str
     lock: str = ""
     format: int = 1
 
