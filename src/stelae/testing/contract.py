@@ -49,6 +49,9 @@ class Subject:
 
     ``tamper`` makes a running instance something else than what it was launched as, where the maker of the tests can.
 
+    ``patience`` is how many times as long everything may take, on a machine that is emulated: each time limit of the
+    suite is multiplied by it, and ``request`` is open for so many times 2 s.
+
     A platform with ``Capability.SECRETS`` is given ``stelae.testing.contract_secrets.Given``, and ``telling`` has its
     ``VALUES``: the instance writes for each file below ``/run/secrets`` the line ``NAME SIZE SHA256``, and the line
     ``TEXT=SHA256`` of the environment variable.
@@ -67,12 +70,14 @@ class Subject:
     talking: Release | None = None
     ask: Callable[[Asked], Awaitable[Told]] | None = None
     tamper: Callable[[InstanceId], Awaitable[None]] | None = None
+    patience: float = 1.0
 
     def hand(self, *more: Release) -> Hand:
         """Return a hand that moves the platform; it knows *more* releases too."""
         name = EnvironmentId(f"{self.serving.app}/{self.serving.environment}")
         told = tuple(release for release in (self.telling, self.rival, self.talking) if release is not None)
-        return Hand(self.platform, name, (self.serving, self.hanging, self.exiting, *told, *more))
+        releases = (self.serving, self.hanging, self.exiting, *told, *more)
+        return Hand(self.platform, name, releases, patience=self.patience)
 
 
 Body = Callable[[Subject], Awaitable[None]]
@@ -341,7 +346,7 @@ class PlatformContract(RunsContract, DebugContract, SecretsContract, TrafficCont
         async def body(subject: Subject) -> None:
             hand = subject.hand()
             await hand.launch(FIRST, subject.exiting)
-            async with asyncio.timeout(20):
+            async with hand.within():
                 lines = await hand.output(FIRST, follow=True)
             assert [line.text for line in lines][:1] == ["begins"], f"its output is told as {lines}"
             assert {line.stream for line in lines} <= {"stdout", "stderr"}, "a stream of another name"
@@ -367,7 +372,7 @@ class PlatformContract(RunsContract, DebugContract, SecretsContract, TrafficCont
             await asyncio.sleep(0.2)
             woken.clear()
             await hand.act(Verb.KILL, FIRST)
-            async with asyncio.timeout(5):
+            async with hand.within(5):
                 await woken.wait()
             assert set(names) == {hand.env.id}, f"the news are of {set(names)}"
 

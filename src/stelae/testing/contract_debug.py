@@ -38,12 +38,12 @@ class DebugContract(Contract):
                 terminal = await hand.debug(name, subject.talking, window)
                 await terminal.resize(30, 90)
                 await terminal.write(b"hello\n")
-                await until_said(terminal, b"got hello")
+                await until_said(terminal, b"got hello", hand.patience)
                 seen = await hand.look()
                 assert seen.instances[name].phase is Phase.STARTING, f"it is {seen.instances[name].phase}"
                 assert not seen.table, "a debug session has traffic"
                 await terminal.write(b"exit 7\n")
-                await rest(terminal)
+                await rest(terminal, hand.patience)
                 await hand.until(name, Phase.EXITED)
                 run = hand.env.runs[name]
                 assert (run.outcome, run.exit and run.exit.code) == (RunOutcome.ENDED, 7), f"told as {run}"
@@ -64,9 +64,9 @@ class DebugContract(Contract):
             hand = subject.hand()
             terminal = await hand.debug(SESSION, subject.talking)
             await terminal.write(b"one\ntwo\n")
-            await until_said(terminal, b"got two")
+            await until_said(terminal, b"got two", hand.patience)
             await terminal.end()
-            await rest(terminal)
+            await rest(terminal, hand.patience)
             found = await hand.until(SESSION, Phase.EXITED)
             assert found.exit is not None
             assert found.exit.code == 0, f"it ended with {found.exit.code}"
@@ -84,7 +84,7 @@ class DebugContract(Contract):
             hand = subject.hand()
             first = await hand.debug(SESSION, subject.talking, Window(rows=24, columns=80))
             await first.write(b"before\n")
-            await until_said(first, b"got before")
+            await until_said(first, b"got before", hand.patience)
             first.close()
             await subject.platform.close()
             platform = await subject.another()
@@ -92,9 +92,9 @@ class DebugContract(Contract):
             await later.until_complete()
             again = await platform.attach(later.env.id, SESSION)
             await again.write(b"after\n")
-            await until_said(again, b"got after")
+            await until_said(again, b"got after", hand.patience)
             await later.act(Verb.KILL, SESSION)
-            await rest(again)
+            await rest(again, hand.patience)
             again.close()
             await later.until(SESSION, Phase.EXITED)
             await later.act(Verb.REMOVE, SESSION)
@@ -107,10 +107,10 @@ class DebugContract(Contract):
         self.run(body)
 
 
-async def until_said(terminal: Terminal, text: bytes) -> bytes:
-    """Read until *text* was said; return all that was read."""
+async def until_said(terminal: Terminal, text: bytes, patience: float = 1.0) -> bytes:
+    """Read until *text* was said; return all that was read. The time limit is multiplied by *patience*."""
     said = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(PATIENCE * patience):
         while text not in said:
             piece = await terminal.read()
             assert piece is not None, f"it ended, and had said {said!r}"
@@ -118,9 +118,9 @@ async def until_said(terminal: Terminal, text: bytes) -> bytes:
     return said
 
 
-async def rest(terminal: Terminal) -> None:
-    """Read to the end."""
-    async with asyncio.timeout(PATIENCE):
+async def rest(terminal: Terminal, patience: float = 1.0) -> None:
+    """Read to the end. The time limit is multiplied by *patience*."""
+    async with asyncio.timeout(PATIENCE * patience):
         while await terminal.read() is not None:
             pass
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -142,13 +141,14 @@ class TrafficContract(Contract):
 class _Two:
     """The two releases, each with an instance that is ready, and who answers."""
 
-    def __init__(self, old: Release, new: Release, ask: Callable[[Asked], Awaitable[Told]]) -> None:
+    def __init__(self, hand: Hand, old: Release, new: Release, ask: Callable[[Asked], Awaitable[Told]]) -> None:
+        self._hand = hand
         self.old, self.new = old.id, new.id
         self._ask = ask
 
     async def ask(self, asked: Asked) -> Told:
         """Send one request."""
-        async with asyncio.timeout(20):
+        async with self._hand.within():
             told = await self._ask(asked)
         assert told.status == (500 if asked.fails else 200), f"{asked} was answered with {told.status}"
         return told
@@ -166,7 +166,7 @@ async def _two(subject: Subject) -> tuple[Hand, _Two]:
     await hand.launch(NEW, subject.rival)
     for name in (OLD, NEW):
         await hand.until(name, Phase.READY)
-    return hand, _Two(subject.serving, subject.rival, subject.ask)
+    return hand, _Two(hand, subject.serving, subject.rival, subject.ask)
 
 
 def _by_release(told: Iterable[Told]) -> Counter[ReleaseId]:

@@ -34,13 +34,17 @@ FOR_EVER: Duration = 1_000_000 * HOUR
 
 
 class Hand:
-    """Acts on *environment* of *platform*; ``env`` is its record, folded like the controller's."""
+    """Acts on *environment* of *platform*; ``env`` is its record, folded like the controller's.
+
+    Each time limit is multiplied by *patience*.
+    """
 
     def __init__(
         self, platform: Platform, environment: EnvironmentId, releases: Sequence[Release],
-        choice: PlatformChoice | None = None,
+        choice: PlatformChoice | None = None, patience: float = 1.0,
     ) -> None:  # fmt: skip
         self._platform = platform
+        self.patience = patience
         app, _, name = environment.partition("/")
         self.env = EnvironmentState(id=environment, releases={item.id: item for item in releases})
         applied = Environment(app=app, name=name, processes={"web": 1}, platform=choice or PlatformChoice())
@@ -51,6 +55,10 @@ class Hand:
         """What the platform says that it can do."""
         assert self.env.config is not None
         return self._platform.on(self.env.config.platform).capabilities
+
+    def within(self, seconds: float | None = None) -> asyncio.Timeout:
+        """Return a block that may take *seconds* (``PATIENCE`` when not said), and longer on a slow machine."""
+        return asyncio.timeout((PATIENCE if seconds is None else seconds) * self.patience)
 
     def moved_to(self, platform: Platform) -> Self:
         """Return a hand on *platform* with this one's record."""
@@ -150,7 +158,7 @@ class Hand:
 
     async def until_said(self, name: InstanceId, text: str) -> None:
         """Wait until *name* has written the line *text*."""
-        async with asyncio.timeout(PATIENCE):
+        async with self.within():
             while True:
                 if text in [line.text for line in await self.output(name)]:
                     return
@@ -165,9 +173,10 @@ class Hand:
     async def until_seen(self, true: Callable[[Observation], bool], what: str) -> Observation:
         """Look until it is *true* of what is seen; return that."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + PATIENCE
+        patience = PATIENCE * self.patience
+        end = loop.time() + patience
         while not true(seen := await self.look()):
             if loop.time() > end:
-                raise AssertionError(f"not within {PATIENCE:g} s: {what}; there is {seen}")
+                raise AssertionError(f"not within {patience:g} s: {what}; there is {seen}")
             await asyncio.sleep(0.02)
         return seen
