@@ -84,7 +84,7 @@ class Whole:
     def __enter__(self) -> Self:
         try:
             self.machine.use(SWIFT).start(**self._environment)
-        except BaseException as error:
+        except BaseException as error:  # what was started goes, whatever it is
             self.__exit__(type(error), error, error.__traceback__)
             raise
         return self

@@ -38,6 +38,7 @@ from stelae.platforms.probe import Prober
 from stelae.system.clock import now
 from stelae.system.installation import Installation
 from stelae.testing.contract import Body, PlatformContract, Subject
+from stelae.testing.contract_scripts import scripts
 from stelae.testing.contract_secrets import VALUES, VERSION, Given
 from stelae.testing.requests import Asked, Told
 from tests.ports import free_port
@@ -49,19 +50,7 @@ pytestmark = pytest.mark.real
 ANSWER = r'''read method path rest; while read line; do test "${#line}" -gt 1 || break; done; status=200
 case "$path" in /fail) status=500;; /quick) ;; *) sleep 2;; esac
 printf "HTTP/1.0 $status OK\\r\\n\\r\\n$KIND ok"'''
-SERVE = """echo begins; trap 'exit 0' TERM; nc -ll -p 8000 -e sh -c '""" + ANSWER + "' & wait"
-SCRIPTS = {
-    "serving": SERVE,
-    "rival": SERVE,
-    "hanging": "trap '' TERM; echo begins; while true; do sleep 0.1; done",
-    "exiting": "echo begins; exit 3",
-    "talking": """echo begins; while read -r line; do
-        case "$line" in exit*) exit "${line#exit }";; esac; echo "got $line"; done""",
-    "telling": """echo begins; cd /run/secrets; for name in *; do
-        echo "$name $(busybox wc -c < $name) $(busybox sha256sum < $name | busybox cut -d' ' -f1)"; done
-        echo "TEXT=$(printf %s "$TEXT" | busybox sha256sum | busybox cut -d' ' -f1)"
-        trap 'exit 0' TERM; while true; do sleep 0.1; done""",
-}
+SCRIPTS = scripts(f"sh -c '{ANSWER}'", applet="busybox")
 HOST = "shop.test.localhost"
 HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=SECOND)
 

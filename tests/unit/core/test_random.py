@@ -7,12 +7,12 @@ import random
 
 import pytest
 
-from stelae.domain import event as ev
 from stelae.domain.observation import Exit
-from stelae.domain.state import DeploymentKind, Outcome, Phase
 from stelae.domain.units import MILLISECOND, SECOND
-from stelae.testing.world import Behaviour, World
+from stelae.testing.things import Behaviour
+from stelae.testing.world import World
 from tests.unit.core.fixtures import environment, release
+from tests.unit.core.people import by_a_person
 
 SEEDS = int(os.environ.get("STELAE_CORE_SEEDS", "100"))
 
@@ -29,15 +29,8 @@ def _behaviour(chance: random.Random) -> Behaviour:
 
 def _happen(made: World, chance: random.Random) -> None:
     what = chance.randrange(9)
-    if what <= 1:
-        made.request(release(f"v{chance.randrange(6)}"))
-    elif what == 2:
-        made.record(ev.Scaled(process=chance.choice(["web", "worker"]), count=chance.randrange(6)))
-    elif what == 3 and made.env.rollout is not None and made.env.rollout.phase is Phase.FORWARD:
-        name = made.env.rollout.deployment
-        made.record(ev.RolloutReverting(deployment=name, ending=Outcome.CANCELLED, reason="aborted"))
-    elif what == 4 and made.env.stables:
-        made.request(made.env.releases[chance.choice(made.env.stables)], kind=DeploymentKind.ROLLBACK)
+    if what <= 4:
+        by_a_person(made, chance, max(0, what - 1))
     elif what == 5 and made.things:
         thing = chance.choice(list(made.things.values()))
         thing.ended = thing.ended or Exit(code=137, at=made.now)

@@ -19,12 +19,12 @@ from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.drift import Drift
-from stelae.domain.state import DeploymentKind, Outcome, Phase
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.cluster import Cluster
 from stelae.testing.set_world import SetWorld
 from stelae.testing.things import Behaviour, BrokenLaw
 from tests.unit.core.fixtures import release
+from tests.unit.core.people import by_a_person
 from tests.unit.core.sets_fixtures import on_cluster
 
 SEEDS = int(os.environ.get("STELAE_CORE_SEEDS", "100"))
@@ -59,15 +59,8 @@ def _draw(chance: random.Random, kind: str) -> SetWorld:
 def _happen(made: SetWorld, chance: random.Random) -> None:
     what, cluster = chance.randrange(14), made.cluster
     pods = list(cluster.pods.values())
-    if what <= 2:
-        made.request(release(f"v{chance.randrange(6)}"))
-    elif what == 3:
-        made.record(ev.Scaled(process=chance.choice(["web", "worker"]), count=chance.randrange(6)))
-    elif what == 4 and made.env.rollout is not None and made.env.rollout.phase is Phase.FORWARD:
-        name = made.env.rollout.deployment
-        made.record(ev.RolloutReverting(deployment=name, ending=Outcome.CANCELLED, reason="aborted"))
-    elif what == 5 and made.env.stables:
-        made.request(made.env.releases[chance.choice(made.env.stables)], kind=DeploymentKind.ROLLBACK)
+    if what <= 5:
+        by_a_person(made, chance, max(0, what - 2))
     elif what == 6 and pods:
         cluster.crash(chance.choice(pods), made.now)
     elif what == 7 and pods:

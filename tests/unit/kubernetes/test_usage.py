@@ -58,7 +58,7 @@ def pod(ready: str = START) -> dict[str, Any]:
 def play(body: Callable[[Told, Callable[..., Awaitable[Duration | None]]], Awaitable[None]]) -> None:
     async def whole() -> None:
         told = Told()
-        used = Usage(told, "a=b")  # type: ignore[arg-type]
+        used = Usage(told, "a=b")  # type: ignore[arg-type]  # it is asked for no more than is told
 
         async def at(seconds: float, of: dict[str, Any] | None = None) -> Duration | None:
             used._next = 0.0
@@ -111,7 +111,7 @@ def test_what_nobody_measures_any_more_is_unknown_and_not_nothing() -> None:
 def test_it_is_asked_from_time_to_time_only() -> None:
     async def whole() -> None:
         told = Told()
-        used = Usage(told, "a=b")  # type: ignore[arg-type]
+        used = Usage(told, "a=b")  # type: ignore[arg-type]  # it is asked for no more than is told
         for number in range(20):
             used.of({}, [], number)
             await asyncio.sleep(0.001)

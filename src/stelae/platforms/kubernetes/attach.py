@@ -40,7 +40,7 @@ class PodTerminal:
         self._task = asyncio.create_task(self._serve(connecting, opened, what))
         try:
             await opened
-        except BaseException:
+        except BaseException:  # who gives up waiting holds no connection
             self._task.cancel()
             raise
 
@@ -53,7 +53,7 @@ class PodTerminal:
                 self._session = session
                 opened.set_result(None)
                 await self._listen(session)
-        except BaseExceptionGroup as errors:
+        except BaseExceptionGroup as errors:  # the library's own tasks end in one
             if errors.split(_LOST)[1] is not None:
                 raise
         except _LOST as error:
