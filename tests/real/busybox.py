@@ -20,11 +20,10 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process, Tmpfs
 from stelae.domain.release import Release
 from stelae.domain.units import MIB
-from stelae.images.roots import LayerFile
+from stelae.images.roots import LayerFile, mount_erofs
 from stelae.platforms.local.inventory import teardown
 from stelae.platforms.port import LaunchSpec
 from stelae.system.installation import Installation
-from stelae.system.mount import MS_NODEV, MS_NOSUID, MS_RDONLY, mount
 
 IMAGE = digest_of(b"busybox")
 ENVIRONMENT = EnvironmentId("shop/testing")
@@ -60,7 +59,7 @@ class ErofsRoots:
         """Return the mounted root."""
         if not self.point.is_mount():
             self.point.mkdir(parents=True, exist_ok=True)
-            mount(self._image, self.point, "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID)
+            mount_erofs(self._image, self.point)
         return self.point
 
     def layers_of(self, digest: Digest) -> tuple[LayerFile, ...]:

@@ -20,7 +20,7 @@ from stelae.domain.digest import Digest
 from stelae.domain.drift import Finding
 from stelae.domain.process import Process, Tmpfs
 from stelae.domain.units import MIB
-from stelae.images.roots import LayerFile
+from stelae.images.roots import LayerFile, mount_erofs
 from stelae.platforms.local import record
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.inspect import survey
@@ -80,7 +80,7 @@ class LayeredRoots:
             for layer in self._layers:
                 lowers.append(self.point.parent / layer.stem)
                 lowers[-1].mkdir(parents=True, exist_ok=True)
-                mount(layer, lowers[-1], "erofs", MS_RDONLY | MS_NODEV | MS_NOSUID)
+                mount_erofs(layer, lowers[-1])
             self.point.mkdir(parents=True, exist_ok=True)
             flags = MS_RDONLY | MS_NODEV | MS_NOSUID
             mount("overlay", self.point, "overlay", flags, "lowerdir=" + ":".join(map(str, lowers)))

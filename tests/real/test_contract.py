@@ -1,4 +1,7 @@
-"""The contract of a platform, on the local one: real containers, a real HAProxy, real probes."""
+"""The contract of a platform, on the local one: real containers, a real HAProxy, real probes.
+
+On a host that systemd runs the instances are in a scope, as those of a controller are.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from stelae.controller.scope import end_scope, ensure_scope
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.process import Health, Probe, Process
@@ -46,13 +50,16 @@ from tests.real.busybox import CONFIG, IMAGE, ErofsRoots, make_erofs
 
 pytestmark = pytest.mark.real
 
+PATIENCE = float(os.environ.get("STELAE_TEST_PATIENCE", "1"))
+"""How many times as long as on a machine of its own everything may take (``Subject.patience``)."""
+
 # Says who it is; at once for a path that says so, with status 500 for one that asks for that, else after 2 s.
 ANSWER = r'''read method path rest; while read line; do test "${#line}" -gt 1 || break; done; status=200
-case "$path" in /fail) status=500;; /quick) ;; *) sleep 2;; esac
-printf "HTTP/1.0 $status OK\\r\\n\\r\\n$KIND ok"'''
+case "$path" in /fail) status=500;; /quick) ;; *) sleep DURATION;; esac
+printf "HTTP/1.0 $status OK\\r\\n\\r\\n$KIND ok"'''.replace("DURATION", f"{2 * PATIENCE:g}")
 SCRIPTS = scripts(f"sh -c '{ANSWER}'", applet="busybox")
 HOST = "shop.test.localhost"
-HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=SECOND)
+HEALTH = Health(probe=Probe.TCP, interval=100 * MILLISECOND, timeout=int(SECOND * PATIENCE))
 
 
 def _release(name: str) -> Release:
@@ -80,8 +87,13 @@ def _installation() -> Iterator[Installation]:
         yield made
     finally:
         stop_supervisor(made)
-        teardown(made)
+        teardown(made, _parent(made))
+        end_scope(made)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parent(installation: Installation) -> str:
+    return ensure_scope(installation) or ""
 
 
 class _Parts:
@@ -89,6 +101,7 @@ class _Parts:
 
     def __init__(self, installation: Installation, image: Path) -> None:
         self.installation = installation
+        self._parent = _parent(installation)
         self._image = image
         self._engines: list[LocalEngine] = []
 
@@ -96,7 +109,7 @@ class _Parts:
         for engine in self._engines:
             await engine.close()
         roots = ErofsRoots(self.installation, self._image)
-        engine = LocalEngine(self.installation, roots, lambda _: CONFIG, secrets=Given())
+        engine = LocalEngine(self.installation, roots, lambda _: CONFIG, cgroup_parent=self._parent, secrets=Given())
         self._engines.append(engine)
         router = HaproxyRouter(self.installation)
         await router.start()
@@ -113,7 +126,7 @@ class _Parts:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.installation.http_port)
         writer.write(b"GET / HTTP/1.1\r\nHost: " + HOST.encode() + b"\r\nConnection: close\r\n\r\n")
         await writer.drain()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2 * PATIENCE)
         yield
         answer = await reader.read()
         assert answer.endswith(b"ok"), f"a request that was open when its instance left the traffic: {answer!r}"
@@ -156,7 +169,7 @@ class _Parts:
             await asyncio.sleep(0.01)
 
     async def left(self) -> list[str]:
-        there = list_all(self.installation)
+        there = list_all(self.installation, self._parent)
         kinds = {"cgroup": there.cgroups, "netns": there.netns, "conmon": there.conmons, "address": there.addresses}
         return [f"{kind} {name}" for kind, names in kinds.items() for name in names] + [
             f"veth {name}" for name in there.veths
@@ -175,7 +188,7 @@ class TestLocalPlatform(PlatformContract):
                 platform=platform, serving=_release("serving"), hanging=_release("hanging"),
                 exiting=_release("exiting"), another=parts.platform, request=parts.request, silence=parts.silence,
                 left=parts.left, rival=_release("rival"), ask=parts.ask, talking=_release("talking"),
-                tamper=parts.tamper,
+                tamper=parts.tamper, patience=PATIENCE,
                 telling=replace(_release("telling"), secrets=dict.fromkeys(VALUES, VERSION), secret_env=("TEXT",)),
             )  # fmt: skip
             try:

@@ -175,7 +175,7 @@ class Roots:
         path = ensure_layer(self.layout, self.layers, layer)
         verify_layer(self.layers, layer)
         point.mkdir(parents=True, exist_ok=True)
-        _mount_erofs(path, point, loop=self._loop)
+        mount_erofs(path, point, loop=self._loop)
         return point
 
     def _kind_at(self, point: Path, kinds: set[str]) -> str | None:
@@ -202,7 +202,9 @@ class Roots:
         point.rmdir()
 
 
-def _mount_erofs(file: Path, point: Path, *, loop: bool) -> None:
+def mount_erofs(file: Path, point: Path, *, loop: bool = False) -> None:
+    """Mount the EROFS *file* at *point*, read-only, nosuid and nodev; through a loop device where the kernel wants
+    one, or with *loop*. Raises Failed, Unreachable."""
     if not loop:
         try:
             mount(file, point, "erofs", FLAGS)
