@@ -64,16 +64,19 @@ def percent(basis_points: int) -> str:
 
 
 def cluster(choice: Mapping[str, str]) -> str:
-    """Return ``kubernetes prod/shop``: the context, where one is named, and the namespace; ``-`` of this machine."""
+    """Return ``kubernetes prod/shop``: the context, where one is named, and the namespace; ``vm``; ``-`` of no other
+    machine."""
     if choice["kind"] == "local":
         return "-"
-    return f"{choice['kind']} {'/'.join(choice[key] for key in ('context', 'namespace') if choice.get(key))}"
+    return f"{choice['kind']} {'/'.join(choice[key] for key in ('context', 'namespace') if choice.get(key))}".rstrip()
 
 
 def platform(choice: Mapping[str, str]) -> str:
     """Return *choice* whole; nothing of this machine."""
     if choice["kind"] == "local":
         return ""
+    if choice["kind"] == "vm":
+        return "vm"
     shared = f"the Gateway {choice['gateway']} shares requests out" if choice.get("gateway") else "no Gateway"
     return f"{cluster(choice)}, images from {choice['registry']}, {shared}"
 

@@ -91,7 +91,10 @@ class Debugging:
     async def _shell(self, env: EnvironmentState, release: Release, request: Json) -> Shell:
         """What the session runs; raises Failed when its image is not there any more."""
         if Capability.TERMINALS not in abilities.of(self._platform, env):
-            raise InvalidInput("this platform has no debug sessions")
+            raise InvalidInput(
+                f"the platform of {env.id} has no debug sessions",
+                hint=f"what its instances said: stelae logs {env.id.partition('/')[2]}",
+            )
         trust.admit(self._record.state, release.image)
         await self._platform.prepare(release)
         if request["command"] and not request["tools"]:

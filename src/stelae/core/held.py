@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from stelae.core import runs
-from stelae.domain.platform import PlatformKind
 from stelae.domain.state import EnvironmentState
 
 
@@ -14,4 +13,9 @@ def holds(env: EnvironmentState) -> bool:
 
 def is_local(env: EnvironmentState) -> bool:
     """True where the controller's own machine holds *env*, its memory and its addresses."""
-    return env.config is None or env.config.platform.kind is PlatformKind.LOCAL
+    return env.config is None or env.config.platform.here
+
+
+def boots(env: EnvironmentState) -> bool:
+    """True where each instance of *env* is a machine that boots a disk."""
+    return env.config is not None and env.config.platform.boots

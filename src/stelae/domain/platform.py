@@ -14,6 +14,7 @@ class PlatformKind(StrEnum):
 
     LOCAL = "local"  # single instances on the controller's machine
     KUBERNETES = "kubernetes"  # sets of instances in a namespace of a cluster
+    VM = "vm"  # single virtual machines on the controller's machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,16 @@ class PlatformChoice:
     def native(self) -> bool:
         """True where the platform itself keeps sets of instances, and Stelae is told of them when they are seen."""
         return self.kind is PlatformKind.KUBERNETES
+
+    @property
+    def here(self) -> bool:
+        """True where the controller's own machine holds the instances, their memory and their addresses."""
+        return self.kind in (PlatformKind.LOCAL, PlatformKind.VM)
+
+    @property
+    def boots(self) -> bool:
+        """True where each instance is a machine that boots the disk of its release; else it runs the image."""
+        return self.kind is PlatformKind.VM
 
     @property
     def exact(self) -> bool:

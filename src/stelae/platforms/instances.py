@@ -1,11 +1,11 @@
 """The platform of single instances: one implementation over an engine, a router and a prober.
 
-``local`` uses it now; every later platform that starts single instances only has to provide the two ports.
+``local`` and ``vm`` use it; every later platform that starts single instances only has to provide the two ports.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -40,40 +40,44 @@ from stelae.platforms.probe import Prober
 SOON = SECOND
 """How long before an instance is given up its output is looked at, so that no decision comes before the look."""
 
+_USUAL = frozenset(
+    {
+        Capability.CPU_TIMES,
+        Capability.EXACT_WEIGHTS,
+        Capability.OWN_INSTANCE_IDS,
+        Capability.ROUTES,
+        Capability.SECRETS,
+        Capability.TERMINALS,
+        Capability.TRAFFIC_COUNTS,
+    }
+)
+
 Key = tuple[EnvironmentId, InstanceId]
 
 
 class InstancePlatform:
     """Implements ``Platform`` over *engine*, *router* and *prober*; *clock* gives the time of an observation.
 
-    Each act is done inside a *fence*, which raises Conflict when another controller has taken over.
+    Each act is done inside a *fence*, which raises Conflict when another controller has taken over. *lacks* is what
+    *engine* cannot do of what others can.
     """
 
     def __init__(
         self, engine: Engine, router: Router, prober: Prober, clock: Callable[[], Instant],
-        fence: Callable[[], AbstractContextManager[None]] = nullcontext,
+        fence: Callable[[], AbstractContextManager[None]] = nullcontext, lacks: Collection[Capability] = (),
     ) -> None:  # fmt: skip
         self._engine = engine
         self._router = router
         self._prober = prober
         self._clock = clock
         self._fence = fence
+        self._lacks = frozenset(lacks)
         self._prepared: set[ReleaseId] = set()
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """See ``Platform.capabilities``: of every engine and router, because their ports demand it."""
-        return frozenset(
-            {
-                Capability.CPU_TIMES,
-                Capability.EXACT_WEIGHTS,
-                Capability.OWN_INSTANCE_IDS,
-                Capability.ROUTES,
-                Capability.SECRETS,
-                Capability.TERMINALS,
-                Capability.TRAFFIC_COUNTS,
-            }
-        )
+        """See ``Platform.capabilities``: what the ports demand of each engine and router, but what is lacking."""
+        return _USUAL - self._lacks
 
     def on(self, choice: PlatformChoice) -> InstancePlatform:
         """See ``Platform.on``."""

@@ -1,7 +1,7 @@
 """The ports of a platform: what the controller asks, and what a maker of single instances provides.
 
 ``Platform`` is what the controller sees; ``stelae.platforms.several`` stands for all that there are. Platforms of
-single instances (``local``, and later ``docker`` and ``vm``) provide an ``Engine`` and a ``Router`` and share
+single instances (``local`` and ``vm``) provide an ``Engine`` and a ``Router`` and share
 ``stelae.platforms.instances``.
 """
 

@@ -19,9 +19,9 @@ WORDS: Schema = {
         "enum": [kind.value for kind in PlatformKind],
     },
     "platform_word": {
-        "title": '"local", or a table such as '
+        "title": '"local", "vm", or a table such as '
         '{ kind = "kubernetes", namespace = "shop", registry = "registry.example.com/apps" }',
-        "enum": [PlatformKind.LOCAL.value],
+        "enum": [PlatformKind.LOCAL.value, PlatformKind.VM.value],
     },
     "context": text("the name of a context of a kubeconfig", r"^[!-~]([ -~]{0,251}[!-~])?$"),
     "namespace": text("the name of a namespace: at most 63 of a to z, 0 to 9 and -", rf"^{_LABEL}$"),
@@ -49,7 +49,7 @@ KEYS: Schema = {
                 ),
             },
             required=["kind"],
-            description="What holds its instances: this machine, or a namespace of a cluster.",
+            description="What holds its instances: this machine, machines on it, or a namespace of a cluster.",
             default=PlatformKind.LOCAL.value,
         ),
         "type": ["string", "object"],

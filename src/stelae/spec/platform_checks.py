@@ -13,6 +13,7 @@ from stelae.spec.structure import needed
 _NEEDED = ("namespace", "registry")
 _ROUTED = ("preview", "match")
 _HYPHEN = "a name that ends in a hyphen is no label on a cluster; take another"
+_NO_DISK = "a virtual machine boots a disk, so the app needs [disk] (docs/disks.md)"
 _COUNTED = "nobody counts requests on this platform; "
 
 
@@ -23,8 +24,12 @@ def check(whole: Table, sound: Table) -> Iterator[Problem]:
         here: Path = ("env", name)
         environment = table_at(sound, "env", name)
         given, written = table_at(environment, "platform"), table_at(whole, "env", name, "platform")
-        kind = given.get("kind")
-        if kind == PlatformKind.LOCAL:
+        kind = _kind(environment)
+        if kind == PlatformKind.VM and "disk" not in whole:
+            yield Problem(path=(*here, "platform"), text=_NO_DISK)
+        if kind is not None:
+            yield from _other_form(here, sound, kind, environment.get("promote_from"))
+        if kind in (PlatformKind.LOCAL, PlatformKind.VM):
             text = f'only where kind is "{PlatformKind.KUBERNETES}"'
             yield from (Problem(path=(*here, "platform", key), text=text) for key in given if key != "kind")
         elif kind == PlatformKind.KUBERNETES:
@@ -38,6 +43,24 @@ def check(whole: Table, sound: Table) -> Iterator[Problem]:
             yield from _cluster(here, environment, routed="gateway" in written)
     if clustered:
         yield from _labels(sound)
+
+
+def _kind(environment: Table) -> object:
+    """What the platform's kind is said to be, None where it is not known."""
+    said = environment.get("platform", PlatformKind.LOCAL.value)
+    return said.get("kind") if isinstance(said, dict) else said
+
+
+def _other_form(here: Path, sound: Table, kind: object, origin: object) -> Iterator[Problem]:
+    """What is verified as a disk says nothing of the image that a container runs, and the other way round."""
+    if not isinstance(origin, str) or origin not in table_at(sound, "env"):
+        return
+    there = _kind(table_at(sound, "env", origin))
+    if there is not None and (there == PlatformKind.VM) is not (kind == PlatformKind.VM):
+        text = f"{origin} verifies disks, and no machine boots here; name an environment that runs images"
+        if kind == PlatformKind.VM:
+            text = f"{origin} verifies images, and machines boot disks; name an environment of virtual machines"
+        yield Problem(path=(*here, "promote_from"), text=text)
 
 
 def _labels(sound: Table) -> Iterator[Problem]:

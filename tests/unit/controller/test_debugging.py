@@ -182,7 +182,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
             await open_("ana", asked(instance))
         place.platform.refusal = None
         place.platform.able = False
-        with pytest.raises(InvalidInput, match="this platform has no debug sessions"):
+        with pytest.raises(InvalidInput, match="the platform of shop/test has no debug sessions"):
             await open_("ana", asked(instance))
         place.platform.able = True
         same = [await open_("ana", asked(instance, key="k")) for _ in range(2)]

@@ -13,7 +13,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError, Unreachable
 from stelae.domain.state import EnvironmentState
 from stelae.platforms.instances import InstancePlatform
-from stelae.platforms.port import EngineInspection
+from stelae.platforms.port import Capability, EngineInspection
 
 WEB, GONE = InstanceId("web-1"), InstanceId("web-2")
 OF_AN_INSTANCE = Finding(kind=Drift.PROCESS, what="x", instance=WEB)
@@ -57,3 +57,11 @@ def test_instances_are_told_of_while_the_proxy_does_not_answer() -> None:
 def test_without_the_engine_nothing_is_known() -> None:
     with pytest.raises(StelaeError, match="no answer"):
         inspected(Unreachable("no answer"), (OF_THE_TRAFFIC,))
+
+
+def test_what_an_engine_cannot_do_is_no_capability_of_its_platform() -> None:
+    nothing: Any = cast(Any, None)
+    whole = InstancePlatform(nothing, nothing, nothing, lambda: 7)
+    other = InstancePlatform(nothing, nothing, nothing, lambda: 7, lacks=(Capability.TERMINALS,))
+    assert whole.capabilities - other.capabilities == {Capability.TERMINALS}
+    assert other.capabilities < whole.capabilities

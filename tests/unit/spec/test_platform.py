@@ -69,14 +69,43 @@ def test_a_rendered_environment_reads_back_the_same_and_changes_are_told() -> No
     )
 
 
+def machines(**keys: Any) -> Environment:
+    """An environment of virtual machines, of an app of which disks can be made."""
+    named = {f"env.production.{key}": value for key, value in keys.items()}
+    made = document({**named, "disk": {"base": "debian:bookworm"}, "env.staging.platform": {"kind": "vm"}})
+    return next(env for env in parse(toml(made)).environments if env.name == "production")
+
+
+def test_virtual_machines_are_single_instances_on_this_machine_that_boot_a_disk() -> None:
+    for said in ("vm", {"kind": "vm"}):
+        env = machines(platform=said)
+        assert env.platform == PlatformChoice(kind=PlatformKind.VM)
+        assert machines(platform=environment_document(env)["platform"]) == env
+    choice = PlatformChoice(kind=PlatformKind.VM)
+    assert (choice.native, choice.exact, choice.here, choice.boots) == (False, True, True, True)
+    assert (PlatformChoice().boots, PlatformChoice().here) == (False, True)
+    cluster = PlatformChoice(kind=PlatformKind.KUBERNETES)
+    assert (cluster.boots, cluster.here) == (False, False)
+
+
+@pytest.mark.parametrize("held", ["local", CLUSTER])
+def test_what_another_form_is_verified_as_lets_nothing_in(held: object) -> None:
+    with pytest.raises(InvalidInput, match="machines boot disks; name an environment of virtual machines"):
+        parse(toml(document({"disk": {"base": "debian:bookworm"}, "env.production.platform": "vm"})))
+    with pytest.raises(InvalidInput, match="staging verifies disks, and no machine boots here"):
+        machines(platform=held)
+
+
 @pytest.mark.parametrize(
     ("platform", "words"),
     [
-        ("kubernetes", 'platform: expected "local", or a table such as { kind = "kubernetes", namespace = "shop"'),
-        ("vm", 'platform: expected "local", or a table'),
-        (True, 'platform: expected "local", or a table'),
-        ({}, 'platform.kind: missing; expected "local" or "kubernetes"'),
-        ({"kind": "kubernets"}, 'platform.kind: expected "local" or "kubernetes", got "kubernets". Did you mean'),
+        ("kubernetes", 'platform: expected "local", "vm", or a table such as { kind = "kubernetes", namespace'),
+        (True, 'platform: expected "local", "vm", or a table'),
+        ({}, 'platform.kind: missing; expected "local" or "kubernetes" or "vm"'),
+        ({"kind": "kubernets"}, 'expected "local" or "kubernetes" or "vm", got "kubernets". Did you mean'),
+        ("vm", "platform: a virtual machine boots a disk, so the app needs [disk]"),
+        ({"kind": "vm"}, "platform: a virtual machine boots a disk, so the app needs [disk]"),
+        ({"kind": "vm", "namespace": "shop"}, 'platform.namespace: only where kind is "kubernetes"'),
         ({"kind": "kubernetes"}, "platform.namespace: missing; expected the name of a namespace"),
         ({"kind": "kubernetes"}, "platform.registry: missing; expected where images are"),
         ({"kind": "local", "namespace": "shop"}, 'platform.namespace: only where kind is "kubernetes"'),

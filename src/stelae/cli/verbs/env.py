@@ -70,7 +70,7 @@ def _counts(changes: list[Json]) -> str:
     ]
     said = {change["path"]: change["new"] for change in changes}
     held = said.get("platform.kind", "local")
-    on = "" if held == "local" else f"{held} {said.get('platform.namespace', '')}"
+    on = "" if held == "local" else f"{held} {said.get('platform.namespace', '')}".rstrip()
     return " · ".join(filter(None, (", ".join(counts), said.get("strategy.kind", ""), on)))
 
 
