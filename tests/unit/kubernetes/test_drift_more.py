@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from stelae.core.native import set_key
 from stelae.domain.action import Action, Verb
 from stelae.domain.drift import Drift
 from stelae.domain.environment import EnvironmentId
@@ -232,3 +233,28 @@ def test_a_count_of_others_is_told_while_an_act_puts_it_right(count: int, theirs
     told = {"kind": "Deployment", "metadata": {"name": "x", "labels": labels}, "spec": {"replicas": count}}
     look: Any = SimpleNamespace(env=env)
     assert (sets._of_count(look, told, theirs=theirs) is not None) is found
+
+
+def test_a_count_that_is_there_while_an_act_puts_it_right_is_told() -> None:
+    """It is seen once: by an inspection that comes while the act that answers it is under way."""
+    one = RELEASE.id
+    act = Action(verb=Verb.ENSURE_SET, release=one, process="web", count=2)
+    env = EnvironmentState(
+        id=EnvironmentId("shop/test"), releases={one: RELEASE}, sets={set_key(one, "web"): 2}, pending={"4": act}
+    )
+    labels = {**names.identity(INSTALLATION, env.id), names.RELEASE: one, names.PROCESS: "web"}
+    name = names.set_name(env.id, one, "web")
+    there = {"kind": "Deployment", "metadata": {"name": name, "labels": labels}, "spec": {"replicas": 3}}
+
+    async def told(suspects: list[Any]) -> list[str]:
+        async def value(answer: Any) -> Any:
+            return answer
+
+        look: Any = SimpleNamespace(
+            env=env, suspects=suspects, of=lambda _: value((there,)), set_of=lambda *_: value(None),
+            of_set=lambda _: (RELEASE, RELEASE.processes[0]), differences=lambda *_: value([]),
+        )  # fmt: skip
+        return [found.what async for found in sets.deployments(look, sets.Wrong())]
+
+    assert set(asyncio.run(told([there]))) == {f"Deployment {name} was told to have 3 instances, not 2"}
+    assert asyncio.run(told([])) == []

@@ -57,7 +57,7 @@ async def deployments(look: Look, wrong: Wrong) -> AsyncIterator[Finding]:
                 wrong.objects.add((kinds.DEPLOYMENT, name))
                 wrong.sets.add((known[0].id, known[1].name))
             yield told(Drift.SETTINGS, await _whole(look, found), which)
-        if finding := _of_count(look, found, theirs=there.get(name) is not found):
+        if finding := _of_count(look, found, theirs=any(found is each for each in suspects)):
             yield finding
     for key in look.env.sets:
         release, process = of_key(key)
