@@ -87,10 +87,14 @@ class Recipe(Steps):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppSpec:
-    """One ``stelae.toml``: what shapes the image, and what is applied to the controller."""
+    """One ``stelae.toml``: what shapes the image, and what is applied to the controller.
+
+    ``disk`` is the base (``debian:SUITE``) that disks of the image take their kernel from, "" where none are made.
+    """
 
     app: str
     recipe: Recipe
     processes: tuple[Process, ...]
     environments: tuple[Environment, ...]
     jobs: tuple[Job, ...] = ()
+    disk: str = ""

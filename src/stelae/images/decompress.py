@@ -48,7 +48,7 @@ def plain_tar(blob: Path) -> Callable[[BinaryIO], Digest]:
     def produce(out: BinaryIO) -> Digest:
         hasher = hashlib.sha256()
         size, most = 0, min(MAX_LAYER, max(UNSUSPECTED, MAX_RATIO * blob.stat().st_size))
-        for data in _decompressed(blob):
+        for data in decompressed(blob):
             size += len(data)
             if size > most:
                 raise InvalidInput(
@@ -62,7 +62,9 @@ def plain_tar(blob: Path) -> Callable[[BinaryIO], Digest]:
     return produce
 
 
-def _decompressed(blob: Path) -> Iterator[bytes]:
+def decompressed(blob: Path) -> Iterator[bytes]:
+    """Yield what is in the compressed *blob*, at most ``CHUNK`` bytes at a time, without a limit to all of it; raises
+    as ``plain_tar``, for a bomb not."""
     with blob.open("rb") as file:
         start = file.read(4)
         file.seek(0)

@@ -41,6 +41,7 @@ def _app(document: Table) -> AppSpec:
         processes=processes,
         environments=tuple(_environment(app, name, table) for name, table in document.get("env", {}).items()),
         jobs=jobs(document),
+        disk=document.get("disk", {}).get("base", ""),
     )
 
 

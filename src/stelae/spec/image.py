@@ -23,6 +23,8 @@ def check(whole: Table, sound: Table) -> Iterator[Problem]:
         yield from _dockerfile(table_at(whole, "image"))
         return
     stages = list(table_at(whole, "image", "stage"))
+    if "disk" in stages and "disk" in whole:
+        yield Problem(path=("image", "stage", "disk"), text="[disk] has this name in stelae.lock; give it another")
     if isinstance(whole.get("image"), dict):
         yield from _recipe(whole["image"])
     for index, name in enumerate(stages):

@@ -165,6 +165,16 @@ _IMAGE = _table(
     description="How the source becomes an image.",
 )
 
+_DISK = _table(
+    "a table with base",
+    {
+        "base": _text('"debian:SUITE", such as "debian:bookworm"', r"^debian:[a-z][a-z0-9-]{1,30}$")
+        | {"description": "Where the kernel and the programs that start it come from; stelae lock pins them."}
+    },
+    required=["base"],
+    description="That the image is made into disks too, which machines boot. No input of the image.",
+)
+
 _HEALTH = _table(
     "a table",
     {
@@ -248,6 +258,7 @@ SCHEMA: Schema = {
         {
             "app": _APP,
             "image": _IMAGE,
+            "disk": _DISK,
             "process": _map(
                 "1 to 50 tables [process.NAME]", "process_name", "process", minProperties=1, maxProperties=50
             ),

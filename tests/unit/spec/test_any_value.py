@@ -90,7 +90,7 @@ def judge(content: str, path: Path) -> None:
 
 
 def test_the_places_are_all_that_the_schema_knows() -> None:
-    assert {path[0] for path in PLACES} == {"app", "image", "process", "job", "env"}
+    assert {path[0] for path in PLACES} == {"app", "image", "disk", "process", "job", "env"}
     assert ("env", "testing", "strategy", "batch") in PLACES
     assert ("image", "stage", "made", "copy", "[]", "from") in PLACES
     assert len(PLACES) > 70
