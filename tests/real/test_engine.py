@@ -26,8 +26,8 @@ from stelae.domain.allocation import InstanceId
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.process import Process, Tmpfs
 from stelae.domain.units import MIB
+from stelae.platforms.local import container, record
 from stelae.platforms.local import launcher as launcher_module
-from stelae.platforms.local import record
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.inventory import find_conmons, list_all, teardown
 from stelae.platforms.local.place import Place, place_of, places
@@ -429,7 +429,7 @@ async def test_a_full_disk_is_a_typed_error_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for owner, name in ((launcher_module, "write_bundle"), (record, "save")):
+    for owner, name in ((container, "write_bundle"), (record, "save")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, full)
             with pytest.raises(Failed, match="No space left"):
@@ -489,7 +489,7 @@ def _cut_after(patch: pytest.MonkeyPatch, engine: LocalEngine, step: str) -> Non
 
     stages = {"record.save": Stage.PREPARING, "start": Stage.CREATED, "last": Stage.STARTED}
     if step == "write_bundle":
-        cutting(launcher_module, "write_bundle")
+        cutting(container, "write_bundle")
     elif step == "network.attach":
         cutting(launcher.network, "attach")
     elif step == "create":

@@ -34,11 +34,13 @@ _OPTIONS_LIMIT = 4000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFile:
-    """A layer on this machine: its EROFS ``file``, and the ``point`` where that is mounted, or would be."""
+    """A layer on this machine: its EROFS ``file``, and the ``point`` where that is mounted, or would be. ``content``
+    is the SHA-256 of the file where nothing beside it says so."""
 
     digest: Digest
     file: Path
     point: Path
+    content: str = ""
 
 
 class Roots:

@@ -14,7 +14,8 @@ from stelae.domain.errors import Failed
 from stelae.domain.process import Health, Probe, Process, Tmpfs
 from stelae.domain.release import Release
 from stelae.domain.units import MIB
-from stelae.platforms.local.bundle import Host, environment_of, resolvers, write_bundle
+from stelae.platforms.local.bundle import environment_of, resolvers, write_bundle
+from stelae.platforms.local.form import Host
 from stelae.platforms.local.place import place_of
 from stelae.platforms.port import LaunchSpec
 from stelae.platforms.user import user_of

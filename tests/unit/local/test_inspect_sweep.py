@@ -57,7 +57,7 @@ def scene_of(asked: LaunchSpec) -> Scene:
     place: Any = type("Place", (), {"key": f"{asked.environment}/{asked.instance}"})
     return Scene(
         spec=asked, place=place, process=process, bundle={}, cgroups=cast(Any, None), layers=cast(Any, None),
-        launched=Launched(bundle="", files={}, limits={}, layers={}, facts=facts, process=process),
+        form=cast(Any, None), launched=Launched(bundle="", files={}, limits={}, layers={}, facts=facts, process=process),
         record=Record(stage=Stage.STARTED, address=IPv4Address("10.0.0.2"), runtime="crun", process=process),
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ def test_a_check_that_cannot_bear_what_it_sees_hides_nothing_else(monkeypatch: p
     monkeypatch.setattr(sweep, "CHECKS", (delicate, sound))
     monkeypatch.setattr(sweep, "CHECKS_OF_ALL", ())
     monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result: scene_of(asked))
-    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, NoLayers()))
+    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, NoLayers()), cast(Any, None))
     found = inspector.sweep(SHOP, [spec("web-1"), spec("web-2")])
     assert [(item.instance, item.what) for item in found.findings] == [
         ("web-1", "second"), ("web-2", "first"), ("web-2", "second"),
@@ -88,7 +88,7 @@ def test_others_are_inspected_while_the_layers_of_one_are_read(monkeypatch: pyte
     monkeypatch.setattr(sweep, "CHECKS_OF_ALL", ())
     monkeypatch.setattr(Inspector, "_scene", lambda _, asked, result: scene_of(asked))
     layers = NoLayers()
-    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, layers))
+    inspector = Inspector(cast(Any, None), cast(Any, None), cast(Any, layers), cast(Any, None))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(inspector.sweep, SHOP, [spec("web-1")], thorough=True)
         assert layers.reads.wait(20)

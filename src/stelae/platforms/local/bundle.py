@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from typing import Any
 from stelae.domain.errors import Failed
 from stelae.domain.process import Process
 from stelae.domain.units import KIB
+from stelae.platforms.local.form import Host
 from stelae.platforms.local.place import Place
 from stelae.platforms.local.private import Delivery
 from stelae.platforms.local.tools import POINT
@@ -43,17 +43,6 @@ _RESOLV = Path("/etc/resolv.conf")
 _RESOLV_SYSTEMD = Path("/run/systemd/resolve/resolv.conf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What a bundle needs to know of the machine."""
-
-    seccomp: Mapping[str, Any]
-    cgroup_path: str
-    unified: bool  # cgroup v2
-    limits_swap: bool
-    gateway: IPv4Address
-
-
 def write_bundle(
     place: Place, spec: LaunchSpec, root: Path, image: Mapping[str, Any], address: IPv4Address, host: Host,
     delivery: Delivery = NO_SECRETS, tools: Path | None = None,
@@ -61,21 +50,15 @@ def write_bundle(
     """Write the bundle of *spec* into ``place.folder``. *image* is the OCI image configuration; *root* its mounted
     root; *delivery* what it gets of its secrets; *tools* a folder that a debug session is lent. Raises Failed when
     the image cannot be run so (a user by name, no mount point)."""
-    files = {
-        "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
-        "/etc/hosts": (
-            f"127.0.0.1 localhost\n::1 localhost\n{address} {spec.instance}\n{host.gateway} {HOST_NAME}\n"
-        ),
-        "/etc/hostname": f"{spec.instance}\n",
-    }
+    files = files_of(spec, address, host.gateway)
     for destination, text in files.items():
         path = place.folder / Path(destination).name
         path.write_text(text)
         path.chmod(0o644)  # whatever the controller's umask is, the instance's user reads it
     user = user_in(image)
-    system, own = _system_mounts(spec.process, unified=host.unified), _tmpfs_mounts(spec.process, user)
+    system, own = system_mounts(spec.process, unified=host.unified), _tmpfs_mounts(spec.process, user)
     plain = [_file_mount(place.folder / Path(name).name, name) for name in files]
-    lent = [] if tools is None else [_mount(POINT, "bind", str(tools), ["bind", "ro", "nosuid", "nodev", "exec"])]
+    lent = [] if tools is None else [mount_of(POINT, "bind", str(tools), ["bind", "ro", "nosuid", "nodev", "exec"])]
     _check_mount_points(root, [entry["destination"] for entry in (*system, *delivery.before, *own, *plain)])
     config = {
         "ociVersion": "1.0.2",
@@ -83,9 +66,18 @@ def write_bundle(
         "hostname": spec.instance[:63],
         "process": _process(spec, user, image.get("config") or {}, delivery.variables),
         "mounts": [*system, *delivery.before, *own, *delivery.after, *plain, *lent],
-        "linux": _linux(place, spec.process, host),
+        "linux": linux_of(place, spec.process, host),
     }
     (place.folder / "config.json").write_text(json.dumps(config))
+
+
+def files_of(spec: LaunchSpec, address: IPv4Address, gateway: IPv4Address) -> dict[str, str]:
+    """Return the files that every instance is given, by their paths in it."""
+    return {
+        "/etc/resolv.conf": resolvers(_RESOLV, _RESOLV_SYSTEMD),
+        "/etc/hosts": f"127.0.0.1 localhost\n::1 localhost\n{address} {spec.instance}\n{gateway} {HOST_NAME}\n",
+        "/etc/hostname": f"{spec.instance}\n",
+    }
 
 
 def environment_of(spec: LaunchSpec, image_env: Sequence[str], secrets: Mapping[str, str] = NOTHING) -> list[str]:
@@ -135,7 +127,6 @@ def _is_reachable(keyword: str, server: str) -> bool:
 def _process(
     spec: LaunchSpec, user: tuple[int, int], config: Mapping[str, Any], secrets: Mapping[str, str]
 ) -> dict[str, Any]:
-    own_score = int(Path("/proc/self/oom_score_adj").read_text())
     window = spec.debug.window if spec.debug is not None else None
     size = {} if window is None else {"consoleSize": {"height": window.rows, "width": window.columns}}
     return {
@@ -145,6 +136,14 @@ def _process(
         "args": list(spec.process.command),
         "env": environment_of(spec, config.get("Env") or (), secrets),
         "cwd": config.get("WorkingDir") or "/",
+        **no_rights(),
+    }
+
+
+def no_rights() -> dict[str, Any]:
+    """Return the part of a bundle's process that gives it no right, and no way to gain one."""
+    own_score = int(Path("/proc/self/oom_score_adj").read_text())
+    return {
         "capabilities": {name: [] for name in ("bounding", "effective", "inheritable", "permitted", "ambient")},
         "noNewPrivileges": True,
         # an instance is not protected as its controller may be; to lower one's own score needs a capability
@@ -152,7 +151,8 @@ def _process(
     }
 
 
-def _linux(place: Place, process: Process, host: Host) -> dict[str, Any]:
+def linux_of(place: Place, process: Process, host: Host) -> dict[str, Any]:
+    """Return the part of a bundle that is Linux's: limits, namespaces, the system call filter."""
     memory = {"limit": process.memory}
     if host.limits_swap:
         memory["swap"] = process.memory  # memory and swap together: none
@@ -177,18 +177,19 @@ def _linux(place: Place, process: Process, host: Host) -> dict[str, Any]:
     }
 
 
-def _system_mounts(process: Process, *, unified: bool) -> list[dict[str, Any]]:
+def system_mounts(process: Process, *, unified: bool) -> list[dict[str, Any]]:
+    """Return the mounts of the kernel's own file systems."""
     mounts = [
-        _mount("/proc", "proc", "proc", _QUIET),
-        _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "mode=755", "size=64k"]),
-        _mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
-        _mount("/dev/mqueue", "mqueue", "mqueue", _QUIET),
-        _mount("/sys", "sysfs", "sysfs", [*_QUIET, "ro"]),
+        mount_of("/proc", "proc", "proc", _QUIET),
+        mount_of("/dev", "tmpfs", "tmpfs", ["nosuid", "noexec", "mode=755", "size=64k"]),
+        mount_of("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]),
+        mount_of("/dev/mqueue", "mqueue", "mqueue", _QUIET),
+        mount_of("/sys", "sysfs", "sysfs", [*_QUIET, "ro"]),
     ]
     if unified:  # so that language runtimes can read their limits
-        mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", [*_QUIET, "ro"]))
+        mounts.append(mount_of("/sys/fs/cgroup", "cgroup", "cgroup", [*_QUIET, "ro"]))
     if all(entry.path != _SHM for entry in process.tmpfs):
-        mounts.append(_mount(_SHM, "tmpfs", "shm", [*_QUIET, "mode=1777", f"size={_SHM_SIZE}"]))
+        mounts.append(mount_of(_SHM, "tmpfs", "shm", [*_QUIET, "mode=1777", f"size={_SHM_SIZE}"]))
     return mounts
 
 
@@ -196,16 +197,17 @@ def _tmpfs_mounts(process: Process, user: tuple[int, int]) -> list[dict[str, Any
     # the owner is what lets the process write: runc 1.1 takes the mode from the folder that is mounted over
     owner = [f"uid={user[0]}", f"gid={user[1]}", "mode=1777"]
     return [
-        _mount(entry.path, "tmpfs", "tmpfs", [*_QUIET, *owner, f"size={entry.size}"])
+        mount_of(entry.path, "tmpfs", "tmpfs", [*_QUIET, *owner, f"size={entry.size}"])
         for entry in sorted(process.tmpfs, key=lambda entry: entry.path)
     ]
 
 
 def _file_mount(source: Path, destination: str) -> dict[str, Any]:
-    return _mount(destination, "bind", str(source), ["bind", "ro", *_QUIET])
+    return mount_of(destination, "bind", str(source), ["bind", "ro", *_QUIET])
 
 
-def _mount(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+def mount_of(destination: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+    """Return an entry of a bundle's mounts."""
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 

@@ -23,13 +23,15 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput
 from stelae.domain.release import Release
 from stelae.platforms.local import record
+from stelae.platforms.local.container import Containers, Roots
 from stelae.platforms.local.exits import ExitWatch
+from stelae.platforms.local.form import Form, Forms
 from stelae.platforms.local.handle import Handle, look, open_handle
 from stelae.platforms.local.inspect.guard import Guard
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.inspect.sweep import Inspector
 from stelae.platforms.local.inventory import teardown
-from stelae.platforms.local.launcher import Launcher, Roots
+from stelae.platforms.local.launcher import Launcher
 from stelae.platforms.local.logs import LogReader, last_texts
 from stelae.platforms.local.place import (
     Place,
@@ -64,22 +66,22 @@ class LocalEngine:
 
     *config* gives an image's OCI configuration. *cgroup_parent* is the control group, from each hierarchy's
     root, below which everything is put (by default ``/NAME``); *runtime* a path of crun or runc; *secrets* has the
-    values that releases name.
+    values that releases name; *machines* launches the releases that name a disk, where this machine can.
     """
 
     def __init__(
         self, installation: Installation, roots: Roots, config: Callable[[Digest], Mapping[str, Any]],
         *, cgroup_parent: str = "", runtime: str | None = None, logs: LogPolicy | None = None,
-        secrets: SecretSource | None = None,
+        secrets: SecretSource | None = None, machines: Form | None = None,
     ) -> None:  # fmt: skip
         self._installation = installation
         self._parent = cgroup_parent
         self._policy = logs or LogPolicy()
-        self._launcher = Launcher(
-            installation, roots, config, cgroup_parent=cgroup_parent, runtime=runtime, secrets=secrets
-        )
-        self._layers = Layers(roots.layers_of, roots.distrust)
-        self._inspector = Inspector(installation, self._launcher.cgroups, self._layers)
+        self._containers = Containers(roots, config)
+        forms = Forms(self._containers, machines)
+        self._launcher = Launcher(installation, forms, cgroup_parent=cgroup_parent, runtime=runtime, secrets=secrets)
+        self._layers = Layers(forms.files, forms.distrust)
+        self._inspector = Inspector(installation, self._launcher.cgroups, self._layers, forms)
         self._guard: Guard | None = None
         self._handles: dict[EnvironmentId, dict[InstanceId, Handle]] = defaultdict(dict)
         self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
@@ -96,8 +98,7 @@ class LocalEngine:
     async def prepare(self, release: Release) -> None:
         """Make *release* ready to be launched: network, image verified and mounted, secrets that can be read."""
         await self.ensure_network()
-        await run_sync(self._launcher.mount, release.image)
-        await run_sync(self._launcher.readable, release)
+        await run_sync(self._launcher.prepare, release)
 
     async def launch(self, spec: LaunchSpec) -> None:
         """Start the instance; one that was started already is left as it is. Raises Failed, Unreachable."""
@@ -113,7 +114,7 @@ class LocalEngine:
 
     async def shell(self, release: Release, *, tools: bool) -> Shell:
         """See ``Engine.shell``."""
-        root = await run_sync(self._launcher.mount, release.image)
+        root = await run_sync(self._containers.mount, release.image)
         return await run_sync(lambda: shell_of(root, tools=tools))
 
     async def attach(self, environment: EnvironmentId, instance: InstanceId) -> Terminal:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed
 from stelae.domain.release import Release
-from stelae.images.roots import LayerFile
 from stelae.platforms.local import launched, private, record
 from stelae.platforms.local.addresses import AddressPool
-from stelae.platforms.local.bundle import Host, write_bundle
 from stelae.platforms.local.cgroup import Cgroups
+from stelae.platforms.local.form import Forms, Host
 from stelae.platforms.local.inventory import sweep
 from stelae.platforms.local.network import Network
 from stelae.platforms.local.place import Place, exits_folder, places
@@ -28,38 +25,22 @@ from stelae.platforms.local.record import Record, Stage
 from stelae.platforms.local.runtime import WaitingConmon, choose_runtime, talking
 from stelae.platforms.local.seccomp import load_filter
 from stelae.platforms.local.terminal import attach
-from stelae.platforms.local.tools import lend
 from stelae.platforms.port import LaunchSpec, SecretSource
 from stelae.platforms.secret_values import values_of
-from stelae.platforms.user import user_in
 from stelae.system.files import sync_folder, write_atomic
 from stelae.system.installation import Installation
-
-
-class Roots(Protocol):
-    """Who has the images' mounted roots."""
-
-    def mount_image(self, digest: Digest) -> Path:
-        """Return the mounted read-only root of an image, mounting it when it is not; raises Failed."""
-
-    def layers_of(self, digest: Digest) -> tuple[LayerFile, ...]:
-        """Return the layers of an image; raises Failed."""
-
-    def distrust(self, layer: Digest, file: tuple[int, int]) -> None:
-        """Have a layer mounted from another file than this one (device and inode) for whoever asks next."""
 
 
 class Launcher:
     """Launches and removes instances. Blocking; safe for threads, but for two acts on one instance at once."""
 
     def __init__(
-        self, installation: Installation, roots: Roots, config: Callable[[Digest], Mapping[str, Any]],
-        *, cgroup_parent: str = "", runtime: str | None = None, secrets: SecretSource | None = None,
+        self, installation: Installation, forms: Forms, *, cgroup_parent: str = "", runtime: str | None = None,
+        secrets: SecretSource | None = None,
     ) -> None:  # fmt: skip
         self._secrets = secrets
         self._installation = installation
-        self._roots = roots
-        self._config = config
+        self._forms = forms
         self.cgroups = Cgroups(cgroup_parent or installation.cgroup)
         self.network = Network(installation)
         self._runtime = runtime
@@ -78,13 +59,9 @@ class Launcher:
             exits_folder(self._installation).mkdir(parents=True, exist_ok=True)
             self._ready = True
 
-    def mount(self, digest: Digest) -> Path:
-        """Return the root of an image, one caller at a time; raises Failed."""
-        with self._lock:
-            return self._roots.mount_image(digest)
-
-    def readable(self, release: Release) -> None:
-        """Raise Failed when a secret of *release* cannot be read now."""
+    def prepare(self, release: Release) -> None:
+        """Have all that a launch of *release* needs, secrets that can be read included; raises Failed."""
+        self._forms.of(release).prepare(release)
         values_of(self._secrets, release)
 
     def launch(self, place: Place, spec: LaunchSpec) -> None:
@@ -203,19 +180,16 @@ class Launcher:
             limits_swap=self.cgroups.limits_swap,
             gateway=self._installation.gateway,
         )
-        image = spec.release.image
-        if values:
-            private.make(place, values)
+        form = self._forms.of(spec.release)
+        if size := form.room(values):
+            private.make(place, size)
         runtime = private.runtime_at(place, begun.runtime)
         # the kernel makes the network and moves conmon at the same time: each is mostly waiting
         with ThreadPoolExecutor(max_workers=1) as beside:
-            network = beside.submit(self.network.attach, begun.address, place.netns)
+            network = beside.submit(self.network.attach, begun.address, place.netns, form.tap)
             talk = talking(spec.debug, spec.limit) if spec.debug is not None else ()
             with WaitingConmon(place, runtime, self.cgroups, talk) as waiting:
-                root, config = self.mount(image), self._config(image)
-                delivery = private.fill(place, spec, values, user_in(config), root)
-                lent = lend(self._installation) if spec.debug is not None and spec.debug.lent else None
-                write_bundle(place, spec, root, config, begun.address, host, delivery, lent)
+                form.write(place, spec, begun.address, values, host)
                 bundle = private.without((place.folder / "config.json").read_bytes(), spec.release.secret_env)
                 network.result()
                 process, conmon = waiting.create()
@@ -223,7 +197,7 @@ class Launcher:
             stage=Stage.CREATED, address=begun.address, runtime=begun.runtime, process=process, conmon=conmon
         )
         limits = self.cgroups.limit_files(place.cid)
-        launched.save(place, process, bundle, limits, self._roots.layers_of(image))
+        launched.save(place, process, bundle, limits, form.files(spec.release))
         record.save(place, created)
         return created
 

@@ -19,6 +19,7 @@ from pyroute2 import IPRoute, NetlinkError
 
 from stelae.domain.errors import Failed
 from stelae.platforms.local import firewall
+from stelae.platforms.local.tap import join_tap
 from stelae.system.installation import Installation
 from stelae.system.mount import MNT_DETACH, MS_BIND, mount, unmount
 
@@ -60,13 +61,14 @@ class Network:
                     raise
             netlink.link("set", index=index, state="up")
 
-    def attach(self, address: IPv4Address, netns: Path) -> None:
-        """Make a namespace at *netns* whose ``eth0`` has *address*; raises Failed. Nothing of it may exist."""
+    def attach(self, address: IPv4Address, netns: Path, tap: int | None = None) -> None:
+        """Make a namespace at *netns* whose ``eth0`` has *address*, or who is behind its tap, which the user *tap* may
+        open; raises Failed. Nothing of it may exist."""
         netns.parent.mkdir(parents=True, exist_ok=True)
         netns.touch(exist_ok=False)
         name = self._veth_name(address)
         with _typed(f"the network of {netns.name}"):
-            _in_thread(lambda: self._make_inside(address, netns))
+            _in_thread(lambda: self._make_inside(address, netns, tap))
             _in_thread(lambda: self._join_bridge(name))
 
     def _join_bridge(self, name: str) -> None:
@@ -94,7 +96,7 @@ class Network:
     def _veth_name(self, address: IPv4Address) -> str:
         return veth_name(self._installation, address)
 
-    def _make_inside(self, address: IPv4Address, netns: Path) -> None:
+    def _make_inside(self, address: IPv4Address, netns: Path, tap: int | None) -> None:
         """Runs in a thread of its own, which ends in the new namespace."""
         machine = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -103,11 +105,14 @@ class Network:
             mount("/proc/thread-self/ns/net", netns, "none", MS_BIND)
             with _netlink() as netlink:
                 netlink.link(
-                    "add", ifname="eth0", kind="veth", address=mac_of(address), state="up",
+                    "add", ifname="eth0", kind="veth", address=mac_of(address, own=tap is None), state="up",
                     peer={"ifname": self._veth_name(address), "net_ns_fd": machine},
                 )  # fmt: skip
                 netlink.link("set", index=_LOOPBACK, state="up")
                 index = socket.if_nametoindex("eth0")
+                if tap is not None:
+                    join_tap(netlink, index, tap)
+                    return
                 netlink.addr("add", index=index, address=str(address), prefixlen=self._installation.subnet.prefixlen)
                 netlink.route("add", dst="default", gateway=str(self._installation.gateway))
         finally:
@@ -120,9 +125,10 @@ def veth_name(installation: Installation, address: IPv4Address) -> str:
     return f"{installation.name}v{int(address) - int(installation.subnet.network_address):x}"
 
 
-def mac_of(address: IPv4Address) -> str:
-    """Return a locally administered MAC that follows from *address*, so that no neighbour cache is ever wrong."""
-    return "02:5e:" + ":".join(f"{byte:02x}" for byte in address.packed)
+def mac_of(address: IPv4Address, *, own: bool = True) -> str:
+    """Return a locally administered MAC that follows from *address*, so that no neighbour cache is ever wrong. It is
+    that of who has the address; not *own*: that of the interface behind which a machine has it."""
+    return ("02:5e:" if own else "02:5f:") + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
 def in_namespace_of(pid: int, work: Callable[[], None]) -> None:

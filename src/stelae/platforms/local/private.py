@@ -49,11 +49,15 @@ class Delivery:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def make(place: Place, values: Mapping[str, bytes]) -> None:
-    """Make the private place of an instance, with *values* in mind; raises OSError, and the caller sweeps."""
-    place.private.mkdir(mode=0o700)
+def room_for(values: Mapping[str, bytes]) -> int:
+    """Return how many bytes a private place with *values* needs."""
     # every file takes whole pages; config.json is there twice
-    size = 2 * sum(len(value) + 2 * _PAGE for value in values.values()) + _ROOM
+    return 2 * sum(len(value) + 2 * _PAGE for value in values.values()) + _ROOM
+
+
+def make(place: Place, size: int) -> None:
+    """Make the private place of an instance, for *size* bytes; raises OSError, and the caller sweeps."""
+    place.private.mkdir(mode=0o700)
     try:
         mount("tmpfs", place.private, "tmpfs", _QUIET, f"mode=0700,size={size},noswap")
     except OSError as error:

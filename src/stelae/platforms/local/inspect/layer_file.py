@@ -56,7 +56,7 @@ class WatchedLayer:
         """Open the file, if it still is the one at its path; else that is the trouble."""
         try:
             self.file = os.open(self.layer.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            self.expected = recorded(self.layer.file.parent, self.layer.digest)
+            self.expected = self.layer.content or recorded(self.layer.file.parent, self.layer.digest)
         except (OSError, UnicodeDecodeError):
             self._replaced()
             return

@@ -14,12 +14,12 @@ def check(scene: Scene) -> Iterator[Finding]:
         trouble = scene.layers.trouble((stamp[0], stamp[1]))
         if trouble is not None:
             yield scene.finding(Drift.LAYER, trouble.what, *trouble.evidence)
-    if scene.launched.layers:
-        yield from _root(scene)
 
 
-def _root(scene: Scene) -> Iterator[Finding]:
-    """Its root is an overlay of its image's layers, and of nothing else."""
+def check_root(scene: Scene) -> Iterator[Finding]:
+    """Yield where its root is not an overlay of its image's layers, and of nothing else."""
+    if not scene.launched.layers:
+        return
     layers = scene.layers.of(scene.spec.release.image)
     for line in scene.launched.facts.mounts:
         _, _, point, _, kind, _, *options = line.split(" ")

@@ -22,6 +22,7 @@ from stelae.platforms.local.inspect.kernel import read, shown
 from stelae.platforms.local.inspect.netlink import NETFILTER, ROUTE, Netlink, attribute, attributes
 from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.network import in_namespace_of, mac_of, veth_name
+from stelae.platforms.local.tap import BRIDGE, TAP
 
 _AGAIN_SECONDS = 0.05
 _LINKS, _ADDRESSES, _ROUTES, _NEIGHBOURS, _RULES, _QUEUES = 18, 22, 26, 30, 34, 38  # RTM_GET…
@@ -48,10 +49,24 @@ class Expected:
     address: IPv4Address
     subnet: IPv4Network
     gateway: IPv4Address
+    behind: bool
+    """A machine behind its tap has the address, and the namespace none."""
+
+    @property
+    def interfaces(self) -> frozenset[str]:
+        """The interfaces that are up."""
+        return frozenset({"lo", "eth0", TAP, BRIDGE} if self.behind else {"lo", "eth0"})
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses that must be there."""
+        return frozenset() if self.behind else frozenset({f"{self.address}/{self.subnet.prefixlen} at eth0"})
 
     @property
     def routes(self) -> frozenset[str]:
         """The routes that must be there."""
+        if self.behind:
+            return frozenset()
         net = self.subnet
         return frozenset({
             f"route to 0.0.0.0/0 via {self.gateway} by eth0",
@@ -88,7 +103,8 @@ def check(scene: Scene) -> Iterator[Finding]:
 
 def _differences(scene: Scene) -> list[str]:
     installation = scene.place.installation
-    expected = Expected(address=scene.record.address, subnet=installation.subnet, gateway=installation.gateway)
+    expected = Expected(address=scene.record.address, subnet=installation.subnet, gateway=installation.gateway,
+                        behind=scene.form.tap is not None)  # fmt: skip
     found: list[str] = []
     peers: list[int] = []
     parameters: dict[str, str] = {}
@@ -133,18 +149,18 @@ def _of_links(
 ) -> Iterator[str]:
     up = {names[index]: fields for index, (flags, fields) in links.items() if flags & _UP}
     for name, fields in up.items():
-        if name not in ("lo", "eth0"):
+        if name not in expected.interfaces:
             yield f"its network has the interface {name}"
         if attributes(fields.get(43, b"")).get(2, b"\0") != b"\0":  # IFLA_XDP_ATTACHED
             yield f"a program was attached to its interface {name} (XDP)"
-    if "eth0" not in up:
-        yield "its interface eth0 is missing, or down"
-    elif (mac := up["eth0"].get(1, b"").hex(":")) != mac_of(expected.address):
+    for name in sorted(expected.interfaces - up.keys() - {"lo"}):
+        yield f"its interface {name} is missing, or down"
+    if "eth0" in up and (mac := up["eth0"].get(1, b"").hex(":")) != mac_of(expected.address, own=not expected.behind):
         yield f"its interface eth0 has the hardware address {mac}"
 
 
 def _of_addresses(expected: Expected, bodies: Collection[bytes], names: Mapping[int, str]) -> Iterator[str]:
-    missing = {f"{expected.address}/{expected.subnet.prefixlen} at eth0"}
+    missing = set(expected.addresses)
     for body in bodies:
         family, length, _, _, index = struct.unpack_from("=BBBBI", body)
         fields = attributes(body, 8)

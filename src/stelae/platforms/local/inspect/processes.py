@@ -58,7 +58,7 @@ def _look(
     """Return what is suspicious, by process; of all processes, or of those that were suspicious before."""
     first = scene.process
     names = {kind: name for kind in NAMESPACES if (name := namespace(first.pid, kind)) is not None}
-    root = mount_id(f"/proc/{first.pid}/root")
+    root = mount_id(f"/proc/{first.pid}/root{scene.form.programs}")
     if len(names) < len(NAMESPACES) or root is None:
         return {}
     known = survey()  # before the group is read: who is in the survey and alive was in the group already

@@ -11,6 +11,7 @@ from stelae.domain.drift import Drift, Finding
 from stelae.domain.environment import EnvironmentId
 from stelae.platforms.local.cgroup import Cgroups
 from stelae.platforms.local.facts import read
+from stelae.platforms.local.form import Form
 from stelae.platforms.local.inspect.kernel import printable
 from stelae.platforms.local.inspect.layer_watch import Layers
 from stelae.platforms.local.launched import Launched
@@ -65,6 +66,7 @@ class Scene:
     bundle: Mapping[str, Any]
     cgroups: Cgroups
     layers: Layers
+    form: Form
     memory: Memory = field(default_factory=Memory)
 
     def finding(self, kind: Drift, what: str, *evidence: str) -> Finding:

@@ -40,7 +40,7 @@ def check(scene: Scene) -> Iterator[Finding]:
     """Yield the settings that are not those of the launch; raises OSError when the instance has ended."""
     seen = scene.memory.keep(_Seen, _Seen)
     if seen.from_release is None:
-        seen.from_release = tuple(_bundle_and_release(scene))
+        seen.from_release = (*scene.form.against(scene), *_limits_and_bundle(scene))
     yield from seen.from_release
     yield from _bundle_file(scene, seen)
     rights = list(_rights(scene, fields_in(scene.proc("status")), seen))
@@ -63,8 +63,8 @@ def fields_in(status: bytes) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _bundle_and_release(scene: Scene) -> Iterator[Finding]:
-    """Yield what the bundle has otherwise than the release: the words that every Stelae gives an instance."""
+def against_release(scene: Scene) -> Iterator[Finding]:
+    """Yield what the bundle of a container has otherwise than the release: the words that every Stelae gives it."""
     process, wanted = scene.bundle["process"], scene.spec.process
     resources = scene.bundle["linux"]["resources"]
     if tuple(process["args"]) != wanted.command:
@@ -75,16 +75,19 @@ def _bundle_and_release(scene: Scene) -> Iterator[Finding]:
     own = scene.spec.release.settings
     names = sorted(name for name in own if name not in scene.spec.release.secret_env and given.get(name) != own[name])
     names = [name for name in names if not _is_own(name)]
-    limited = limits_of(resources)
+    if names:
+        what = f"it was launched with other settings than its release's: {', '.join(names)}"
+        yield scene.finding(Drift.SETTINGS, what)
+
+
+def _limits_and_bundle(scene: Scene) -> Iterator[Finding]:
+    limited = limits_of(scene.bundle["linux"]["resources"])
     launched = {file.rpartition("/")[2]: content.strip() for file, content in scene.launched.limits.items()}
     others = sorted(name for name, limit in limited.items() if launched.get(name, limit) != limit)
     if others:
         evidence = [f"{name} is {launched[name]}, not {limited[name]}" for name in others]
         what = f"its control group was made with other limits: {', '.join(others)}"
         yield scene.finding(Drift.SETTINGS, what, *evidence)
-    if names:
-        what = f"it was launched with other settings than its release's: {', '.join(names)}"
-        yield scene.finding(Drift.SETTINGS, what)
 
 
 def limits_of(resources: Mapping[str, Any]) -> dict[str, str]:

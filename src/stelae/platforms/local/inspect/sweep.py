@@ -21,6 +21,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local import launched, record
 from stelae.platforms.local.cgroup import Cgroups
+from stelae.platforms.local.form import Forms, key_of
 from stelae.platforms.local.inspect import (
     layers,
     monitor,
@@ -43,6 +44,12 @@ from stelae.system.installation import Installation
 
 log = structlog.get_logger(__name__)
 
+
+def of_form(scene: Scene) -> Iterator[Finding]:
+    """Yield what only an instance of its form can have."""
+    yield from scene.form.check(scene)
+
+
 CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     layers.check,
     monitor.check,
@@ -50,6 +57,7 @@ CHECKS: tuple[Callable[[Scene], Iterator[Finding]], ...] = (
     settings.check,
     processes.check,
     network.check,
+    of_form,
 )
 
 CHECKS_OF_ALL: tuple[Callable[[Whole], Iterator[Finding]], ...] = (unknown.check, packet_filter.check)
@@ -77,10 +85,11 @@ class Inspector:
     """Inspects the instances of one installation, and remembers what makes the next time cheap. Safe for threads: one
     sweep at a time."""
 
-    def __init__(self, installation: Installation, cgroups: Cgroups, layers: Layers) -> None:
+    def __init__(self, installation: Installation, cgroups: Cgroups, layers: Layers, forms: Forms) -> None:
         self._installation = installation
         self._cgroups = cgroups
         self._layers = layers
+        self._forms = forms
         self._known: defaultdict[EnvironmentId, dict[InstanceId, _Known]] = defaultdict(dict)
         self._of_all: defaultdict[EnvironmentId, Memory] = defaultdict(Memory)
         self._lock = threading.Lock()
@@ -160,11 +169,16 @@ class Inspector:
             if began is None or bundle is None:
                 result.missed[spec.instance] = "nothing says how it was launched: an older Stelae did it"
                 return None
-            kept[spec.instance] = _Known(found.process, spec.release.image, began, bundle)
+            kept[spec.instance] = _Known(found.process, key_of(spec.release), began, bundle)
         known = kept[spec.instance]
+        try:
+            form = self._forms.of(spec.release)
+        except StelaeError as error:
+            result.missed[spec.instance] = error.message
+            return None
         return Scene(
             spec=spec, place=place, record=found, process=found.process, launched=known.launched, bundle=known.bundle,
-            cgroups=self._cgroups, layers=self._layers, memory=known.memory,
+            cgroups=self._cgroups, layers=self._layers, form=form, memory=known.memory,
         )  # fmt: skip
 
     def _inspect(self, scene: Scene, result: _Result) -> None:
