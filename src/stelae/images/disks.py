@@ -49,12 +49,15 @@ _Seen = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiskFiles:
-    """A disk as files of one folder, which nobody may change, and the kernel's command line."""
+    """A disk as files of one folder, which nobody may change, with their digests (that of ``raw`` is the disk's), and
+    the kernel's command line."""
 
     disk: Disk
     raw: Path
     kernel: Path
     initrd: Path
+    kernel_digest: Digest
+    initrd_digest: Digest
     cmdline: str
 
 
@@ -65,7 +68,8 @@ class Disks:
     def __init__(self, layout: Layout, folder: Path) -> None:
         self.layout = layout
         self.folder = folder
-        self._seen: dict[Digest, _Seen] = {}
+        self._seen: dict[Digest, tuple[_Seen, DiskFiles]] = {}
+        self._distrusted: set[tuple[int, ...]] = set()
         self._lock = Lock()
 
     def of(self, image: Digest) -> tuple[Disk, ...]:
@@ -104,30 +108,42 @@ class Disks:
         return disk
 
     def open(self, digest: Digest) -> DiskFiles:
-        """Return the files of the disk *digest*, unpacked when they are not there. Raises Failed when a blob of it is
-        missing or damaged, or the disk is full."""
-        form = self.form(digest)
-        if self._seen.get(digest) != self._stamps(digest) or not self._stamps(digest):
-            with self._lock:
-                self._check(form, digest)
-        place = self.folder / hex_of(digest)
+        """Return the files of the disk *digest*, unpacked when they are not there; again takes microseconds. Raises
+        Failed when a blob of it is missing or damaged, or the machine's own disk is full."""
         with suppress(OSError):
-            os.utime(place)  # used now: garbage collection lets it be
-        return DiskFiles(
-            disk=form.disk, raw=place / _RAW, kernel=place / _KERNEL, initrd=place / _INITRD, cmdline=form.cmdline
-        )
+            os.utime(self._place(digest))  # used now: garbage collection lets it be
+        seen, files = self._seen.get(digest, ((), None))
+        if files is None or seen != self._stamps(digest):
+            with self._lock:
+                return self._checked(digest)
+        return files
 
-    def _check(self, form: Form, digest: Digest) -> None:
+    def distrust(self, file: tuple[int, int]) -> None:
+        """Have the disk of which *file* (device and inode) is a file made anew for whoever opens it next; changes
+        nothing that is open now."""
+        self._distrusted.add(file)
+        self._seen.clear()
+
+    def _checked(self, digest: Digest) -> DiskFiles:
+        form, place = self.form(digest), self._place(digest)
         seen = self._stamps(digest)
-        if not seen or not self._is_sound(form, digest):
+        if not seen or self._distrusted & {item[:2] for item in seen} or not self._is_sound(form, digest):
             self._unpack(form)
             seen = self._stamps(digest)
-        self._seen[digest] = seen
+        files = DiskFiles(
+            disk=form.disk, raw=place / _RAW, kernel=place / _KERNEL, initrd=place / _INITRD,
+            kernel_digest=form.kernel.digest, initrd_digest=form.initrd.digest, cmdline=form.cmdline,
+        )  # fmt: skip
+        self._seen[digest] = seen, files
+        return files
+
+    def _place(self, digest: Digest) -> Path:
+        return self.folder / hex_of(parse_digest(digest))
 
     def _stamps(self, digest: Digest) -> _Seen:
         """Return what tells the files of a disk from others, and from themselves changed; nothing when one is not
         there."""
-        place = self.folder / hex_of(digest)
+        place = self._place(digest)
         try:
             found = [(place / name).stat() for name in (_RAW, _KERNEL, _INITRD)]
         except FileNotFoundError:
@@ -135,7 +151,7 @@ class Disks:
         return tuple((item.st_dev, item.st_ino, item.st_size, item.st_mtime_ns, item.st_ctime_ns) for item in found)
 
     def _is_sound(self, form: Form, digest: Digest) -> bool:
-        place = self.folder / hex_of(digest)
+        place = self._place(digest)
         wanted = {_RAW: form.raw, _KERNEL: form.kernel, _INITRD: form.initrd}
         for name, blob in wanted.items():
             with (place / name).open("rb") as file:
@@ -158,7 +174,7 @@ class Disks:
                     shutil.copyfile(self.layout.blob_path(blob.digest), making / name)
                 for path in making.iterdir():
                     _finish(path)
-                place = self.folder / hex_of(form.disk.digest)
+                place = self._place(form.disk.digest)
                 if place.exists():  # what was damaged goes when the last machine has closed it
                     place.rename(making / "before")
                 making.rename(place)

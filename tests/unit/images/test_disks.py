@@ -91,6 +91,22 @@ def test_a_damaged_file_is_made_anew_and_who_has_it_open_keeps_it(tmp_path: Path
     assert sorted(path.name for path in again.parent.iterdir()) == ["disk.raw", "initrd", "kernel"]
 
 
+def test_a_file_that_is_distrusted_is_given_to_nobody_any_more(tmp_path: Path) -> None:
+    disks = a_store(tmp_path)
+    image = an_image(disks.layout)
+    disk, other = a_disk(disks, image), a_disk(disks, image, RAW + b"x")
+    raw, kept = disks.open(disk.digest).raw, disks.open(other.digest).raw.stat().st_ino
+    with raw.open("rb") as held:
+        found = raw.stat()
+        disks.distrust((found.st_dev, found.st_ino))
+        again = disks.open(disk.digest).raw
+        assert again == raw
+        assert again.stat().st_ino != found.st_ino
+        assert held.read() == RAW
+        assert again.read_bytes() == RAW
+    assert disks.open(other.digest).raw.stat().st_ino == kept
+
+
 @pytest.mark.parametrize("part", ["compressed", "kernel", "initrd"])
 @pytest.mark.parametrize("harm", ["missing", "flipped", "cut"])
 def test_a_damaged_blob_is_refused_by_its_digest_and_nothing_is_left(part: str, harm: str, tmp_path: Path) -> None:
