@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,11 @@ from tests.unit.build.workshop import Workshop
 
 LONG = ("test_main_job", "test_crash_points", "test_crash", "test_reproducible", "test_dockerfile", "test_takeover")
 """The files that take longest: they begin first, so that those who run tests side by side end together."""
+
+
+def pytest_configure() -> None:
+    """What is started in a shell's background ignores Ctrl-C, and so would the commands that are tested here."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

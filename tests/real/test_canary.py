@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 HOST = "guestbook.testing.localhost"
 PREVIEW = "next.guestbook.testing.localhost"
-CANARY = f'kind = "canary", steps = [10, 50], soak = "4s", min_healthy = "0s", preview = "{PREVIEW}"'
+CANARY = f'kind = "canary", steps = [10, 50], soak = "8s", min_healthy = "0s", preview = "{PREVIEW}"'
 BLUE_GREEN = 'kind = "blue-green", soak = "1s", min_healthy = "0s"'
 BY_NUMBER = 'kind = "rolling", batch = 1, surge = "50%", min_healthy = "0s"'
 

@@ -176,8 +176,7 @@ def test_a_person_who_is_killed_or_signalled(machine: Machine) -> None:
 def test_a_controller_that_is_killed_in_the_middle(machine: Machine) -> None:
     with at_terminal(machine) as person:
         person.until("$ ")
-        person.type("marked=yes\n")
-        person.until("$ ")
+        person.type_until("marked=yes; echo it is $marked\n", "it is yes")
         machine.kill()
         machine.start()
         person.type_until("echo still $marked\n", "still yes")

@@ -161,11 +161,16 @@ def test_what_the_router_and_the_supervisor_do_is_no_drift(installation: Install
         await changing
         killed = status_of(installation).workers[0].pid
         os.kill(killed, signal.SIGKILL)
-        for _ in range(50):
-            try:
-                assert await router.inspect(FIRST) == ()
-            except Unreachable:
-                await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert await router.inspect(FIRST) == ()
+                    assert await router.inspect(SECOND) == ()
+                    workers = status_of(installation).workers
+                    if workers and all(worker.pid != killed for worker in workers):
+                        break
+                except Unreachable:
+                    await asyncio.sleep(0.02)
         assert await router.inspect(SECOND) == ()
 
     on_loop(body)
