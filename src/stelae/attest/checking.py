@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stelae.attest import envelope, provenance, sbom, signing, statement
 from stelae.attest.envelope import StrangerError, UntrustedError
@@ -32,11 +32,13 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """One statement of an image whose signature was verified, and the id of the key that made it."""
+    """One statement of an image whose signature was verified, the id of the key that made it, and the digest of the
+    manifest that carries it, by which a registry has it."""
 
     requirement: Requirement
     key: str
     predicate: Json
+    manifest: Digest = Digest("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def check(layout: Layout, image: Digest, keys: Mapping[str, str], revoked: Mappi
         except UntrustedError as error:
             problems.append(f"what {short(item.digest)} says of image {short(image)} does not count: {error}")
         else:
-            evidence += [read] if read is not None else []
+            evidence += [replace(read, manifest=item.digest)] if read is not None else []
     return Proof(
         image=image,
         evidence=tuple(item for item in evidence if item.key not in revoked),
