@@ -167,7 +167,7 @@ def test_what_the_router_and_the_supervisor_do_is_no_drift(installation: Install
                     assert await router.inspect(FIRST) == ()
                     assert await router.inspect(SECOND) == ()
                     workers = status_of(installation).workers
-                    if workers and all(worker.pid != killed for worker in workers):
+                    if workers and all(worker.ready and worker.pid != killed for worker in workers):
                         break
                 except Unreachable:
                     await asyncio.sleep(0.02)
