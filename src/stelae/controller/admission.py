@@ -31,9 +31,9 @@ class Admission:
         self._layout = layout
 
     async def admit(self, env: EnvironmentState, release: Release) -> None:
-        """Raise Refused when the image of *release* or a secret in it was revoked, or the image does not prove what
-        *env* requires."""
-        trust.admit(self._record.state, release.image)
+        """Raise Refused when the image of *release*, its disk or a secret in it was revoked, or one of the first two
+        does not prove what *env* requires."""
+        trust.admit_release(self._record.state, release)
         secrets.admit(env, release)
         for refusal in await self.unproven(env, release):
             raise refusal
@@ -52,33 +52,39 @@ class Admission:
         ]
 
     async def lacking(self, env: EnvironmentState, release: Release) -> dict[Requirement, str]:
-        """Return what *env* requires, each with why the image of *release* does not prove it ("" when it does)."""
+        """Return what *env* requires, each with why the image of *release*, or its disk where it has one, does not
+        prove it ("" when it does)."""
         needs = env.config.require if env.config is not None else ()
         if not needs:
             return {}
         proof = await self.proof(release.image)
-        return {need: proof.lacks(need) for need in needs}
+        found = {need: proof.lacks(need) for need in needs}
+        if release.disk is None:
+            return found
+        of_disk, name = await self.proof(release.disk), f"has a disk, {short(release.disk)}, that"
+        lacks = {need: of_disk.lacks(need) for need in needs}
+        return {need: why or (f"{name} {lacks[need]}" if lacks[need] else "") for need, why in found.items()}
 
-    async def vouched(self, env: EnvironmentState, image: Digest) -> Verified | None:
-        """Return the newest word of another controller that *image* was verified where it has to come from, by a key
-        that counts for that; None where there is none, or none is needed."""
+    async def vouched(self, env: EnvironmentState, artifact: Digest) -> Verified | None:
+        """Return the newest word of another controller that *artifact*, an image or a disk, was verified where it has
+        to come from, by a key that counts for that; None where there is none, or none is needed."""
         origin = env.config.promote_from if env.config is not None else ""
         if not origin or env.config is None:
             return None
-        return await self.word(environment_id(env.config.app, origin), image)
+        return await self.word(environment_id(env.config.app, origin), artifact)
 
-    async def word(self, origin: EnvironmentId, image: Digest) -> Verified | None:
-        """Return the newest word of another controller that *image* was verified in *origin*, by a key that counts
+    async def word(self, origin: EnvironmentId, artifact: Digest) -> Verified | None:
+        """Return the newest word of another controller that *artifact* was verified in *origin*, by a key that counts
         for that."""
         state = self._record.state
         keys = {name: key for name, key in state.verifiers.get(origin, {}).items() if name not in state.revoked}
         if not keys or self._layout is None:
             return None
-        words = await to_thread.run_sync(_words, self._layout, image, {origin: keys})
+        words = await to_thread.run_sync(_words, self._layout, artifact, {origin: keys})
         return max(words, key=lambda word: word.at, default=None)
 
     async def proof(self, image: Digest) -> Proof:
-        """Return what is proven of *image* with the keys that count now."""
+        """Return what is proven of *image*, or disk, with the keys that count now."""
         if self._layout is None:
             return Proof(image=image, problems=("nothing can be checked here: there is no image store",))
         return await to_thread.run_sync(verified, self._record.state, self._layout, image)

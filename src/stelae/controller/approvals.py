@@ -15,6 +15,7 @@ from stelae.controller.people import Person
 from stelae.controller.record import Record
 from stelae.core import phases, promotion, verification
 from stelae.core import request as asking
+from stelae.core.held import boots
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
@@ -98,8 +99,8 @@ class Approvals:
         state = self._record.state
         env = references.environment(state, request["to"])
         try:
-            image = await self._verified(env, request["from"])
-            release = asking.release_of(env, references.image(state, image).image)
+            image, disk = await self._verified(env, request["from"])
+            release = asking.release_of(env, references.image(state, image).image, disk)
             if env.stable == release.id and env.rollout is None and not env.down:
                 raise Conflict(
                     f"{short_release(release.id)}, the image of {request['from']}, serves in {env.id} already"
@@ -110,12 +111,12 @@ class Approvals:
             raise
         asked = {key: value for key, value in request.items() if key not in ("from", "to")}
         return await self._deployments.deploy(
-            actor, {**asked, "environment": request["to"], "image": image, "release": ""}
+            actor, {**asked, "environment": request["to"], "image": image, "disk": disk or "", "release": ""}
         )
 
-    async def _verified(self, env: EnvironmentState, origin: str) -> Digest:
-        """Return the image that serves in *origin* and is verified there; where that environment is another
-        controller's, the one that it verified last."""
+    async def _verified(self, env: EnvironmentState, origin: str) -> tuple[Digest, Digest | None]:
+        """Return the image that serves in *origin* and is verified there, with its disk where machines boot that;
+        where that environment is another controller's, what it verified last."""
         state = self._record.state
         name = EnvironmentId(origin)
         if name not in state.environments and name in state.verifiers:
@@ -123,22 +124,26 @@ class Approvals:
         here = references.environment(state, origin)
         if here.stable is None:
             raise Refused(f"nothing serves in {origin}", hint=f"deploy there first: stelae deploy {origin}")
-        image = here.releases[here.stable].image
-        found = verification.standing(here, image, self._clock())
+        asking.same_form(here, env)
+        release = here.releases[here.stable]
+        found = verification.standing(here, release.artifact, self._clock())
         if found.verification is None:
-            raise asking.unverified(origin, image, found)
-        return image
+            raise asking.unverified(origin, release, found)
+        return release.image, release.disk
 
-    async def _newest(self, env: EnvironmentState, origin: EnvironmentId) -> Digest:
-        app = asking.config(env).app
-        images = [image for image, built in self._record.state.images.items() if built.image.app == app]
-        words = [(word.at, image) for image in images if (word := await self._admission.word(origin, image))]
+    async def _newest(self, env: EnvironmentState, origin: EnvironmentId) -> tuple[Digest, Digest | None]:
+        app, state = asking.config(env).app, self._record.state
+        images = {image: image for image, built in state.images.items() if built.image.app == app}
+        if boots(env):
+            images = {name: built.disk.image for name, built in state.disks.items() if built.disk.image in images}
+        words = [(word.at, name) for name in images if (word := await self._admission.word(origin, name))]
         if not words:
             raise Refused(
-                f"no image here was verified in {origin} by a controller that counts",
+                f"no {'disk' if boots(env) else 'image'} here was verified in {origin} by a controller that counts",
                 hint="take it with what is signed of it: stelae pull HOST/PATH:TAG",
             )
-        return max(words)[1]
+        newest = max(words)[1]
+        return images[newest], newest if boots(env) else None
 
 
 def _waiting(env: EnvironmentState, deployment: str) -> Rollout:

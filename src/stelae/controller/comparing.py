@@ -113,7 +113,7 @@ def _since(before: EnvironmentState, after: EnvironmentState) -> list[Deployment
 def _end(side: _Side) -> Json:
     assert side.env is not None
     row = views.environment_at(side.state, side.env)
-    names = ("release", "image", "commit", "subject", "deployed_by", "deployed_at", "state")
+    names = ("release", "image", "disk", "commit", "subject", "deployed_by", "deployed_at", "state")
     return {"environment": side.env.id, "at": side.at, **{name: row[name] for name in names}}
 
 

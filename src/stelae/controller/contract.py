@@ -84,10 +84,12 @@ class Service(Protocol):
 
     async def deploy(self, actor: str, request: Json) -> Json:
         """``{"environment", "image", "release", "strategy", "supersede", "plan", "key", "reason"}`` to
-        ``{"deployment", "release", "previous", "image"}``. In a freeze it is refused, unless it shall ``"wait"`` for
-        the end or is an ``"emergency"`` (why). The same ``key`` gives the same answer; with a ``plan``
-        (its index, or None) raises Conflict when something that matters was recorded since. Back across the run of a
-        job that cannot be undone it goes only with ``irreversible``, else it raises Refused."""
+        ``{"deployment", "release", "previous", "image", "disk": what machines boot or ""}``. In a freeze it is
+        refused, unless it shall ``"wait"`` for the end or is an ``"emergency"`` (why). The same ``key`` gives the
+        same answer; with a ``plan`` (its index, or None) raises Conflict when something that matters was recorded
+        since. Back across the run of a job that cannot be undone it goes only with ``irreversible``, else it raises
+        Refused.
+        """
 
     async def rollback(self, actor: str, request: Json) -> Json:
         """``{"environment", "to", "plan", "key", "reason"}`` to the same shape as ``deploy``."""
@@ -103,7 +105,7 @@ class Service(Protocol):
         "changes": {"packages": [{"kind", "name", "old", "new"}], "files": {change: n}, "first": [{"path", "change"}],
         "size": {"old", "new"}} or null, "memory": {"needed", "others", "machine"}}``.
 
-        An end is ``{"release", "image", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
+        An end is ``{"release", "image", "disk", "commit", "subject"}``; a step ``{"holds": [{"release", "process",
         "serving", "warm"}], "traffic": {release: basis points}, "ratio": the same}``, where no traffic means equal
         shares, or those of ``ratio``.
         """
@@ -152,7 +154,7 @@ class Service(Protocol):
         the same release, which are ready first: ``{"environment", "instances", "storm_ended"}``."""
 
     async def deployment(self, deployment: str) -> Json:
-        """``{"deployment", "environment", "kind", "release", "image", "previous", "actor", "requested_at",
+        """``{"deployment", "environment", "kind", "release", "image", "disk", "previous", "actor", "requested_at",
         "reason", "outcome": word or "", "ended_at": time or null, "why", "details": [lines],
         "warm_until": time or null, "serving": {"release", "ready", "wanted"}, "hosts": [...]}``."""
 
@@ -163,7 +165,7 @@ class Service(Protocol):
         """``{"environments": [row], "record": {"size", "root"}, "storage": {"cleaned_at": time or null, "bytes",
         "problem"}, "refusals": [of witnesses of the log]}``; *environment* is ``app/env`` or ``""`` for all.
 
-        A row is ``{"app", "environment", "image", "release", "commit", "instances": {"ready", "wanted"},
+        A row is ``{"app", "environment", "image", "disk", "release", "commit", "instances": {"ready", "wanted"},
         "processes": {name: {"ready", "wanted"}}, "traffic": {release: basis points}, "since", "state", "detail",
         "hosts": [...], "platform": as in ``environments``, "warm": {release: until}, "rollout": {...} or null,
         "drift": {"instances", "others", "policy", "storm"}}``.

@@ -95,7 +95,7 @@ class Debugging:
                 f"the platform of {env.id} has no debug sessions",
                 hint=f"what its instances said: stelae logs {env.id.partition('/')[2]}",
             )
-        trust.admit(self._record.state, release.image)
+        trust.admit_release(self._record.state, release)
         await self._platform.prepare(release)
         if request["command"] and not request["tools"]:
             return Shell(command=tuple(request["command"]))
@@ -105,7 +105,7 @@ class Debugging:
     def _admit(self, env: EnvironmentState, release: Release) -> None:
         if env.down:
             raise Conflict(f"{env.id} was taken down", hint="start it again: stelae up")
-        trust.admit(self._record.state, release.image)
+        trust.admit_release(self._record.state, release)
         secrets.admit(env, release)
         others = runs.debugging(env)
         if len(others) >= MOST_OPEN:

@@ -12,6 +12,7 @@ from typing import Any
 
 from stelae.controller import abilities, extent, plans, references
 from stelae.controller.admission import Admission
+from stelae.controller.artifacts import Artifacts, DiskMaker
 from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -39,10 +40,11 @@ class Deployments:
 
     def __init__(
         self, record: Record, platform: Platform, space: Space | None = None, admission: Admission | None = None,
-        clock: Callable[[], Instant] = clock.now,
+        clock: Callable[[], Instant] = clock.now, maker: DiskMaker | None = None,
     ) -> None:  # fmt: skip
         self._record = record
         self._admission = admission or Admission(record, None)
+        self._artifacts = Artifacts(record, self._admission, clock, maker)
         self.policy = Policy(record, self._admission, clock)
         self._platform = platform
         self._space = space or Space()
@@ -55,7 +57,7 @@ class Deployments:
             return await self.policy.noted(env, done)
         try:
             plans.fresh(env, request.get("plan"))
-            release = self._release(env, request)
+            release = await self._release(env, actor, request)
             word = await self.policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
             abilities.check(strategy, release, abilities.of(self._platform, env))
@@ -107,7 +109,8 @@ class Deployments:
             release = plans.way_back(self._record.state, env, request["to"])
             await self._admission.admit(env, release)
             # What cannot be collected need not wait for a collection to end.
-            async with nullcontext() if release.image in lasting_roots(env) else self._space.used():
+            stays = {release.image, release.artifact} <= lasting_roots(env)
+            async with nullcontext() if stays else self._space.used():
                 done = await self._request(
                     env, actor, release, asking.quick(env), DeploymentKind.ROLLBACK, request, fresh
                 )
@@ -188,14 +191,14 @@ class Deployments:
             )
         return _answer(name, release, deployment.previous)
 
-    def _release(self, env: EnvironmentState, request: Json) -> Release:
+    async def _release(self, env: EnvironmentState, actor: str, request: Json) -> Release:
         if request["image"] and request["release"]:
             raise InvalidInput("give an image or a release, not both", where="request")
         if request["release"]:
             return references.release(env, request["release"])
         if not request["image"]:
             raise InvalidInput("no image and no release is named", hint="name one: --image DIGEST or --release ID")
-        return asking.release_of(env, references.image(self._record.state, request["image"]).image)
+        return await self._artifacts.release_of(env, request["image"], disk=request.get("disk", ""), actor=actor)
 
     async def _refused(self, env: EnvironmentState, actor: str, request: str, error: StelaeError) -> StelaeError:
         """Record the refusal and return it as it is told."""
@@ -218,7 +221,7 @@ class Deployments:
                 return []
             before = check()
             now = references.environment(self._record.state, env.id)
-            trust.admit(self._record.state, release.image)  # it may have been revoked while it was prepared
+            trust.admit_release(self._record.state, release)  # it may have been revoked while it was prepared
             secrets.admit(now, release)
             jobs.agree(now, release, agreed=request.get("irreversible", False))
             name = f"d-{self._record.state.deployments + 1}"
@@ -257,5 +260,5 @@ def _newest(env: EnvironmentState) -> str:
 def _answer(deployment: str, release: Release, previous: ReleaseId | None) -> Json:
     return {
         "deployment": deployment, "release": release.id, "previous": previous or "", "image": release.image,
-        "note": "",
+        "disk": release.disk or "", "note": "",
     }  # fmt: skip

@@ -145,7 +145,7 @@ class Environments:
                 continue
             try:
                 if env.stable is not None:
-                    trust.admit(self._record.state, env.releases[env.stable].image)
+                    trust.admit_release(self._record.state, env.releases[env.stable])
                     secrets.admit(env, env.releases[env.stable])
             except Refused as refusal:
                 refusals.append(refusal)
@@ -185,6 +185,12 @@ def _check_platform(env: EnvironmentState, wanted: Environment) -> None:
     it. A cluster that is only called otherwise counts as another, because nobody can tell."""
     if env.config is None or env.config.platform == wanted.platform:
         return
+    if env.stable is not None and env.config.platform.boots is not wanted.platform.boots:
+        what = "no disk" if wanted.platform.boots else "disks"
+        raise Conflict(
+            f"env.{wanted.name}.platform: what served in {env.id} has {what}, and nothing could go back to it",
+            hint="make another environment for it",
+        )
     if holds(env) or env.rollout is not None:
         raise Conflict(
             f"env.{wanted.name}.platform: {env.id} is held by its present platform, so it cannot get another one",

@@ -71,4 +71,4 @@ class LettingIn:
                 why = str(found)
         if why:
             return [phases.called_off(env, rollout, f"it may not come in any more: {why}")]
-        return [*self._policy.accepted(env, release.image, judged.word), *decided]
+        return [*self._policy.accepted(env, release, judged.word), *decided]

@@ -16,6 +16,7 @@ from anyio import to_thread
 from stelae.attest.verification import Verified
 from stelae.controller import abilities, references, views
 from stelae.controller.admission import Admission
+from stelae.controller.artifacts import Artifacts
 from stelae.controller.changes import Changes
 from stelae.controller.environments import Environments
 from stelae.controller.policy import Policy
@@ -112,6 +113,7 @@ class Plans:
         self._unmeasured = unmeasured
         self._admission = admission or Admission(record, None)
         self._policy = Policy(record, self._admission, clock)
+        self._artifacts = Artifacts(record, self._admission, clock)
         self._environments = environments
         self._clock = clock
 
@@ -120,18 +122,18 @@ class Plans:
         state = self._record.state
         env = references.environment(state, request["environment"])
         rollback = request["rollback"]
-        release = _back(state, env, request) if rollback else asked_release(state, env, request)
+        release = _back(state, env, request) if rollback else await self._asked(env, request)
         strategy = asking.quick(env) if rollback else asking.strategy(env, request["strategy"])
         abilities.check(strategy, release, self._able(env))
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
-        word = None if rollback else await self._admission.vouched(env, release.image)
+        word = None if rollback else await self._admission.vouched(env, release.artifact)
         rules = self._rules(env, release, word, request)
         refusals = [*_broken(rules), *await self._admission.unproven(env, release)]
         return {
             **plan_view(state, found, request["commit"]),
             "promote_from": asking.config(env).promote_from,
-            "policy": None if rollback else self._policy.verdict(env, release.image, word),
+            "policy": None if rollback else self._policy.verdict(env, release.artifact, word),
             "hosts": list(asking.config(env).routed_hosts),
             **platform.rendered(asking.config(env).platform),
             "rollout": views.rollout_view(env, env.rollout) if env.rollout else None,
@@ -148,6 +150,12 @@ class Plans:
             "jobs": [] if rollback else [job_view(job) for job in jobs.before_traffic(release)],
             "irreversible": crossed(jobs.crossed(env, release.image)),
         }
+
+    async def _asked(self, env: EnvironmentState, request: Json) -> Release:
+        """Return the release that *request* names, of the disk that a deployment would take where machines boot one;
+        to plan it none is made, because that would be recorded."""
+        release = asked_release(self._record.state, env, request)
+        return release if request["release"] else await self._artifacts.release_of(env, release.image)
 
     async def _between(self, found: Plan) -> Json | None:
         """What is another inside the image; None where it is the same, where there was none, or it cannot be told."""
@@ -170,7 +178,7 @@ class Plans:
     ) -> Iterator[asking.Rule]:
         """What a deployment or a rollback would be refused by now; proofs of the image come beside it."""
         if request["rollback"]:
-            yield partial(trust.admit, self._record.state, release.image)
+            yield partial(trust.admit_release, self._record.state, release)
             yield partial(secrets.admit, env, release)
             return
         yield from self._policy.rules(env, release, {}, word)
@@ -271,7 +279,8 @@ def _end(state: InstallationState, release: Release, commit: str = "") -> Json:
     sources = built.sources if built else ()
     source = next((item for item in sources if item.commit == commit), sources[-1] if sources else Source(commit=""))
     return {
-        "release": release.id, "image": release.image, "commit": source.commit, "subject": source.subject,
+        "release": release.id, "image": release.image, "disk": release.disk or "", "commit": source.commit,
+        "subject": source.subject,
     }  # fmt: skip
 
 
@@ -320,7 +329,7 @@ def passed_over(state: InstallationState, env: EnvironmentState, release: Releas
     wanted = env.releases[asking.ways_back(env)[0]]
     if wanted.id == release.id:
         return ""
-    why = trust.revocation(state, wanted.image) or secrets.revocation(env, wanted)
+    why = trust.of_release(state, wanted) or secrets.revocation(env, wanted)
     return f"{short_release(wanted.id)} is passed over: {why}"
 
 

@@ -39,7 +39,7 @@ class Policy:
     async def admit(self, env: EnvironmentState, release: Release, request: Json) -> Verified | None:
         """Raise Refused when *release* may not come into *env*, or not now; return whose word lets it in, None where
         nobody's is needed."""
-        word = await self._admission.vouched(env, release.image)
+        word = await self._admission.vouched(env, release.artifact)
         self.check(env, release, request, word)
         await self._admission.admit(env, release)
         return word
@@ -76,18 +76,20 @@ class Policy:
         window, found = freezes.current(env.config, now), []
         if _holds(window, now) != _holds(env.freeze, now) or (_holds(window, now) and window != env.freeze):
             found.append(ev.FreezeKnown(window=window))
-        return [*found, *self.accepted(env, release.image, word)]
+        return [*found, *self.accepted(env, release, word)]
 
-    def accepted(self, env: EnvironmentState, image: Digest, word: Verified | None) -> list[ev.VerificationAccepted]:
-        """Return what is recorded of *word*, where it is what lets *image* in."""
+    def accepted(
+        self, env: EnvironmentState, release: Release, word: Verified | None
+    ) -> list[ev.VerificationAccepted]:  # fmt: skip
+        """Return what is recorded of *word*, where it is what lets *release* in."""
         of = asking.config(env)
         here = self._record.state.environments.get(environment_id(of.app, of.promote_from))
-        if word is None or verification.standing(here, image, self._clock()).verification is not None:
+        if word is None or verification.standing(here, release.artifact, self._clock()).verification is not None:
             return []
         return [
             ev.VerificationAccepted(
-                image=image, verifies=word.verifies, key=word.key, statement=word.statement, release=word.release,
-                verified_at=word.at, evidence=word.evidence,
+                image=release.image, disk=release.disk, verifies=word.verifies, key=word.key,
+                statement=word.statement, release=word.release, verified_at=word.at, evidence=word.evidence,
             )
         ]  # fmt: skip
 
@@ -102,20 +104,21 @@ class Policy:
             return []
         return [ev.FreezePassed(deployment=deployment, window=frozen, emergency=emergency)]
 
-    def verdict(self, env: EnvironmentState, image: Digest, word: Verified | None) -> Json:
-        """Return what the policy of *env* asks for of a deployment of *image*, and how that stands, for a plan."""
+    def verdict(self, env: EnvironmentState, artifact: Digest, word: Verified | None) -> Json:
+        """Return what the policy of *env* asks for of a deployment of *artifact*, an image or a disk, and how that
+        stands, for a plan."""
         now = self._clock()
         needs, frozen = env.approval, freezes.current(asking.config(env), now)
         return {
-            "verified": self._verified(env, image, word, now),
+            "verified": self._verified(env, artifact, word, now),
             "approvals": {"needed": needs.needed, "by": needs.words} if needs.needed else None,
             "freeze": _window(frozen, now) if frozen is not None else None,
         }
 
     async def noted(self, env: EnvironmentState, done: Json) -> Json:
         """Return the answer to a deployment with the verdict in words: why it came in, what it has to wait for."""
-        image = Digest(done["image"])
-        found = self.verdict(env, image, await self._admission.vouched(env, image))
+        artifact = Digest(done["disk"] or done["image"])
+        found = self.verdict(env, artifact, await self._admission.vouched(env, artifact))
         verified, approvals, freeze = found["verified"], found["approvals"], found["freeze"]
         parts = []
         if verified is not None and verified["ok"]:
@@ -128,12 +131,12 @@ class Policy:
             parts.append(f"frozen until {freeze['until']}")
         return {**done, "note": " · ".join(parts)}
 
-    def _verified(self, env: EnvironmentState, image: Digest, word: Verified | None, now: Instant) -> Json | None:
+    def _verified(self, env: EnvironmentState, artifact: Digest, word: Verified | None, now: Instant) -> Json | None:
         of = asking.config(env)
         if not of.promote_from:
             return None
         here = self._record.state.environments.get(environment_id(of.app, of.promote_from))
-        found = verification.standing(here, image, now)
+        found = verification.standing(here, artifact, now)
         if found.verification is not None:
             done = found.verification
             return _fact(of.promote_from, at=done.at, since=done.since, evidence=done.evidence)

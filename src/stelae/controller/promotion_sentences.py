@@ -13,14 +13,14 @@ def of_promotion(event: Event) -> str:
     """Return what *event* says, "" where it is of another topic."""
     match event:
         case ev.ImageVerified():
-            return f"image {short(event.image)} is verified by {event.deployment}: {event.evidence}"
+            return f"{_what(event)} is verified by {event.deployment}: {event.evidence}"
         case ev.VerificationSigned():
-            return f"that image {short(event.image)} is verified is signed by {event.key[:8]}"
+            return f"that {_what(event)} is verified is signed by {event.key[:8]}"
         case ev.VerifierTrusted():
             return f"key {event.key[:8]} trusted for what is verified in {event.verifies}"
         case ev.VerificationAccepted():
             return (
-                f"image {short(event.image)} comes in on the word of {event.key[:8]}, who verified it in "
+                f"{_what(event)} comes in on the word of {event.key[:8]}, who verified it in "
                 f"{event.verifies}: {event.evidence}"
             )
         case ev.DeploymentApproved():
@@ -35,3 +35,9 @@ def of_promotion(event: Event) -> str:
         case ev.NotificationFailed():
             return f"{event.to} could not be told of event {event.index}: {event.problem}"
     return ""
+
+
+def _what(event: ev.ImageVerified | ev.VerificationSigned | ev.VerificationAccepted) -> str:
+    """The disk, where that is what machines booted, with its image."""
+    of_disk = f"disk {short(event.disk)} of " if event.disk is not None else ""
+    return f"{of_disk}image {short(event.image)}"

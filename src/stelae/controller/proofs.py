@@ -17,7 +17,7 @@ from stelae.controller import references
 from stelae.controller.record import CONTROLLER, Record
 from stelae.core import phases, trust
 from stelae.domain import event as ev
-from stelae.domain.digest import Digest, short
+from stelae.domain.digest import Digest
 from stelae.domain.errors import Conflict, InvalidInput
 from stelae.domain.image import Source
 from stelae.domain.state import EnvironmentState, InstallationState, Phase
@@ -106,7 +106,7 @@ class Proofs:
             ends = [
                 Draft(event=event, actor=actor, environment=env.id)
                 for env in after.environments.values()
-                for event in _going_back(after, env, revocation)
+                for event in _going_back(after, env)
             ]
             return [Draft(event=ev.Revoked(name=name, reason=reason), actor=actor), *ends]
 
@@ -115,23 +115,23 @@ class Proofs:
         return {"revoked": name, "running": self._running()}
 
     def _image(self, ref: str) -> str:
-        return references.image(self._record.state, ref).image.digest
+        return references.artifact(self._record.state, ref)
 
     def _running(self) -> list[str]:
         """The environments that run what may not be deployed any more."""
         state = self._record.state
         stables = ((env, env.releases[env.stable]) for env in state.environments.values() if env.stable)
-        return [env.id for env, stable in stables if not env.down and trust.revocation(state, stable.image)]
+        return [env.id for env, stable in stables if not env.down and trust.of_release(state, stable)]
 
 
-def _going_back(state: InstallationState, env: EnvironmentState, revocation: Revocation) -> Iterator[ev.Event]:
-    """End the deployment under way in *env* when by *state* its image may not be deployed any more."""
+def _going_back(state: InstallationState, env: EnvironmentState) -> Iterator[ev.Event]:
+    """End the deployment under way in *env* when by *state* its image or its disk may not be deployed any more."""
     rollout = env.rollout
     if rollout is None or rollout.phase is Phase.REVERTING or rollout.candidate == rollout.stable:
         return
-    image = env.releases[rollout.candidate].image
-    if trust.revocation(state, image):
-        yield phases.called_off(env, rollout, f"image {short(image)} was revoked {revocation}")
+    why = trust.of_release(state, env.releases[rollout.candidate])
+    if why:
+        yield phases.called_off(env, rollout, why)
 
 
 def key_id(state: InstallationState, ref: str) -> str:

@@ -33,6 +33,18 @@ def image(state: InstallationState, ref: str) -> BuiltImage:
     return state.images[Digest(_one("image", ref, [d for d in state.images if d.startswith(wanted)]))]
 
 
+def disk(state: InstallationState, ref: str) -> Digest:
+    """Return the digest of the disk whose digest starts with *ref* (with or without ``sha256:``)."""
+    wanted = ref if ref.startswith("sha256:") else f"sha256:{ref}"
+    return Digest(_one("disk", ref, [digest for digest in state.disks if digest.startswith(wanted)]))
+
+
+def artifact(state: InstallationState, ref: str) -> Digest:
+    """Return the digest of the image or the disk whose digest starts with *ref* (with or without ``sha256:``)."""
+    wanted = ref if ref.startswith("sha256:") else f"sha256:{ref}"
+    return Digest(_one("image", ref, [name for name in (*state.images, *state.disks) if name.startswith(wanted)]))
+
+
 def release(env: EnvironmentState, ref: str) -> Release:
     """Return the release of *env* whose id starts with *ref*."""
     wanted = ref if ref.startswith("r-") else f"r-{ref}"

@@ -60,7 +60,7 @@ class Runs:
         if bool(job) == bool(command):
             raise InvalidInput("name a job, or give a command, not both", hint="stelae run ENV --job NAME | -- CMD")
         release = _stable(env)
-        trust.admit(self._record.state, release.image)
+        trust.admit_release(self._record.state, release)
         secrets.admit(env, release)
         under_way = runs.open_runs(env)
         if len(under_way) >= MOST_OPEN:

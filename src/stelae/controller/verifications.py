@@ -46,8 +46,8 @@ class Verifications:
         while True:
             self._news.clear()
             done = True
-            for name, image, fact in list(self._unsigned()):
-                done &= await self._sign(name, image, fact)
+            for name, artifact, fact in list(self._unsigned()):
+                done &= await self._sign(name, artifact, fact)
             try:
                 async with asyncio.timeout(None if done else AGAIN):
                     await self._news.wait()
@@ -55,24 +55,26 @@ class Verifications:
                 continue
 
     def _unsigned(self) -> Iterator[tuple[EnvironmentId, Digest, Verification]]:
-        """What the loop recorded as verified, of images that are here."""
+        """What the loop recorded as verified, of images and disks that are here."""
         for env in self._record.state.environments.values():
-            for image, fact in env.verifications.items():
-                if fact.evidence and not fact.statement and self._layout.has(image):
-                    yield env.id, image, fact
+            for artifact, fact in env.verifications.items():
+                if fact.evidence and not fact.statement and self._layout.has(artifact):
+                    yield env.id, artifact, fact
 
-    async def _sign(self, name: EnvironmentId, image: Digest, fact: Verification) -> bool:
+    async def _sign(self, name: EnvironmentId, artifact: Digest, fact: Verification) -> bool:
         try:
             key = await self._proofs.signing_key()
-            said = verification.said(image, name, fact, self._record.state.size)
+            said = verification.said(artifact, name, fact, self._record.state.size)
             async with self._space.used():
                 statement = await to_thread.run_sync(partial(verification.keep, self._layout, said, key))
+            disk = self._record.state.disks.get(artifact)
             event = ev.VerificationSigned(
-                image=image, deployment=fact.deployment, key=key.public.id, statement=statement
-            )
+                image=disk.disk.image if disk is not None else artifact, disk=artifact if disk is not None else None,
+                deployment=fact.deployment, key=key.public.id, statement=statement,
+            )  # fmt: skip
             await self._record.append([event], actor=CONTROLLER, environment=name, urgent=False)
         except (StelaeError, OSError) as error:
-            log.warning("verification.not_signed", environment=name, image=image, problem=str(error))
+            log.warning("verification.not_signed", environment=name, artifact=artifact, problem=str(error))
             return False
         return True
 

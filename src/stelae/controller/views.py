@@ -38,6 +38,7 @@ def status_row(state: InstallationState, env: EnvironmentState, now: Instant | N
         "app": app,
         "environment": name,
         "image": release.image if release else "",
+        "disk": (release.disk if release else "") or "",
         "release": env.stable or "",
         "commit": built.sources[-1].commit if built and built.sources else "",
         "instances": {
@@ -76,7 +77,7 @@ def _revoked(state: InstallationState, env: EnvironmentState, release: Release |
     """Say that what runs was revoked: it goes on running until it is replaced."""
     if release is None:
         return ""
-    return trust.revocation(state, release.image) or secrets.revocation(env, release)
+    return trust.of_release(state, release) or secrets.revocation(env, release)
 
 
 def _ready_of(env: EnvironmentState, process: str) -> int:
@@ -160,7 +161,7 @@ def _grows(env: EnvironmentState, process: str) -> bool:
 def _is_verified(env: EnvironmentState, stable: ReleaseId) -> bool:
     """Where that takes time, it is told; else every image is verified that came in."""
     long = env.config.verify_for if env.config is not None else 0
-    return bool(long) and verification.standing(env, env.releases[stable].image, 0).verification is not None
+    return bool(long) and verification.standing(env, env.releases[stable].artifact, 0).verification is not None
 
 
 def _lacking(env: EnvironmentState) -> list[str]:
@@ -195,7 +196,7 @@ def _starting(env: EnvironmentState) -> str:
 def _verifying(env: EnvironmentState, now: Instant | None) -> str:
     if env.verifying is None or now is None or not (env.config and env.config.verify_for):
         return ""
-    found = verification.standing(env, env.releases[env.verifying.release].image, now)
+    found = verification.standing(env, env.releases[env.verifying.release].artifact, now)
     return found.why if found.left is not None else ""
 
 
@@ -238,6 +239,7 @@ def deployment_view(env: EnvironmentState, deployment: Deployment) -> Json:
         "kind": deployment.kind,
         "release": deployment.release,
         "image": env.releases[deployment.release].image,
+        "disk": env.releases[deployment.release].disk or "",
         "previous": deployment.previous or "",
         "actor": deployment.actor,
         "requested_at": deployment.requested_at,

@@ -114,8 +114,8 @@ def _releases_of(state: InstallationState, images: set[str]) -> set[str]:
 def _releases(state: InstallationState, releases: set[str], versions: dict[str, list[str]]) -> list[Json]:
     return [
         {
-            "release": item.id, "environment": env.id, "image": item.image, "stable": env.stable == item.id,
-            "versions": versions.get(item.image, []),
+            "release": item.id, "environment": env.id, "image": item.image, "disk": item.disk or "",
+            "stable": env.stable == item.id, "versions": versions.get(item.image, []),
             "deployments": [one.id for one in env.deployments.values() if one.release == item.id],
         }
         for env in state.environments.values()

@@ -8,6 +8,14 @@ from stelae.core.held import is_local
 from stelae.domain.allocation import Allocation
 from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import EnvironmentState
+from stelae.domain.units import MIB
+
+GUEST = 96 * MIB
+"""What the system of a virtual machine has for itself, beside the memory of its process: kernel, initrd, page
+tables."""
+
+EMULATOR = 160 * MIB
+"""What the program that runs a virtual machine may use beside the machine's own memory."""
 
 
 def needed(held: Allocation, releases: Mapping[ReleaseId, Release]) -> int:
@@ -26,6 +34,18 @@ def of_others(env: EnvironmentState, all_of_them: Iterable[EnvironmentState]) ->
     return sum(needed(other.allocation, other.releases) for other in others)
 
 
+def of_guest(process: int) -> int:
+    """Return the memory of a virtual machine whose process may use *process* bytes."""
+    return process + GUEST
+
+
+def of_machine(process: int) -> int:
+    """Return the most bytes that a virtual machine whose process may use *process* bytes takes of its host."""
+    return of_guest(process) + EMULATOR
+
+
 def _limit(release: Release, name: str) -> int:
     process = release.process(name)
-    return process.memory if process else 0
+    if process is None:
+        return 0
+    return process.memory if release.disk is None else of_machine(process.memory)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from stelae.core import secrets, trust, verification
+from stelae.core import disks, secrets, trust, verification
+from stelae.core.held import boots
 from stelae.core.traffic import entry
 from stelae.domain.digest import Digest, short
 from stelae.domain.environment import Environment, environment_id
@@ -28,9 +29,10 @@ def config(env: EnvironmentState) -> Environment:
     return env.config
 
 
-def release_of(env: EnvironmentState, image: Image) -> Release:
-    """Return *image* joined with the settings of *env* and the newest versions of its secrets; raises InvalidInput
-    for an image that cannot run there, and for a secret without a value."""
+def release_of(env: EnvironmentState, image: Image, disk: Digest | None = None) -> Release:
+    """Return *image*, or its *disk* where machines boot one, joined with the settings of *env* and the newest
+    versions of its secrets; raises InvalidInput for an image that cannot run there, and for a secret without a value.
+    """
     of = config(env)
     if image.app != of.app:
         raise InvalidInput(f"image {short(image.digest)} is of the app {image.app!r}, not {of.app!r}")
@@ -43,7 +45,7 @@ def release_of(env: EnvironmentState, image: Image) -> Release:
     return Release(
         app=of.app, environment=of.name, image=image.digest,
         settings=dict(of.settings), processes=image.processes, jobs=image.jobs,
-        secrets=secrets.chosen(env), secret_env=of.secret_env,
+        secrets=secrets.chosen(env), secret_env=of.secret_env, disk=disk,
     )  # fmt: skip
 
 
@@ -54,12 +56,14 @@ Rule = Callable[[], None]
 def rules(
     state: InstallationState, env: EnvironmentState, release: Release, now: Instant, *, vouched: bool = False
 ) -> tuple[Rule, ...]:
-    """Return what raises Refused when the image of *release* or a secret in it was revoked, or the policy of *env*
-    does not let it in at *now*: one after the other, for who wants to know all that speaks against it. *vouched*: a
-    controller that counts says that it was verified where it has to come from."""
+    """Return what raises Refused when the image of *release*, its disk or a secret in it was revoked, it is not of
+    the form that *env* starts, or the policy of *env* does not let it in at *now*: one after the other, for who wants
+    to know all that speaks against it. *vouched*: a controller that counts says that it was verified where it has to
+    come from."""
     return (
-        partial(trust.admit, state, release.image),
+        partial(trust.admit_release, state, release),
         partial(secrets.admit, env, release),
+        partial(disks.fits, state, env, release),
         partial(_comes_from, state, env, release, now, vouched=vouched),
     )
 
@@ -77,10 +81,13 @@ def _comes_from(
             f"image {name} was built from a tree with changes that no commit holds; {env.id} takes only commits",
             hint="commit, deploy the commit, and promote that image",
         )
-    found = verification.standing(state.environments.get(environment_id(of.app, of.promote_from)), release.image, now)
+    origin = state.environments.get(environment_id(of.app, of.promote_from))
+    found = verification.standing(origin, release.artifact, now)
     if found.verification is not None or vouched:
         return
-    raise unverified(of.promote_from, release.image, found)
+    if origin is not None and origin.config is not None:
+        same_form(origin, env)
+    raise unverified(of.promote_from, release, found)
 
 
 def admit_more(state: InstallationState, env: EnvironmentState, wanted: Mapping[str, int]) -> None:
@@ -91,7 +98,7 @@ def admit_more(state: InstallationState, env: EnvironmentState, wanted: Mapping[
     for name in (env.stable, comes):
         release = env.releases[name] if name is not None else None
         if release is not None and _grows(env, release, wanted):
-            trust.admit(state, release.image)
+            trust.admit_release(state, release)
             secrets.admit(env, release)
 
 
@@ -100,12 +107,28 @@ def _grows(env: EnvironmentState, release: Release, wanted: Mapping[str, int]) -
     return any(release.process(name) is not None for name in more)
 
 
-def unverified(origin: str, image: Digest, found: verification.Standing) -> Refused:
-    """Return why *image* does not count as verified in the environment *origin*."""
-    what = f"image {short(image)} was {found.why} in {origin}"
+def same_form(origin: EnvironmentState, env: EnvironmentState) -> None:
+    """Raise Refused when machines boot disks in one of *origin* and *env*, and the other runs images: what was
+    verified in one form says nothing of the other."""
+    if boots(origin) is boots(env):
+        return
+    what = "runs images, and no disk is verified by that" if boots(env) else "boots disks, and verifies no image"
+    kind = "of virtual machines" if boots(env) else "that runs images"
+    raise Refused(
+        f"refused by policy: {origin.id} {what}, which is what {env.id} takes",
+        hint=f"let promote_from name an environment {kind}: stelae env apply",
+    )
+
+
+def unverified(origin: str, release: Release, found: verification.Standing) -> Refused:
+    """Return why the image of *release*, or its disk where it has one, does not count as verified in *origin*."""
+    name = f"image {short(release.image)}"
+    if release.disk is not None:
+        name = f"disk {short(release.disk)} of {name}"
+    what = f"{name} was {found.why} in {origin}"
     if found.why != verification.NEVER:
-        what = f"in {origin}, image {short(image)} is {found.why}"
-    hint = f"deploy it there first: stelae deploy {origin} --image {image}"
+        what = f"in {origin}, {name} is {found.why}"
+    hint = f"deploy it there first: stelae deploy {origin} --image {release.image}"
     if found.left is not None:
         hint = f"it is verified when nothing goes wrong in {origin} until then; see stelae status {origin}"
     return Refused(f"refused by policy: {what}", hint=hint)
@@ -204,11 +227,14 @@ def served(env: EnvironmentState, release: Release) -> None:
 
 def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release:
     """Return the stable release while a rollout is under way, else the one that was stable before it; never one of
-    an image that is *banned*, or with a secret that was revoked."""
+    an image or a disk that is *banned*, or with a secret that was revoked."""
     names = ways_back(env)
     for name in names:
-        if env.releases[name].image not in banned and not secrets.revocation(env, env.releases[name]):
-            return env.releases[name]
+        release = env.releases[name]
+        if release.image in banned or release.artifact in banned:
+            continue
+        if not secrets.revocation(env, release):
+            return release
     if names:
         secret = next(filter(None, (secrets.revocation(env, env.releases[name]) for name in names)), "")
         if secret:
@@ -217,6 +243,7 @@ def last_good(env: EnvironmentState, banned: Collection[Digest] = ()) -> Release
                 hint=secrets.instead(env, env.releases[names[0]].image),
             )
         raise Refused(
-            f"every earlier release of {env.id} is of an image that was revoked", hint="deploy another image"
+            f"every earlier release of {env.id} is of an image or a disk that was revoked",
+            hint="deploy another image",
         )
     raise InvalidInput(f"{env.id} has no earlier release to go back to", hint="stelae history shows what ran")

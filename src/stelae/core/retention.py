@@ -1,8 +1,11 @@
-"""Retention: which images an environment can still need. They are the roots of garbage collection."""
+"""Retention: which images and disks an environment can still need. They are the roots of garbage collection."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stelae.domain.digest import Digest
+from stelae.domain.release import ReleaseId
 from stelae.domain.state import Deployment, EnvironmentState, Outcome
 from stelae.domain.units import HOUR, Duration, Instant
 
@@ -14,9 +17,9 @@ KEEP_AGE: Duration = 30 * 24 * HOUR
 
 
 def image_roots(env: EnvironmentState, now: Instant) -> frozenset[Digest]:
-    """Return the images that *env* runs, is moving to, or can return to."""
+    """Return the images that *env* runs, is moving to, or can return to, and the disks that were made of them."""
     young = {done.release for done in _succeeded(env) if now - done.requested_at <= KEEP_AGE}
-    return lasting_roots(env) | {env.releases[name].image for name in young}
+    return lasting_roots(env) | _needed(env, young)
 
 
 def lasting_roots(env: EnvironmentState) -> frozenset[Digest]:
@@ -33,7 +36,12 @@ def lasting_roots(env: EnvironmentState) -> frozenset[Digest]:
         done.release for done in sorted(_succeeded(env), key=lambda d: d.requested_at, reverse=True)
     )
     keep.update(list(newest)[:KEEP_COUNT])
-    return frozenset(env.releases[name].image for name in keep)
+    return _needed(env, keep)
+
+
+def _needed(env: EnvironmentState, releases: Iterable[ReleaseId]) -> frozenset[Digest]:
+    found = [env.releases[name] for name in releases]
+    return frozenset({release.image for release in found} | {release.artifact for release in found})
 
 
 def _succeeded(env: EnvironmentState) -> list[Deployment]:

@@ -1,5 +1,8 @@
 """Verification: whether an image is verified in an environment, and when it comes to be. Pure.
 
+Where machines boot them it is disks that are verified, each for itself: another disk of the same image, or the image
+as containers run it, is another artifact, of which nothing is known by that.
+
 An image is verified when the rollout of a release of it succeeded and then, for as long as the environment asks
 (``verify_for``), none of that release's instances ended, failed or became unready unasked; each time one does, the
 time begins anew. Where none of its instances is wanted nothing is verified, and no time goes by. A later rollout of
@@ -33,32 +36,32 @@ class Standing:
     left: Duration | None = None
 
 
-def standing(env: EnvironmentState | None, image: Digest, now: Instant) -> Standing:
-    """Return where *image* stands in *env*, None for one that there is not."""
+def standing(env: EnvironmentState | None, artifact: Digest, now: Instant) -> Standing:
+    """Return where *artifact*, an image or a disk, stands in *env*, None for one that there is not."""
     if env is None:
         return Standing(why=NEVER)
-    found, doubt = env.verifications.get(image), _doubt(env, image)
-    if image in env.verified and found is not None and not doubt:
+    found, doubt = env.verifications.get(artifact), _doubt(env, artifact)
+    if artifact in env.verified and found is not None and not doubt:
         return Standing(verification=found)
     it = env.verifying
-    if it is not None and env.releases[it.release].image == image:
+    if it is not None and env.releases[it.release].artifact == artifact:
         if not _runs(env, it.release):
             return Standing(why="not verified yet: no instance of it is wanted there")
         left = max(0, it.since + _long(env) - now)
         return Standing(why=f"not verified yet: {spell(left)} to go", left=left)
     rollout = env.rollout
-    if rollout is not None and env.releases[rollout.candidate].image == image:
+    if rollout is not None and env.releases[rollout.candidate].artifact == artifact:
         return Standing(why=f"not verified yet: {rollout.deployment} is under way")
     return Standing(why=doubt or NEVER)
 
 
-def _doubt(env: EnvironmentState, image: Digest) -> str:
-    """Why an image that was verified does not count as that any more: its last rollout that ended by itself."""
-    known = env.verifications.get(image)
+def _doubt(env: EnvironmentState, artifact: Digest) -> str:
+    """Why an artifact that was verified does not count as that any more: its last rollout that ended by itself."""
+    known = env.verifications.get(artifact)
     for deployment in reversed(tuple(env.deployments.values())):
         if known is None or deployment.id == known.deployment:
             return ""
-        if env.releases[deployment.release].image == image and deployment.outcome in _AGAINST:
+        if env.releases[deployment.release].artifact == artifact and deployment.outcome in _AGAINST:
             return f"not verified any more: {deployment.id} of it was {_said(deployment.outcome)}"
     return ""
 
@@ -74,8 +77,8 @@ def begun(env: EnvironmentState, release: ReleaseId, deployment: str, at: Instan
     if _long(env) or not _runs(env, release):
         return env
     done = Verification(release=release, deployment=deployment, since=at, at=at)
-    image = env.releases[release].image
-    return replace(env, verified=env.verified | {image}, verifications={**env.verifications, image: done})
+    artifact = env.releases[release].artifact
+    return replace(env, verified=env.verified | {artifact}, verifications={**env.verifications, artifact: done})
 
 
 def upset(env: EnvironmentState, release: ReleaseId | None, at: Instant) -> EnvironmentState:
@@ -100,8 +103,9 @@ def due(env: EnvironmentState, seen: Observation | None, now: Instant) -> ev.Ima
         return None
     if seen is None or not seen.complete or seen.applied < env.applied or not _whole(env, it.release):
         return None
+    release = env.releases[it.release]
     return ev.ImageVerified(
-        image=env.releases[it.release].image, release=it.release, deployment=it.deployment, since=it.since,
+        image=release.image, disk=release.disk, release=it.release, deployment=it.deployment, since=it.since,
         evidence=_evidence(env, it, seen, now),
     )  # fmt: skip
 

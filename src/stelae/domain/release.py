@@ -44,6 +44,11 @@ class Release:
         secrets = (tuple(sorted(self.secrets.items())), tuple(sorted(self.secret_env)))
         return _id(self.app, self.environment, self.image, tuple(sorted(self.settings.items())), secrets, self.disk)
 
+    @property
+    def artifact(self) -> Digest:
+        """What instances start from: the disk where each is a machine, else the image. It is what is verified."""
+        return self.disk or self.image
+
     def process(self, name: str) -> Process | None:
         """Return the process called *name*, or None when the image has none of that name."""
         return next((process for process in self.processes if process.name == name), None)

@@ -171,15 +171,16 @@ class EnvironmentState:
     ``pending`` are actions whose intent is recorded and whose outcome is not. ``stables`` are the
     releases that were stable, oldest first, without repeats in a row: what a rollback can go to. ``watching`` says
     from when to when it was looked at.
-    ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of
-    the release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the
-    keys are of ``stelae.core.backoff``). ``verified`` are images that were ever verified here, ``verifications`` says
-    of each when last, and how (whether that still counts says ``stelae.core.verification``); ``verifying`` is what
-    may come to be. ``freeze`` is the one that is in force or comes next, as far as somebody had to know. ``revision``
-    is the index of the newest event that a plan must know of. ``secrets`` are all versions of each secret, oldest
-    first. ``runs`` are those of jobs and commands that are not over, and the last that are. ``approval`` is who has
-    to approve a deployment: what is applied, or, where that asks for less than before, what was asked for before,
-    until a deployment was let in by that. ``drift`` is what is recorded of drift besides that of the instances.
+    ``warm`` says until when a replaced release stays warm. ``launches`` counts launches by the short id of the
+    release, so that no instance id is used twice. ``backoff`` says what is not tried again before when (the keys
+    are of ``stelae.core.backoff``). ``verified`` are images (disks, where machines boot them) that were ever
+    verified here, ``verifications`` says of each when last, and how (whether that still counts says
+    ``stelae.core.verification``); ``verifying`` is what may come to be. ``freeze`` is the one that is in force or
+    comes next, as far as somebody had to know. ``revision`` is the index of the newest event that a plan must know
+    of. ``secrets`` are all versions of each secret, oldest first. ``runs`` are those of jobs and commands that are
+    not over, and the last that are. ``approval`` is who has to approve a deployment: what is applied, or, where
+    that asks for less than before, what was asked for before, until a deployment was let in by that. ``drift`` is
+    what is recorded of drift besides that of the instances.
 
     Where the platform keeps sets, ``sets`` says how many instances each was told to have last (the keys are of
     ``stelae.core.native``), and ``weights`` how the requests are shared out between releases.

@@ -22,7 +22,9 @@ from stelae.testing.answer_parts import (
 from stelae.testing.answers_past import OBSERVED, WHERE
 from stelae.testing.log import COSIGNED, EXPORTED, POLICY_IN_FORCE, RECEIPT, SIGNER, WITNESSING
 
-_DEPLOYED = {"deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "note": ""}
+_DEPLOYED = {
+    "deployment": "d-7", "release": NEXT_RELEASE, "previous": RELEASE, "image": NEXT_IMAGE, "disk": "", "note": "",
+}  # fmt: skip
 
 _REPRODUCED = {
     "image": IMAGE, "made": IMAGE, "equal": True, "known": True, "layers": [], "config": [], "seconds": 12.5,
@@ -174,7 +176,7 @@ ANSWERS: dict[str, Any] = {
             }
         ]
     },
-    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "settings": {"LOG_LEVEL": "info"}},
+    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "disk": "", "settings": {"LOG_LEVEL": "info"}},
     "proof": {
         "image": IMAGE,
         "trusted": True,

@@ -48,8 +48,8 @@ WHERE: dict[str, Any] = {
     "ref": "9b1d", "kind": "image", "images": [IMAGE], "ever": False,
     "releases": [
         {
-            "release": RELEASE, "environment": "guestbook/production", "image": IMAGE, "stable": True, "versions": [],
-            "deployments": ["d-3"],
+            "release": RELEASE, "environment": "guestbook/production", "image": IMAGE, "disk": "", "stable": True,
+            "versions": [], "deployments": ["d-3"],
         }
     ],
     "instances": [{"instance": "web-7k2m9q-1", **LIVED}], "unknown": [],
@@ -57,7 +57,7 @@ WHERE: dict[str, Any] = {
 
 _END: dict[str, Any] = {
     "environment": "guestbook/production", "at": NOON - 24 * _HOUR, "release": RELEASE, "image": IMAGE,
-    "commit": COMMIT, "subject": "Add export", "deployed_by": "ana", "deployed_at": NOON - 24 * _HOUR,
+    "disk": "", "commit": COMMIT, "subject": "Add export", "deployed_by": "ana", "deployed_at": NOON - 24 * _HOUR,
     "state": "steady",
 }  # fmt: skip
 

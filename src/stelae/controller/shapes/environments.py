@@ -103,12 +103,13 @@ class Environments(TypedDict):
 
 class Deployed(TypedDict):
     """A deployment that was accepted: the release it moves to, and the one before (``""`` for none). ``note`` says
-    what a rollback passed over, because it was revoked."""
+    what a rollback passed over, because it was revoked. ``disk`` is what virtual machines boot, ``""`` elsewhere."""
 
     deployment: str
     release: str
     previous: str
     image: Digest
+    disk: OptionalDigest
     note: str
 
 
@@ -168,6 +169,7 @@ class Deployment(TypedDict):
     kind: Literal["deploy", "rollback"]
     release: str
     image: Digest
+    disk: OptionalDigest
     previous: str
     actor: str
     requested_at: Time
@@ -244,11 +246,12 @@ class Rollout(TypedDict):
 
 
 class Row(TypedDict):
-    """Where an environment stands."""
+    """Where an environment stands. ``disk`` is what its virtual machines boot, ``""`` where there are none."""
 
     app: str
     environment: str
     image: OptionalDigest
+    disk: OptionalDigest
     release: str
     commit: str
     instances: Ready

@@ -87,6 +87,7 @@ class Containing(TypedDict):
     release: str
     environment: str
     image: Digest
+    disk: OptionalDigest
     stable: bool
     versions: list[str]
     deployments: list[str]
@@ -112,6 +113,7 @@ class End(TypedDict):
     at: Time | None
     release: str
     image: OptionalDigest
+    disk: OptionalDigest
     commit: str
     subject: str
     deployed_by: str

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 
-from stelae.controller.shapes.common import Count, Digest, SecretChange, Time
+from stelae.controller.shapes.common import Count, Digest, OptionalDigest, SecretChange, Time
 from stelae.controller.shapes.environments import PlatformChoice, Rollout
 from stelae.controller.shapes.runs import Crossed, PlannedJob
 
 
 class End(TypedDict):
-    """One end of a plan's way; ``commit`` is ``""`` where it is not known."""
+    """One end of a plan's way; ``commit`` is ``""`` where it is not known, ``disk`` where nothing boots one."""
 
     release: str
     image: Digest
+    disk: OptionalDigest
     commit: str
     subject: str
 

@@ -20,19 +20,19 @@ def _verified(env: EnvironmentState, event: ev.ImageVerified, at: Instant, actor
     over = env.verifying is not None and env.verifying.deployment == event.deployment
     return replace(
         env,
-        verified=env.verified | {event.image},
-        verifications=with_item(env.verifications, event.image, done),
+        verified=env.verified | {event.artifact},
+        verifications=with_item(env.verifications, event.artifact, done),
         verifying=None if over else env.verifying,
     )
 
 
 @folds(ev.VerificationSigned)
 def _signed(env: EnvironmentState, event: ev.VerificationSigned, at: Instant, actor: str) -> EnvironmentState:
-    known = env.verifications.get(event.image)
+    known = env.verifications.get(event.artifact)
     if known is None or known.deployment != event.deployment:
         return env
     signed = replace(known, statement=event.statement, key=event.key)
-    return replace(env, verifications=with_item(env.verifications, event.image, signed))
+    return replace(env, verifications=with_item(env.verifications, event.artifact, signed))
 
 
 @folds(ev.DeploymentApproved)

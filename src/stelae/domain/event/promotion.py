@@ -17,7 +17,8 @@ from stelae.domain.units import Instant
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageVerified(Event):
     """An image is verified in the environment: the rollout of its release succeeded, and nothing went wrong from
-    ``since`` until now. ``evidence`` says what was seen."""
+    ``since`` until now. ``evidence`` says what was seen. Where machines booted it, its ``disk`` is verified, and
+    the image as such is not."""
 
     kind: ClassVar[str] = "image.verified"
     image: Digest
@@ -25,18 +26,31 @@ class ImageVerified(Event):
     deployment: str
     since: Instant
     evidence: str = ""
+    disk: Digest | None = None
+
+    @property
+    def artifact(self) -> Digest:
+        """What is verified."""
+        return self.disk or self.image
 
 
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationSigned(Event):
-    """A key signed that the image was verified here, for other controllers; ``statement`` is the digest of that."""
+    """A key signed that the image, or its ``disk``, was verified here, for other controllers; ``statement`` is the
+    digest of that."""
 
     kind: ClassVar[str] = "image.verification-signed"
     image: Digest
     deployment: str
     key: str
     statement: str
+    disk: Digest | None = None
+
+    @property
+    def artifact(self) -> Digest:
+        """What was verified."""
+        return self.disk or self.image
 
 
 @known
@@ -53,8 +67,8 @@ class VerifierTrusted(Event):
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationAccepted(Event):
-    """The next deployment is let in on the word of another controller: the image was verified in ``verifies``, its
-    statement says, which ``key`` signed."""
+    """The next deployment is let in on the word of another controller: the image, or its ``disk``, was verified in
+    ``verifies``, its statement says, which ``key`` signed."""
 
     kind: ClassVar[str] = "verification.accepted"
     image: Digest
@@ -64,6 +78,7 @@ class VerificationAccepted(Event):
     release: ReleaseId
     verified_at: Instant
     evidence: str = ""
+    disk: Digest | None = None
 
 
 @known
