@@ -1,0 +1,344 @@
+#!/bin/busybox sh
+# The first program of a machine: opens the verified root, reads the config disk, starts the one process that it names,
+# and powers off when that ends. It stays process 1. There is no other program that anybody could log in to.
+#
+# What it says on the port stelae.control is "begun", "exit CODE" or "refused REASON", each once at most, and a line of
+# the kernel's console where there is no port. What it hears there is "stop".
+set -u
+umask 022
+export PATH=/bin LC_ALL=C
+
+ROOT=/newroot CONFIG=/config LAUNCH=/launch
+MOST=1048576          # bytes of a config disk
+PATIENCE=100          # tenths of a second to wait for a device
+NAMES='(args/[0-9]{3}|env/[A-Za-z_][A-Za-z0-9_]{0,127}|secrets/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|user|cwd|address|gateway|hostname|hosts|resolv\.conf|tmpfs)'
+QUIET=nosuid,nodev,noexec
+BYTE='(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
+
+say() {
+    # A host that does not read must not keep the machine from ending.
+    [ -z "${control:-}" ] || printf '%s\n' "$1" | timeout 20 busybox cat >&3
+}
+
+end() {
+    poweroff -f
+    sleep 60
+    exit 1  # the kernel panics, and the machine ends so
+}
+
+refuse() {
+    echo "stelae: refused: $1" >/dev/console
+    say "refused $1"
+    end
+}
+
+try() {
+    what=$1
+    shift
+    "$@" >/dev/null || refuse "$what"
+}
+
+port() { # NAME: the device of the virtio port of that name
+    for found in /sys/class/virtio-ports/*/name; do
+        if [ -e "$found" ] && [ "$(cat "$found")" = "$1" ]; then
+            found=${found%/name}
+            echo "/dev/${found##*/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+partition() { # LABEL
+    found=$(grep -lx "PARTNAME=$1" /sys/class/block/*/uevent | head -n 1)
+    found=${found%/uevent}
+    [ -n "$found" ] && echo "/dev/${found##*/}"
+}
+
+config_disk() {
+    for found in /sys/block/*/serial; do
+        if [ -e "$found" ] && [ "$(cat "$found")" = stelae-config ]; then
+            found=${found%/serial}
+            echo "${found##*/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+await() { # FUNCTION ARGUMENT: what it gives, once it gives something
+    left=$PATIENCE
+    until "$@"; do
+        [ "$left" -gt 0 ] || return 1
+        left=$((left - 1))
+        usleep 100000
+    done
+}
+
+one() { # FILE PATTERN: the one line that the file of the config disk has
+    [ "$(wc -l <"$CONFIG/$1")" -le 1 ] && grep -qxE "$2" "$CONFIG/$1" || refuse "the config disk has a wrong $1"
+    head -n 1 "$CONFIG/$1"
+}
+
+is_below_root() { # PATH: a folder of the root, and no symbolic link on the way
+    case $1/ in
+        *//* | */./* | */../* | [!/]*) return 1 ;;
+    esac
+    walked=$ROOT rest=${1#/}/
+    while [ -n "$rest" ]; do
+        walked=$walked/${rest%%/*} rest=${rest#*/}
+        [ ! -L "$walked" ] && [ -d "$walked" ] || return 1
+    done
+}
+
+start_system() {
+    busybox mount -t proc -o $QUIET proc /proc  # from here on the shell has its commands in itself, by /proc/self/exe
+    mount -t sysfs -o $QUIET sysfs /sys
+    mount -t devtmpfs -o nosuid,noexec,mode=0755 devtmpfs /dev
+    for module in $(cat /modules); do
+        try "the kernel does not take its module $module" insmod "/lib/modules/$module.ko"
+    done
+    rm -rf /lib/modules
+}
+
+open_ports() {
+    control_port=$(await port stelae.control) || refuse "there is no port stelae.control"
+    exec 3<>"$control_port"
+    control=open
+    out=$(await port stelae.out) || refuse "there is no port stelae.out"
+    err=$(await port stelae.err) || refuse "there is no port stelae.err"
+}
+
+open_root() {
+    hash=
+    for word in $(cat /proc/cmdline); do
+        case $word in
+            roothash=*) hash=${word#roothash=} ;;
+        esac
+    done
+    echo "$hash" | grep -qxE '[0-9a-f]{64}' || refuse "the kernel's command line has no root hash"
+    short=$(echo "$hash" | cut -c 1-16)
+    data=$(await partition "root-$short") || refuse "there is no disk with the root $short"
+    tree=$(await partition "root-verity-$short") || refuse "there is no hash tree of the root $short"
+    try "the root is not what its hash says" veritysetup open --panic-on-corruption "$data" root "$tree" "$hash"
+    try "the root cannot be mounted" mount -t erofs -o ro,nosuid,nodev /dev/mapper/root $ROOT
+    rm -f /bin/veritysetup
+}
+
+read_config() {
+    disk=$(await config_disk) || refuse "there is no config disk"
+    size=$(($(cat "/sys/block/$disk/size") * 512))
+    [ "$size" -gt 512 ] && [ "$size" -le $MOST ] || refuse "the config disk has a wrong size: $size bytes"
+    mount -t tmpfs -o $QUIET,mode=0700,size=4m tmpfs $CONFIG
+    header=$(dd if="/dev/$disk" bs=512 count=1 2>/dev/null | tr -d '\0')
+    echo "$header" | grep -qE '^stelae-config 1 [0-9]{1,7} [0-9a-f]{64}$' && [ "$(echo "$header" | wc -l)" = 1 ] ||
+        refuse "the config disk has no header that is known here"
+    set -- $header
+    [ "$3" -eq $((size - 512)) ] || refuse "the config disk has a wrong size: $size bytes"
+    dd if="/dev/$disk" bs=512 skip=1 of=$CONFIG.tar 2>/dev/null
+    [ "$(sha256sum <$CONFIG.tar)" = "$4  -" ] || refuse "the config disk has another digest than its header says"
+    tar tvf $CONFIG.tar >$CONFIG.list 2>/dev/null || refuse "the config disk holds no archive"
+    # Plain files with names that are known, and nothing else: no folder, no link, no device, no other owner or mode.
+    [ "$(grep -cvxE -e "-r-------- 0/0 +[0-9]+ 1970-01-01 00:00:00 $NAMES" $CONFIG.list)" = 0 ] ||
+        refuse "the config disk holds a file that it must not hold"
+    mkdir $CONFIG/args $CONFIG/env $CONFIG/secrets
+    try "the config disk cannot be unpacked" tar xf $CONFIG.tar -C $CONFIG
+    # Fewer files than lines: a name was there twice, or went over two lines.
+    [ "$(find $CONFIG -type f | wc -l)" = "$(wc -l <$CONFIG.list)" ] || refuse "the config disk holds a name twice"
+    rm -f $CONFIG.tar $CONFIG.list
+    for name in args/000 user cwd address gateway hostname hosts resolv.conf tmpfs; do
+        [ -f "$CONFIG/$name" ] || refuse "the config disk lacks $name"
+    done
+    [ "$(cat $CONFIG/args/* $CONFIG/env/* 2>/dev/null | tr -dc '\0' | wc -c)" = 0 ] || refuse "the config disk holds a NUL"
+    last=$(ls $CONFIG/args | tail -n 1)
+    [ "$(ls $CONFIG/args | wc -l)" = $((${last#"${last%%[!0]*}"} + 1)) ] || refuse "the config disk lacks an argument"
+    user=$(one user '[0-9]{1,9}:[0-9]{1,9}') || end
+    uid=${user%:*} gid=${user#*:}
+    hostname=$(one hostname '[A-Za-z0-9][A-Za-z0-9._-]{0,62}') || end
+    address=$(one address "($BYTE\.){3}$BYTE/([1-9]|[12][0-9]|3[0-2])") || end
+    gateway=$(one gateway "($BYTE\.){3}$BYTE") || end
+    one cwd '/.*' >/dev/null || end
+}
+
+start_network() {
+    hostname "$hostname"
+    card=$(ls /sys/class/net | grep -vx lo | head -n 1)
+    [ -n "$card" ] || refuse "there is no network device"
+    echo 0 >"/proc/sys/net/ipv6/conf/$card/accept_ra"
+    ip link set lo up
+    try "the network does not take its address" ip address add "$address" dev "$card"
+    try "the network does not come up" ip link set "$card" up
+    try "the network does not take its gateway" ip route add default via "$gateway"
+}
+
+mount_devices() {
+    mount -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs $ROOT/dev
+    for entry in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
+        numbers=${entry#*:}
+        mknod -m 0666 "$ROOT/dev/${entry%%:*}" c "${numbers%:*}" "${numbers#*:}"
+    done
+    mkdir $ROOT/dev/pts $ROOT/dev/shm $ROOT/dev/mqueue
+    mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts $ROOT/dev/pts
+    mount -t mqueue -o $QUIET mqueue $ROOT/dev/mqueue
+    grep -q ' /dev/shm$' $CONFIG/tmpfs || mount -t tmpfs -o $QUIET,mode=1777,size=64k tmpfs $ROOT/dev/shm
+    ln -s pts/ptmx $ROOT/dev/ptmx
+    ln -s /proc/self/fd $ROOT/dev/fd
+    ln -s /proc/self/fd/0 $ROOT/dev/stdin
+    ln -s /proc/self/fd/1 $ROOT/dev/stdout
+    ln -s /proc/self/fd/2 $ROOT/dev/stderr
+}
+
+mount_kernel() {
+    mount -t proc -o $QUIET proc $ROOT/proc
+    mount -t sysfs -o $QUIET,ro sysfs $ROOT/sys
+    # What a process of user 0 could reach by its number alone, though it has no capability.
+    for name in bus fs irq sys sysrq-trigger; do
+        if [ -e "$ROOT/proc/$name" ]; then
+            mount -o bind "$ROOT/proc/$name" "$ROOT/proc/$name" && mount -o remount,bind,ro "$ROOT/proc/$name"
+        fi
+    done
+    for name in acpi kcore keys kmsg interrupts timer_list sched_debug; do
+        if [ -d "$ROOT/proc/$name" ]; then
+            mount -t tmpfs -o ro,size=0 tmpfs "$ROOT/proc/$name"
+        elif [ -e "$ROOT/proc/$name" ]; then
+            mount -o bind $ROOT/dev/null "$ROOT/proc/$name"
+        fi
+    done
+    [ ! -d $ROOT/sys/firmware ] || mount -t tmpfs -o ro,size=0 tmpfs $ROOT/sys/firmware
+}
+
+mount_files() {
+    for place in /dev /proc /sys; do
+        is_below_root $place || refuse "the image has no $place to mount on"
+    done
+    mount_devices
+    mount_kernel
+    for name in hostname hosts resolv.conf; do
+        [ -f "$ROOT/etc/$name" ] && [ ! -L "$ROOT/etc/$name" ] && is_below_root /etc ||
+            refuse "the image has no /etc/$name to mount on"
+        cat "$CONFIG/$name" >"/etc/$name"
+        mount -o bind "/etc/$name" "$ROOT/etc/$name" && mount -o remount,bind,ro,$QUIET "$ROOT/etc/$name"
+    done
+}
+
+mount_memory() {
+    secrets=$(ls $CONFIG/secrets)
+    if [ -n "$secrets" ] && ! is_below_root /run/secrets && ! grep -q ' /run$' $CONFIG/tmpfs; then
+        is_below_root /run || refuse "the image has no /run to mount on"
+        mount -t tmpfs -o $QUIET,mode=0755,size=64k tmpfs $ROOT/run
+        mkdir $ROOT/run/secrets
+        covered=yes
+    fi
+    while read -r bytes owner group place; do
+        echo "$bytes $owner $group" | grep -qxE '[0-9]{1,15} [0-9]{1,9} [0-9]{1,9}' ||
+            refuse "the config disk has a wrong tmpfs"
+        case $place in
+            /run/*) [ -z "${covered:-}" ] || mkdir -p "$ROOT$place" ;;
+        esac
+        is_below_root "$place" || refuse "the image has no $place to mount on"
+        try "memory cannot be mounted at $place" mount -t tmpfs \
+            -o "$QUIET,size=$bytes,uid=$owner,gid=$group,mode=1777" tmpfs "$ROOT$place"
+        [ "$place" != /run ] || [ -z "$secrets" ] || mkdir $ROOT/run/secrets
+    done <$CONFIG/tmpfs
+    [ -z "${covered:-}" ] || mount -o remount,ro $ROOT/run
+    if [ -n "$secrets" ]; then
+        mount -t tmpfs -o $QUIET,mode=0755,size=2m tmpfs $ROOT/run/secrets
+        cp $CONFIG/secrets/* $ROOT/run/secrets/
+        chown "$user" $ROOT/run/secrets/*
+        mount -o remount,ro $ROOT/run/secrets
+    fi
+}
+
+harden() {
+    # From here on no module, no other kernel, no user namespace, whatever the process finds.
+    echo 1 >/proc/sys/kernel/modules_disabled
+    echo 1 >/proc/sys/kernel/kexec_load_disabled
+    echo 0 >/proc/sys/user/max_user_namespaces
+    echo 1 >/proc/sys/kernel/dmesg_restrict
+    echo 2 >/proc/sys/kernel/kptr_restrict
+    echo 1 >/proc/sys/kernel/unprivileged_bpf_disabled
+    echo 3 >/proc/sys/kernel/perf_event_paranoid
+    ulimit -Sc 0
+    ulimit -Hn 524288
+}
+
+start_process() {
+    # The process's folder holds all that its start needs; nothing of it can be reached by a path from its root.
+    mkdir -p $LAUNCH
+    mv $CONFIG/args $CONFIG/env $CONFIG/cwd $LAUNCH/
+    mv /start $LAUNCH/start
+    ln /bin/busybox $LAUNCH/sh
+    mkfifo $LAUNCH/out $LAUNCH/err $LAUNCH/said
+    chown -R "$user" $LAUNCH/args $LAUNCH/env $LAUNCH/cwd $LAUNCH/start $LAUNCH/out $LAUNCH/err
+    chmod 0711 $LAUNCH
+    chmod 0755 $LAUNCH/start
+    rm -rf $CONFIG/secrets
+    cat <$LAUNCH/out >"$out" 3>&- &
+    out_relay=$!
+    cat <$LAUNCH/err >"$err" 3>&- &
+    err_relay=$!
+    watch_start &
+    # In the foreground: what a shell starts in the background ignores the keyboard's signals.
+    env -i /bin/capsh --drop=all --inh= --noamb --chroot=$ROOT --no-new-privs --groups= --gid="$gid" --uid="$uid" \
+        --shell=/proc/self/fd/9/sh -- /proc/self/fd/9/start "$uid" \
+        3>&- 8>$LAUNCH/said 9<$LAUNCH </dev/null >$LAUNCH/out 2>$LAUNCH/err
+    code=$?
+    # Where the process could not be started, that is said, and the machine ends meanwhile.
+    until [ -e /begun ]; do
+        usleep 100000
+    done
+}
+
+watch_start() {
+    read -r said <$LAUNCH/said || said="the process could not be started"
+    case $said in
+        "begun "*) ;;
+        *) refuse "$said" ;;
+    esac
+    rm -rf $LAUNCH $CONFIG/* /bin/capsh /lib /lib64
+    say begun
+    touch /begun
+    listen "${said#begun }" 2>/dev/null
+}
+
+listen() { # PID
+    while :; do
+        if read -r word <&3; then
+            [ "$word" != stop ] || kill -TERM "$1"
+        else
+            sleep 1  # nobody is there; the port says so by an end
+        fi
+    done
+}
+
+end_others() {
+    # What the process left behind ends with it; the relays end when nothing can write to them any more.
+    for round in 1 2 3 4 5; do
+        found=
+        for entry in /proc/[0-9]*; do
+            number=${entry#/proc/}
+            case " 1 $out_relay $err_relay " in
+                *" $number "*) continue ;;
+            esac
+            if [ -e "$entry/exe" ]; then
+                kill -KILL "$number" && found=yes
+            fi
+        done 2>/dev/null
+        [ -n "$found" ] || break
+    done
+    (sleep 20; kill -KILL "$out_relay" "$err_relay") 3>&- &
+    wait "$out_relay" "$err_relay"
+}
+
+start_system
+open_ports
+open_root
+read_config
+start_network
+mount_files
+mount_memory
+harden
+start_process
+end_others
+say "exit $code"
+end
