@@ -18,6 +18,7 @@ from pathlib import Path
 from stelae.build import lock_changes
 from stelae.build.base import Wish
 from stelae.build.bench import Bench, Progress
+from stelae.build.boot_root import boot_root
 from stelae.build.cache import Cache
 from stelae.build.config import config_bytes, manifest_bytes
 from stelae.build.inputs import Inputs
@@ -25,7 +26,7 @@ from stelae.build.mirror import Mirror
 from stelae.build.request import BuildRequest, BuildResult, BuiltLayer, LockResult
 from stelae.build.roots import Roots
 from stelae.build.secrets import Secrets
-from stelae.build.source import Source, opened
+from stelae.build.source import Source, opened, with_disk
 from stelae.build.stages import Built, Stages
 from stelae.domain.digest import Digest, digest_of, hex_of
 from stelae.domain.errors import InvalidInput, StelaeError
@@ -60,7 +61,7 @@ class Builder:
         the disk is full, Unreachable when an archive does not answer or a tool is missing. Then no image is named.
         """
         start = time.monotonic()
-        with opened(self._mirror, request) as source, self._bench(request, source, progress) as bench:
+        with self.begun(request, progress) as (source, bench):
             stages = Stages(source, bench)
             built = stages.image()
             config = config_bytes(
@@ -68,7 +69,7 @@ class Builder:
                 workdir=built.workdir, environment=built.environment, jobs=source.spec.jobs,
             )  # fmt: skip
             lock = stages.lock()
-            _keep(bench.inputs, lock.text())
+            keep_lock(bench.inputs, lock.text())
             image, created = self._put(source.spec.app, config, manifest_bytes(config, built.layers))
         return BuildResult(
             image=image, created=created, layers=_report(built), lock=lock.text(), locked=source.lock is not None,
@@ -81,15 +82,26 @@ class Builder:
         """Return a new ``stelae.lock`` for *request*. What is locked and still asked for stays, unless *upgrade* asks
         for the newest of everything. Raises as ``build``."""
         wish = Wish.NEWEST if upgrade else Wish.KEEP
+        with self.begun(request, progress, checked=False) as (source, bench):
+            new = Stages(source, bench, wish).lock()
+            if source.spec.disk:
+                new = with_disk(new, boot_root(bench, source, wish).stage)
+            return LockResult(
+                text=new.text(), changes=lock_changes.inputs(source.whole, new),
+                archives=lock_changes.archives(source.whole, new),
+            )  # fmt: skip
+
+    @contextmanager
+    def begun(
+        self, request: BuildRequest, progress: Progress, *, checked: bool = True
+    ) -> Iterator[tuple[Source, Bench]]:  # fmt: skip
+        """Give the source of *request*, whose lock has to fit the recipe with *checked*, and a place to work; raises
+        as ``build``."""
         with (
-            opened(self._mirror, request, checked=False) as source,
+            opened(self._mirror, request, checked=checked) as source,
             self._bench(request, source, progress) as bench,
         ):
-            new = Stages(source, bench, wish).lock()
-            return LockResult(
-                text=new.text(), changes=lock_changes.inputs(source.lock, new),
-                archives=lock_changes.archives(source.lock, new),
-            )  # fmt: skip
+            yield source, bench
 
     @contextmanager
     def _bench(self, request: BuildRequest, source: Source, progress: Progress) -> Iterator[Bench]:
@@ -132,8 +144,8 @@ def _processes(source: Source, built: Built) -> tuple[Process, ...]:
     )
 
 
-def _keep(inputs: Inputs, text: str) -> Digest:
-    """Keep the text of the lock of an image and return its digest."""
+def keep_lock(inputs: Inputs, text: str) -> Digest:
+    """Keep the text of the lock of an image, or of a disk, and return its digest."""
     digest = digest_of(text.encode())
     return digest if inputs.find(digest) is not None else inputs.blobs.add(text.encode())
 

@@ -85,20 +85,26 @@ def parse(text: str) -> Lock:
         raise InvalidInput(f"it is damaged: {error}", where=FILE_NAME, hint=AGAIN) from error
 
 
+def check_stage(name: str, locked: StageLock, now: StageLock) -> None:
+    """Raise InvalidInput when the stage *name* was *locked* for something else than *now* (whose inputs play no
+    part), saying what differs."""
+    where = f" of stage {name}" if name else ""
+    _same(f"base{where}", locked.base, now.base)
+    _same(f"packages{where}", list(locked.packages), list(now.packages))
+    files, files_now = dict(locked.files), dict(now.files)
+    for path in sorted(files.keys() | files_now.keys()):
+        if files.get(path) != files_now.get(path):
+            was, is_now = (short(found[path]) if path in found else "none" for found in (files, files_now))
+            raise _changed(path, was, is_now)
+
+
 def check_recipe(lock: Lock, wanted: Lock) -> None:
     """Raise InvalidInput when *lock* was made for another recipe than *wanted* (whose inputs play no part), saying
     what differs."""
     _same("the architecture", lock.architecture, wanted.architecture)
     _same("the stages", sorted(lock.stages), sorted(wanted.stages))
     for name, now in wanted.stages.items():
-        locked, where = lock.stages[name], f" of stage {name}" if name else ""
-        _same(f"base{where}", locked.base, now.base)
-        _same(f"packages{where}", list(locked.packages), list(now.packages))
-        files, files_now = dict(locked.files), dict(now.files)
-        for path in sorted(files.keys() | files_now.keys()):
-            if files.get(path) != files_now.get(path):
-                was, is_now = (short(found[path]) if path in found else "none" for found in (files, files_now))
-                raise _changed(path, was, is_now)
+        check_stage(name, lock.stages[name], now)
 
 
 def _same(what: str, locked: object, now: object) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stelae.build.lock_changes import ArchiveChange, InputChange
+from stelae.domain.artifact import Disk
+from stelae.domain.digest import Digest
 from stelae.domain.image import Image
 from stelae.domain.inputs import Input
 
@@ -50,6 +52,22 @@ class BuildResult:
     locked: bool = False
     network: bool = False
     inputs: tuple[Input, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskResult:
+    """A disk, whether it is new to the store, the lock that describes its image and it, whether that was the commit's
+    own, and all locked packages that it was made with (sorted). Of these ``packages`` have files in it; ``boot`` are
+    the layers that they lie in."""
+
+    disk: Disk
+    created: bool
+    lock: str
+    locked: bool
+    inputs: tuple[Input, ...]
+    packages: tuple[str, ...]
+    boot: tuple[Digest, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

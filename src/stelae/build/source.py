@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from stelae.build import lock as locks
@@ -21,11 +21,15 @@ from stelae.spec.document import parse as parse_spec
 IMAGE = ""
 """The name, among those of stages, of the image itself."""
 
+DISK = "disk"
+"""The name, among the stages of a lock, of what disks are made of besides the image. No image has it as an input."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A commit's folder, opened: its tree, its spec, its lock, the lock of its recipe as far as it is known without
-    making anything, and the files that pin the dependencies of languages, by path."""
+    making anything, and the files that pin the dependencies of languages, by path. ``lock`` and ``wanted`` are of the
+    image alone; ``disk`` is the stage of the lock for its disks, None where there is none."""
 
     repository: str
     reader: Reader
@@ -34,6 +38,12 @@ class Source:
     lock: locks.Lock | None
     wanted: locks.Lock
     pins: Mapping[str, bytes]
+    disk: locks.StageLock | None = None
+
+    @property
+    def whole(self) -> locks.Lock | None:
+        """The lock, with what it has for disks."""
+        return self.lock if self.lock is None or self.disk is None else with_disk(self.lock, self.disk)
 
     @property
     def tables(self) -> dict[str, Steps]:
@@ -56,10 +66,16 @@ def opened(mirror: Mirror, request: BuildRequest, *, checked: bool = True) -> It
         stages = {name: _wanted(steps, pins) for name, steps in _tables(spec).items()}
         wanted = locks.Lock(architecture=architecture(), stages=stages)
         found = request.lock or _file(reader, tree, locks.FILE_NAME)
-        lock = _known(found, wanted, checked=checked) if found else None
+        lock, disk = _known(found, wanted, checked=checked) if found else (None, None)
         yield Source(
-            repository=request.repository, reader=reader, tree=tree, spec=spec, lock=lock, wanted=wanted, pins=pins
+            repository=request.repository, reader=reader, tree=tree, spec=spec, lock=lock, wanted=wanted, pins=pins,
+            disk=disk,
         )  # fmt: skip
+
+
+def with_disk(lock: locks.Lock, disk: locks.StageLock) -> locks.Lock:
+    """Return *lock*, of an image, with the stage *disk* for its disks."""
+    return replace(lock, stages={**lock.stages, DISK: disk})
 
 
 def place(name: str) -> str:
@@ -82,17 +98,23 @@ def _wanted(steps: Steps, pins: Mapping[str, bytes]) -> locks.StageLock:
     return locks.StageLock(base=steps.base, packages=tuple(sorted(set(steps.packages))), files=tuple(files))
 
 
-def _known(text: str, wanted: locks.Lock, *, checked: bool) -> locks.Lock | None:
-    """Return the lock *text*; one that a new lock will replace need not fit, and may be damaged."""
+def _known(
+    text: str, wanted: locks.Lock, *, checked: bool
+) -> tuple[locks.Lock | None, locks.StageLock | None]:  # fmt: skip
+    """Return the lock *text*, of the image, and what it has for disks; one that a new lock will replace need not fit,
+    and may be damaged. What it has for disks plays no part for the image."""
     try:
         lock = locks.parse(text)
     except InvalidInput:
         if checked:
             raise
-        return None
+        return None, None
+    disk = lock.stages.get(DISK) if DISK not in wanted.stages else None
+    if disk is not None:
+        lock = replace(lock, stages={name: stage for name, stage in lock.stages.items() if name != DISK})
     if checked:
         locks.check_recipe(lock, wanted)
-    return lock
+    return lock, disk
 
 
 def _pins(reader: Reader, tree: str, spec: AppSpec) -> dict[str, bytes]:
