@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from stelae.controller.client import Client
+from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import StelaeError
 from stelae.platforms.local.inventory import list_all, teardown
 from stelae.platforms.local.proxy.checker import DIFFERS
@@ -57,6 +58,8 @@ SEED = _seed()
 
 class Machine:
     """A Stelae under test; a context manager. With *checked* the proxy is compared with the record after each act."""
+
+    environment = EnvironmentId("guestbook/testing")
 
     def __init__(self, *, seed: bool = True, checked: bool = True) -> None:
         chance = random.SystemRandom()

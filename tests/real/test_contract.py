@@ -87,8 +87,8 @@ def _installation() -> Iterator[Installation]:
         yield made
     finally:
         stop_supervisor(made)
-        teardown(made, _parent(made))
         end_scope(made)
+        teardown(made)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -111,7 +111,7 @@ class _Parts:
         roots = ErofsRoots(self.installation, self._image)
         engine = LocalEngine(self.installation, roots, lambda _: CONFIG, cgroup_parent=self._parent, secrets=Given())
         self._engines.append(engine)
-        router = HaproxyRouter(self.installation)
+        router = HaproxyRouter(self.installation, cgroup=f"{self._parent}/proxy" if self._parent else "")
         await router.start()
         fence = Fence(self.installation.run / "fence", len(self._engines))
         fence.raise_()
