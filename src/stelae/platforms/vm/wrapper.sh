@@ -1,0 +1,43 @@
+# The first process of a machine's container: holds QEMU, asks the machine to end, and ends with the status that the
+# machine's program ended with. Its arguments are QEMU's command line.
+umask 077
+mkfifo /run/control.in /run/control.out /run/kernel
+exec 3>&1 4>&2 5<>/run/control.in
+trap 'echo stop >&5' TERM
+cat /run/control.out >/run/told 3>&- 4>&- 5>&- &
+told=$!
+# What the kernel says is told only when it ends the machine, or its program: else the output is the program's alone.
+tail -n 30 /run/kernel >/run/last 3>&- 4>&- 5>&- &
+last=$!
+"$@" </dev/null >&4 2>&4 &
+machine=$!
+while :; do
+    wait "$machine"
+    status=$?
+    kill -0 "$machine" 2>/dev/null || break
+done
+# Nobody waits for a QEMU that never opened them.
+: 1<>/run/control.out 1<>/run/kernel
+wait "$told" "$last"
+code= refused=
+while read -r word rest; do
+    case $word in
+    exit) code=$rest ;;
+    refused) refused=$rest ;;
+    esac
+done </run/told
+case $code in
+[0-9] | [0-9][0-9] | 1[0-9][0-9] | 2[0-5][0-9])
+    [ "$code" -ne 137 ] || tr -d '\r' </run/last >&2
+    [ "$code" -gt 255 ] || exit "$code"
+    ;;
+esac
+tr -d '\r' </run/last >&2
+if [ -n "$refused" ]; then
+    printf 'the machine did not start its program: %s\n' "$refused" >&2
+elif [ "$status" -ne 0 ]; then
+    printf 'QEMU ended with status %s\n' "$status" >&2
+else
+    printf 'the machine stopped, and did not say how its program ended\n' >&2
+fi
+exit 1
