@@ -12,8 +12,8 @@ from stelae import __version__
 VERBS = (
     "up", "down", "env", "init", "lock", "build", "plan", "render", "deploy", "promote", "approve", "reject",
     "rollback", "abort", "pause", "resume", "replace", "run", "debug", "scale", "status", "verify", "history",
-    "show", "where", "diff", "reproduce", "push", "pull", "key", "trust", "revoke", "secret", "state", "logs",
-    "audit", "witness", "backup", "restore", "kubernetes", "gc", "doctor", "controller", "version",
+    "show", "where", "diff", "reproduce", "push", "pull", "export", "key", "trust", "revoke", "secret", "state",
+    "logs", "audit", "witness", "backup", "restore", "kubernetes", "gc", "doctor", "controller", "version",
 )  # fmt: skip
 
 

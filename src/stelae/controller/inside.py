@@ -54,7 +54,7 @@ class Inside:
             "image": image.digest,
             "trusted": not found.problems and not trust.revocation(state, image.digest),
             **{need.value: _proven(found, need) for need in Requirement},
-            "built": _built(found.of(Requirement.PROVENANCE)),
+            "built": built_from(found.of(Requirement.PROVENANCE)),
             "revoked": revocation_view(state, image.digest),
             "problems": list(found.problems),
             "counts": dict(sorted(Counter(item["kind"] for item in packages).items())),
@@ -135,7 +135,7 @@ def _proven(proof: Proof, need: Requirement) -> Json:
     return {"ok": not lacks, "key": found.key if found and not lacks else "", "why": lacks}
 
 
-def _built(found: Evidence | None) -> Json | None:
+def built_from(found: Evidence | None) -> Json | None:
     """What the provenance says, in short; it was verified before."""
     if found is None:
         return None

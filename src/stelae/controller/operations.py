@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from stelae.controller import audit_messages as am
 from stelae.controller import cluster_messages as cm
 from stelae.controller import drift_messages as dm
+from stelae.controller import export_messages as xm
 from stelae.controller import messages as m
 from stelae.controller import past_messages as ppm
 from stelae.controller import promotion_messages as pm
@@ -26,6 +27,7 @@ from stelae.controller.shapes import (
     common,
     drift,
     environments,
+    exports,
     images,
     machine,
     past,
@@ -341,6 +343,14 @@ _RECORD = (
         "diff", "/v1/diffs", m.DiffQuery, past.Differs,
         "Show what differs between two images, or two environments, or two times.",
         lambda s, asked: s.diff(asked.old, asked.new),
+    ),
+    _get(
+        "export", "/v1/exports", xm.HandOver, exports.Exported,
+        "Hand over an image, its disk, and where both come from: verified.", lambda s, asked: s.export(asked.ref),
+    ),
+    _stream(
+        "disk", "GET", "/v1/disks", xm.DiskBytes, audit.Piece, exports.DiskSent,
+        "Give the bytes of a disk, compressed by zstd.", lambda s, _, asked: s.disk(asked.disk),
     ),
     _get("keys", "/v1/keys", m.Nothing, proofs.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
     _post(

@@ -17,6 +17,7 @@ from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
 from stelae.controller.drifts import Drifts
 from stelae.controller.environments import Environments
+from stelae.controller.exports import Exports
 from stelae.controller.inside import Inside
 from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
@@ -45,7 +46,7 @@ class ControllerService:
         reproductions: Reproductions, transfers: Transfers, secrets: Secrets, runs: Runs, debugging: Debugging,
         approvals: Approvals, verifications: Verifications, notifier: Notifier, audit: Audit,
         inspections: Inspections, past: Past, whereabouts: Whereabouts, comparing: Comparing, watches: Watches,
-        clusters: Clusters, http_port: int,
+        clusters: Clusters, exports: Exports, http_port: int,
     ) -> None:  # fmt: skip
         self._record = record
         self._storage = storage
@@ -66,6 +67,8 @@ class ControllerService:
         self._of_the_log(audit)
         self.render = clusters.render
         self.cluster_setup = clusters.cluster_setup
+        self.export = exports.export
+        self.disk = exports.disk
 
     def _of_environments(self, deployments: Deployments, environments: Environments, steering: Steering) -> None:
         self.deploy = deployments.deploy

@@ -19,6 +19,7 @@ from stelae.testing.answer_parts import (
     row,
     run,
 )
+from stelae.testing.answers_export import EXPORTED_IMAGE, SENT_DISK
 from stelae.testing.answers_past import OBSERVED, WHERE
 from stelae.testing.log import COSIGNED, EXPORTED, POLICY_IN_FORCE, RECEIPT, SIGNER, WITNESSING
 
@@ -351,4 +352,6 @@ ANSWERS: dict[str, Any] = {
     "receipt": {"index": 0, "size": 1, "origin": SIGNER.name, "text": RECEIPT},
     "log_key": {"origin": SIGNER.name, "key": SIGNER.verifier.vkey},
     "export_log": EXPORTED,
+    "export": EXPORTED_IMAGE,
+    "disk": SENT_DISK,
 }

@@ -188,6 +188,14 @@ class FakeService:
         """Answer as set."""
         return await self._answer("diff", old, new)
 
+    async def export(self, ref: str) -> Json:
+        """Answer as set."""
+        return await self._answer("export", ref)
+
+    def disk(self, digest: str) -> AsyncIterator[Json]:
+        """Answer as set."""
+        return self._lines("disk", digest)
+
     async def keys(self) -> Json:
         """Answer as set."""
         return await self._answer("keys")
