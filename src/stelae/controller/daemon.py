@@ -30,6 +30,7 @@ from stelae.core.held import holds, is_local
 from stelae.domain.errors import StelaeError
 from stelae.domain.event import ControllerStarted
 from stelae.domain.units import Instant
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.ledger.lock import end_holder
@@ -41,8 +42,10 @@ from stelae.platforms.local.fence import Fence
 from stelae.platforms.local.proxy.checker import CheckedRouter
 from stelae.platforms.local.proxy.launch import stop_supervisor
 from stelae.platforms.local.proxy.router import HaproxyRouter
-from stelae.platforms.port import Platform
+from stelae.platforms.port import Capability, Platform
 from stelae.platforms.probe import Prober
+from stelae.platforms.vm.engine import VmEngine
+from stelae.platforms.vm.machines import Machines
 from stelae.system import points
 from stelae.system.clock import OnwardClock
 from stelae.system.installation import Installation
@@ -91,7 +94,11 @@ async def _run(
     roots = Roots(layout, installation.layers, installation.mounts)
     parent = await to_thread.run_sync(lambda: ensure_scope(installation)) or ""
     secrets = secrets_of(installation, record)
-    engine = LocalEngine(installation, roots, layout.config, cgroup_parent=parent, secrets=secrets.source)
+    disks = Disks(layout, installation.cache / "disks")
+    engine = LocalEngine(
+        installation, roots, layout.config, cgroup_parent=parent, secrets=secrets.source,
+        machines=Machines(installation, disks, layout.config),
+    )  # fmt: skip
     router = HaproxyRouter(installation, cgroup=f"{parent}/proxy" if parent else "")
     await engine.ensure_network()
     await router.start()
@@ -100,7 +107,14 @@ async def _run(
     fence = Fence(installation.run / "fence", started.index)
     await to_thread.run_sync(fence.raise_)
     local = InstancePlatform(engine, checked, Prober(clock), clock, fence.held)
-    platform = holding.platforms(installation, record, local, layout, secrets.source, clock, fence.held)
+
+    def machines() -> Platform:
+        lacks = (Capability.TERMINALS,)
+        return InstancePlatform(VmEngine(engine), checked, Prober(clock), clock, fence.held, lacks)
+
+    platform = holding.platforms(
+        installation, record, local, layout, secrets.source, clock, fence.held, machines
+    )  # fmt: skip
     group = parent or installation.cgroup
     service = use_cases(installation, record, platform, layout, roots, clock, secrets, group=group)
     await _hold(installation, record, platform, clock, service, ready)

@@ -1,5 +1,5 @@
-"""What holds environments: this machine, and the clusters that they name. A cluster's part is made, and its client
-imported, when an environment names one.
+"""What holds environments: this machine, virtual machines on it, and the clusters that they name. What only one of
+these needs is made, and imported, when an environment names it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def identity(record: Record) -> str:
 
 def problems(installation: Installation, choice: PlatformChoice) -> list[str]:
     """Return what keeps the controller from even asking the cluster of *choice*, whatever that would answer."""
-    if choice.kind is PlatformKind.LOCAL:
+    if choice.here:
         return []
     from stelae.platforms.kubernetes.connection import read
 
@@ -46,8 +46,9 @@ def problems(installation: Installation, choice: PlatformChoice) -> list[str]:
 def platforms(
     installation: Installation, record: Record, local: Platform, layout: Layout, secrets: SecretSource,
     clock: Callable[[], Instant], fence: Callable[[], AbstractContextManager[None]],
+    machines: Callable[[], Platform],
 ) -> Platforms:  # fmt: skip
-    """Return the platforms of a controller on the machine that *local* is of."""
+    """Return the platforms of a controller on the machine that *local* is of, and the virtual *machines* on it."""
 
     def choice(name: EnvironmentId) -> PlatformChoice:
         env = record.environment(name)
@@ -66,6 +67,7 @@ def platforms(
         deliveries = Deliveries(record, layout, installation)
         return KubernetesPlatform(own, reach, secrets, deliveries.push, layout.config, choice, clock, fence)
 
-    found = Platforms(choice, {PlatformKind.LOCAL: lambda: local, PlatformKind.KUBERNETES: kubernetes})
+    makers = {PlatformKind.LOCAL: lambda: local, PlatformKind.KUBERNETES: kubernetes, PlatformKind.VM: machines}
+    found = Platforms(choice, makers)
     found.on(PlatformChoice())  # the machine is there whether anything names it or not
     return found

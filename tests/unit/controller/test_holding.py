@@ -36,6 +36,7 @@ clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
 users: [{name: u, user: {token: t}}]
 contexts: [{name: here, context: {cluster: c, user: u}}]
 """
+DISK = '[disk]\nbase = "debian:bookworm"\n[image]'
 SHOP = 'processes = { web = 1 }\nplatform = { kind = "kubernetes", namespace = "shop", registry = "r.example.com" }'
 
 
@@ -111,10 +112,17 @@ def test_a_kind_that_is_not_there_is_refused() -> None:
 def test_what_an_environment_is_on_is_what_is_recorded_of_it(tmp_path: Path) -> None:
     async def body(site: Site) -> None:
         local: Any = Fake()
+        machines: Any = Fake(Capability.ROUTES)
+        asked: list[str] = []
+
+        def made() -> Any:
+            asked.append("vm")
+            return machines
+
         given = Installation(state=tmp_path)
         await site.record.append([ev.ControllerStarted(version="1", boot="b")])
         found = holding.platforms(
-            given, site.record, local, Layout.open(tmp_path / "images"), Nothing(), site.clock, nullcontext
+            given, site.record, local, Layout.open(tmp_path / "images"), Nothing(), site.clock, nullcontext, made
         )  # fmt: skip
         release = Release(app="shop", environment="test", image=digest_of(b"x"))
         await found.prepare(release)  # of what nothing is recorded
@@ -125,6 +133,10 @@ def test_what_an_environment_is_on_is_what_is_recorded_of_it(tmp_path: Path) -> 
         config = site.env().config
         assert config is not None
         assert Capability.RATIO in found.on(config.platform).capabilities
+        assert asked == [], "what nobody has asked for is not made"
+        await site.apply(spec(test='processes = { web = 1 }\nplatform = "vm"').replace("[image]", DISK))
+        await found.prepare(release)
+        assert (asked, machines.prepared, local.prepared) == (["vm"], ["test"], ["test", "test"])
         await found.close()
 
     on_site(tmp_path, body)
