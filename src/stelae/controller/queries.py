@@ -173,8 +173,8 @@ class Queries:
         deployments = [views.deployment_view(env, d) for d in env.deployments.values() if d.release == release.id]
         return {
             "kind": "release", "release": release.id, "environment": env.id, "image": release.image,
-            "disk": release.disk or "", "settings": dict(release.settings), "secrets": dict(release.secrets),
-            "stable": env.stable == release.id,
+            **({"disk": release.disk} if release.disk is not None else {}),
+            "settings": dict(release.settings), "secrets": dict(release.secrets), "stable": env.stable == release.id,
             "deployments": deployments,
             "instances": [views.instance_view(i) for i in env.instances.values() if i.release == release.id],
         }  # fmt: skip
