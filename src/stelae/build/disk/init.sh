@@ -9,11 +9,8 @@ umask 022
 export PATH=/bin LC_ALL=C
 
 ROOT=/newroot CONFIG=/config LAUNCH=/launch
-MOST=1048576          # bytes of a config disk
 PATIENCE=100          # tenths of a second to wait for a device
-NAMES='(args/[0-9]{3}|env/[A-Za-z_][A-Za-z0-9_]{0,127}|secrets/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|user|cwd|address|gateway|hostname|hosts|resolv\.conf|tmpfs)'
 QUIET=nosuid,nodev,noexec
-BYTE='(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
 
 say() {
     # A host that does not read must not keep the machine from ending.
@@ -75,11 +72,6 @@ await() { # FUNCTION ARGUMENT: what it gives, once it gives something
     done
 }
 
-one() { # FILE PATTERN: the one line that the file of the config disk has
-    [ "$(wc -l <"$CONFIG/$1")" -le 1 ] && grep -qxE "$2" "$CONFIG/$1" || refuse "the config disk has a wrong $1"
-    head -n 1 "$CONFIG/$1"
-}
-
 is_below_root() { # PATH: a folder of the root, and no symbolic link on the way
     case $1/ in
         *//* | */./* | */../* | [!/]*) return 1 ;;
@@ -125,39 +117,10 @@ open_root() {
     rm -f /bin/veritysetup
 }
 
-read_config() {
+open_config() {
     disk=$(await config_disk) || refuse "there is no config disk"
-    size=$(($(cat "/sys/block/$disk/size") * 512))
-    [ "$size" -gt 512 ] && [ "$size" -le $MOST ] || refuse "the config disk has a wrong size: $size bytes"
     mount -t tmpfs -o $QUIET,mode=0700,size=4m tmpfs $CONFIG
-    header=$(dd if="/dev/$disk" bs=512 count=1 2>/dev/null | tr -d '\0')
-    echo "$header" | grep -qE '^stelae-config 1 [0-9]{1,7} [0-9a-f]{64}$' && [ "$(echo "$header" | wc -l)" = 1 ] ||
-        refuse "the config disk has no header that is known here"
-    set -- $header
-    [ "$3" -eq $((size - 512)) ] || refuse "the config disk has a wrong size: $size bytes"
-    dd if="/dev/$disk" bs=512 skip=1 of=$CONFIG.tar 2>/dev/null
-    [ "$(sha256sum <$CONFIG.tar)" = "$4  -" ] || refuse "the config disk has another digest than its header says"
-    tar tvf $CONFIG.tar >$CONFIG.list 2>/dev/null || refuse "the config disk holds no archive"
-    # Plain files with names that are known, and nothing else: no folder, no link, no device, no other owner or mode.
-    [ "$(grep -cvxE -e "-r-------- 0/0 +[0-9]+ 1970-01-01 00:00:00 $NAMES" $CONFIG.list)" = 0 ] ||
-        refuse "the config disk holds a file that it must not hold"
-    mkdir $CONFIG/args $CONFIG/env $CONFIG/secrets
-    try "the config disk cannot be unpacked" tar xf $CONFIG.tar -C $CONFIG
-    # Fewer files than lines: a name was there twice, or went over two lines.
-    [ "$(find $CONFIG -type f | wc -l)" = "$(wc -l <$CONFIG.list)" ] || refuse "the config disk holds a name twice"
-    rm -f $CONFIG.tar $CONFIG.list
-    for name in args/000 user cwd address gateway hostname hosts resolv.conf tmpfs; do
-        [ -f "$CONFIG/$name" ] || refuse "the config disk lacks $name"
-    done
-    [ "$(cat $CONFIG/args/* $CONFIG/env/* 2>/dev/null | tr -dc '\0' | wc -c)" = 0 ] || refuse "the config disk holds a NUL"
-    last=$(ls $CONFIG/args | tail -n 1)
-    [ "$(ls $CONFIG/args | wc -l)" = $((${last#"${last%%[!0]*}"} + 1)) ] || refuse "the config disk lacks an argument"
-    user=$(one user '[0-9]{1,9}:[0-9]{1,9}') || end
-    uid=${user%:*} gid=${user#*:}
-    hostname=$(one hostname '[A-Za-z0-9][A-Za-z0-9._-]{0,62}') || end
-    address=$(one address "($BYTE\.){3}$BYTE/([1-9]|[12][0-9]|3[0-2])") || end
-    gateway=$(one gateway "($BYTE\.){3}$BYTE") || end
-    one cwd '/.*' >/dev/null || end
+    read_config "/dev/$disk" $(($(cat "/sys/block/$disk/size") * 512))
 }
 
 start_network() {
@@ -230,8 +193,6 @@ mount_memory() {
         covered=yes
     fi
     while read -r bytes owner group place; do
-        echo "$bytes $owner $group" | grep -qxE '[0-9]{1,15} [0-9]{1,9} [0-9]{1,9}' ||
-            refuse "the config disk has a wrong tmpfs"
         case $place in
             /run/*) [ -z "${covered:-}" ] || mkdir -p "$ROOT$place" ;;
         esac
@@ -255,6 +216,7 @@ harden() {
     echo 1 >/proc/sys/kernel/kexec_load_disabled
     echo 0 >/proc/sys/user/max_user_namespaces
     echo 1 >/proc/sys/kernel/dmesg_restrict
+    echo 0 >/proc/sys/kernel/sysrq
     echo 2 >/proc/sys/kernel/kptr_restrict
     echo 1 >/proc/sys/kernel/unprivileged_bpf_disabled
     echo 3 >/proc/sys/kernel/perf_event_paranoid
@@ -278,11 +240,14 @@ start_process() {
     cat <$LAUNCH/err >"$err" 3>&- &
     err_relay=$!
     watch_start &
-    # In the foreground: what a shell starts in the background ignores the keyboard's signals.
-    env -i /bin/capsh --drop=all --inh= --noamb --chroot=$ROOT --no-new-privs --groups= --gid="$gid" --uid="$uid" \
-        --shell=/proc/self/fd/9/sh -- /proc/self/fd/9/start "$uid" \
-        3>&- 8>$LAUNCH/said 9<$LAUNCH </dev/null >$LAUNCH/out 2>$LAUNCH/err
-    code=$?
+    # In the foreground: what a shell starts in the background ignores the keyboard's signals. What this shell says of
+    # a process that a signal ended is nobody's output.
+    {
+        (exec env -i /bin/capsh --drop=all --inh= --noamb --chroot=$ROOT --no-new-privs --groups= --gid="$gid" \
+            --uid="$uid" --shell=/proc/self/fd/9/sh -- /proc/self/fd/9/start "$uid" \
+            3>&- 8>$LAUNCH/said 9<$LAUNCH </dev/null >$LAUNCH/out 2>$LAUNCH/err)
+        code=$?
+    } 2>/dev/null
     # Where the process could not be started, that is said, and the machine ends meanwhile.
     until [ -e /begun ]; do
         usleep 100000
@@ -330,10 +295,11 @@ end_others() {
     wait "$out_relay" "$err_relay"
 }
 
+. /read-config
 start_system
 open_ports
 open_root
-read_config
+open_config
 start_network
 mount_files
 mount_memory

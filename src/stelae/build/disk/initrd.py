@@ -21,7 +21,7 @@ _MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "virtio_
 _PROGRAMS = {"bin/veritysetup": "usr/sbin/veritysetup", "bin/capsh": "usr/sbin/capsh"}
 _BUSYBOX = "usr/bin/busybox"
 _FOLDERS = ("config", "etc", "launch", "newroot", "proc", "sys")
-_SCRIPTS = {"init": "init.sh", "start": "start.sh"}
+_SCRIPTS = {"init": "init.sh", "read-config": "config.sh", "start": "start.sh"}
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _NEEDS = re.compile(rb"\0depends=([^\0]*)\0")
