@@ -113,7 +113,7 @@ class HaproxyRouter:
         with self._lock:
             table = self._store.table()
             self._store.save(table)
-            self._sync(table, range(len(table.backends)), patience=_START_PATIENCE)
+            self._sync(table, range(len(table.backends)), _START_PATIENCE)
 
     def _route(
         self, environment: EnvironmentId, entries: Sequence[RouteEntry], hosts: tuple[str, ...],
@@ -134,7 +134,7 @@ class HaproxyRouter:
         """Make *after* the table, of the same backends but those of *environment*."""
         self._unsettled.add(environment)
         self._store.save(after)
-        self._sync(after, _numbers(environment, before, after))
+        self._sync(after, _numbers(environment, before, after), _PATIENCE)
         self._unsettled.discard(environment)
 
     def _inspect(self, environment: EnvironmentId, seconds: float) -> tuple[Finding, ...]:
@@ -200,7 +200,7 @@ class HaproxyRouter:
         total = total_sessions(answer for _, answer in self._ask_all(show_backends([number], sessions=True)))
         return {n for n in range(len(table.backends[number].slots)) if total.get((name, server_name(n)))}
 
-    def _sync(self, table: Table, numbers: Collection[int], *, patience: float = _PATIENCE) -> None:
+    def _sync(self, table: Table, numbers: Collection[int], patience: float) -> None:
         """Make every worker hold the table: these backends, and all of them in a worker that is new to us."""
         deadline = time.monotonic() + patience
         while True:
