@@ -147,6 +147,8 @@ class Past:
         if self._history.knows(named("p", ref)):
             return [named("p", ref)]
         releases, images, commits = references.of(state, ref)
+        disk = None if commits else references.as_disk(state, ref)
+        images = {disk} if disk is not None else images
         found = [named("r", name) for name in releases]
         if not ref.startswith("r-"):
             found += [named("c", name) for name in commits] + [named("m", name) for name in images]

@@ -45,6 +45,13 @@ def artifact(state: InstallationState, ref: str) -> Digest:
     return Digest(_one("image", ref, [name for name in (*state.images, *state.disks) if name.startswith(wanted)]))
 
 
+def as_disk(state: InstallationState, ref: str) -> Digest | None:
+    """Return the digest of the disk that *ref* names, None where it names something else, or nothing."""
+    wanted = ref if ref.startswith("sha256:") else f"sha256:{ref}"
+    found = [name for name in (*state.images, *state.disks) if name.startswith(wanted)]
+    return found[0] if len(found) == 1 and found[0] in state.disks else None
+
+
 def release(env: EnvironmentState, ref: str) -> Release:
     """Return the release of *env* whose id starts with *ref*."""
     wanted = ref if ref.startswith("r-") else f"r-{ref}"
@@ -70,8 +77,8 @@ def instance(state: InstallationState, ref: str) -> tuple[EnvironmentState, Inst
 
 
 def of(state: InstallationState, ref: str) -> tuple[set[str], set[str], set[str]]:
-    """Return the releases, the images and the commits that *ref*, a release, an image or a commit, stands for: of a
-    commit its images too, and of these the releases. Raises InvalidInput."""
+    """Return the releases, the images and the commits that *ref*, a release, an image, a disk or a commit, stands
+    for: of a commit its images too, of these the releases, and of a disk its own. Raises InvalidInput."""
     if ref.startswith("r-"):
         found = [item for env in state.environments.values() for item in env.releases.values()]
         name = _one("release", ref, {item.id for item in found if item.id.startswith(ref)})
@@ -82,12 +89,19 @@ def of(state: InstallationState, ref: str) -> tuple[set[str], set[str], set[str]
     if _COMMIT.fullmatch(ref) and commits:
         built_of = [one for one in state.images.values() if any(source.commit in commits for source in one.sources)]
         images = {str(one.image.digest) for one in built_of}
+    elif (disk := as_disk(state, ref)) is not None:
+        return _of_disk(state, disk)
     else:
         commits, images = set(), {str(image(state, ref).image.digest)}
     releases = {
         str(item.id) for env in state.environments.values() for item in env.releases.values() if item.image in images
     }
     return releases, images, commits
+
+
+def _of_disk(state: InstallationState, digest: Digest) -> tuple[set[str], set[str], set[str]]:
+    found = [item for env in state.environments.values() for item in env.releases.values() if item.disk == digest]
+    return {str(item.id) for item in found}, {str(state.disks[digest].disk.image)}, set()
 
 
 def deployment(state: InstallationState, ref: str) -> tuple[EnvironmentState, Deployment]:

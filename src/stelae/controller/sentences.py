@@ -72,6 +72,7 @@ def _of_people(event: Event) -> str:
         case ev.DeploymentRequested():
             why = f" ({event.reason})" if event.reason else ""
             release = f"{short_release(event.release.id)}, image {short(event.release.image)}"
+            release += f", disk {short(event.release.disk)}" if event.release.disk is not None else ""
             urgent = f", an emergency: {event.emergency}" if event.emergency else ""
             return f"{event.deployment}: {event.deployment_kind} of {release}{urgent}{why}"
         case ev.RequestRefused():

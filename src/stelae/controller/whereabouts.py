@@ -46,7 +46,8 @@ class Whereabouts:
         unknown: list[str] = []
         try:
             releases, images, commits = references.of(state, ref)
-            kind = "release" if ref.startswith("r-") else "commit" if commits else "image"
+            form = "image" if references.as_disk(state, ref) is None else "disk"
+            kind = "release" if ref.startswith("r-") else "commit" if commits else form
         except InvalidInput:
             kind = "package"
             versions, unknown = self._containing(state, *_package(ref))

@@ -115,7 +115,7 @@ def _command(env: str, app: str, plan: Json, request: Json) -> str:
 def lines(plan: Json) -> Iterator[str]:
     """Yield what a person reads of *plan*."""
     app, _, name = plan["environment"].partition("/")
-    old, new = plan["from"] or {"release": "", "image": "", "commit": "", "subject": ""}, plan["to"]
+    old, new = plan["from"] or {"release": "", "image": "", "disk": "", "commit": "", "subject": ""}, plan["to"]
     image = short_digest(new["image"])
     if old["image"] != new["image"]:
         image = f"{short_digest(old['image'])} -> {image}"
@@ -129,6 +129,7 @@ def lines(plan: Json) -> Iterator[str]:
         ("secrets", ", ".join(map(secret_change, plan["secrets"]))),
         ("secret env", ", ".join(f"{item['name']} {item['change']}" for item in plan["secret_env"])),
         ("processes", " · ".join(_count(*item) for item in plan["processes"].items())),
+        ("disk", _disk(old["disk"], new["disk"])),
         ("hosts", ", ".join(plan["hosts"])),
         ("platform", platform(plan["platform"])),
         ("policy", _policy(plan)),
@@ -141,6 +142,13 @@ def lines(plan: Json) -> Iterator[str]:
     for label, text in rows:
         if text:
             yield f"  {label:<10} {text}"
+
+
+def _disk(old: str, new: str) -> str:
+    """Say which disk machines boot, "" where none does."""
+    if not new or old in ("", new):
+        return new and short_digest(new)
+    return f"{short_digest(old)} -> {short_digest(new)}"
 
 
 def _count(name: str, count: Json) -> str:

@@ -43,8 +43,9 @@ def _environment(out: Screen, env: Json) -> None:
     by = env.get("deployed_by")
     approved = f", approved by {', '.join(env['approved_by'])}" if env.get("approved_by") else ""
     deployed = f"  deployed by {by} {local_time(env.get('deployed_at'))}{approved}" if by else ""
+    disk = f"  disk {short_digest(env['disk'])}" if env.get("disk") else ""
     out.line(
-        f"    {short_release(env['release'])}  image {short_digest(env['image'])}  "
+        f"    {short_release(env['release'])}  image {short_digest(env['image'])}{disk}  "
         f'commit {short_commit(env["commit"])} "{env.get("subject", "")}"{deployed}'
     )
     if env["detail"]:

@@ -56,14 +56,17 @@ def command(env: str, watch: bool, app: str) -> None:
 
 
 def _table(rows: list[Json]) -> list[str]:
-    """The environments; on what each is, too, where a cluster holds one of them."""
+    """The environments; on what each is, too, where one of them is elsewhere or on virtual machines, and their disks
+    where there are any."""
+    header: tuple[str, ...] = HEADER
     found = [_cells(row) for row in rows]
-    if all(row["platform"]["kind"] == "local" for row in rows):
-        return table(HEADER, found)
-    header = (*HEADER[:2], "on", *HEADER[2:])
-    return table(
-        header, [(*cells[:2], cluster(row["platform"]), *cells[2:]) for row, cells in zip(rows, found, strict=True)]
-    )
+    if any(row["disk"] for row in rows):
+        header = (*header[:3], "disk", *header[3:])
+        found = [(*cells[:3], short_digest(row["disk"]), *cells[3:]) for row, cells in zip(rows, found, strict=True)]
+    if any(row["platform"]["kind"] != "local" for row in rows):
+        header = (*header[:2], "on", *header[2:])
+        found = [(*cells[:2], cluster(row["platform"]), *cells[2:]) for row, cells in zip(rows, found, strict=True)]
+    return table(header, found)
 
 
 def _cells(row: Json) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class Where(TypedDict):
     so that nobody can look whether a package is in them."""
 
     ref: str
-    kind: Literal["commit", "image", "release", "package"]
+    kind: Literal["commit", "image", "disk", "release", "package"]
     images: list[Digest]
     ever: bool
     releases: list[Containing]

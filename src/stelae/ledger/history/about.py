@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
+from stelae.domain.artifact import Disk
 from stelae.domain.event import Recorded
 from stelae.domain.image import Image
 from stelae.domain.release import Release
@@ -15,7 +16,8 @@ CONTROLLER = "controller"
 
 # What a field of an event names. Of an act that was carried out, the act's fields count too.
 _FIELDS = (
-    ("deployment", "d"), ("run", "i"), ("instance", "i"), ("release", "r"), ("image", "m"), ("commit", "c"),
+    ("deployment", "d"), ("run", "i"), ("instance", "i"), ("release", "r"), ("image", "m"), ("disk", "m"),
+    ("commit", "c"),
 )  # fmt: skip
 
 
@@ -25,8 +27,8 @@ def instance(environment: str, name: str) -> str:
 
 
 def named(kind: str, name: str) -> str:
-    """Return the name of a deployment (``d``), release (``r``), image (``m``), commit (``c``), environment (``e``) or
-    person (``p``); ``w`` is that of the watches of an environment."""
+    """Return the name of a deployment (``d``), release (``r``), image or disk (``m``), commit (``c``), environment
+    (``e``) or person (``p``); ``w`` is that of the watches of an environment."""
     return f"{kind}:{name}"
 
 
@@ -43,8 +45,12 @@ def about(item: Recorded, action: Action | None) -> Iterator[str]:
         value = getattr(event, field, None)
         if isinstance(value, Release):
             yield named("m", value.image)
+            if value.disk is not None:
+                yield named("m", value.disk)
             value = value.id
-        if isinstance(value, Image):
+        if isinstance(value, Disk):
+            yield named("m", value.image)
+        if isinstance(value, Image | Disk):
             value = value.digest
         if isinstance(value, str) and value:
             yield instance(item.environment, value) if kind == "i" else named(kind, value)
