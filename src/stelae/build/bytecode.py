@@ -1,20 +1,34 @@
-"""The bytecode of wheels, made by the image's own Python in the sandbox: once for each wheel and base, so that a new
-version of one package compiles that package only."""
+"""The parts of the layer of the Python dependencies: each wheel's files, with the bytecode that the image's own
+Python makes of them in the sandbox. A part is made once for each wheel and base, so that of a new version of one
+package only that package is laid out and compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from stelae.build.bench import Progress
 from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.python_target import Target
 from stelae.build.roots import Roots
 from stelae.build.sandbox import Rules, Sandbox, lay_out
+from stelae.domain.errors import Failed
 from stelae.domain.inputs import Input
 from stelae.images.tree import Kind, Tree
 
 _COMPILED = b".pyc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What wheels show together, and the layer of each one's part; none where they share a file: then what is
+    compiled depends on several of them."""
+
+    tree: Tree
+    parts: tuple[LayerFile, ...] = ()
 
 
 class Bytecode:
@@ -27,33 +41,39 @@ class Bytecode:
         self._cache, self._roots, self._base, self._target = cache, roots, base, target
         self._work, self._tools = work, tools
 
-    def joined(self, wheels: Mapping[Input, Tree], progress: Callable[[str], None]) -> Tree:
-        """Return the files of *wheels* as one tree, with bytecode. Without it each instance would compile anew: its
-        root is read-only."""
-        result = _merged(list(wheels.values()))
-        apart = sum(_files(tree) for tree in wheels.values()) == _files(result)
+    def joined(self, items: Sequence[Input], plain: Callable[[Input], Tree], progress: Progress) -> Joined:
+        """Return the files of the wheels *items*, each laid out by *plain* where its part is not known, with
+        bytecode. Without it each instance would compile anew: its root is read-only."""
+        known = {item: found for item in items if (found := self.known(item)) is not None}
+        new = {item: plain(item) for item in items if item not in known}
+        parts = {item: self._roots.tree(found.layers) for item, found in known.items()}
+        if _apart([*parts.values(), *new.values()]):
+            made = self._compiled(_merged(list(new.values())), progress, len(new)) if new else Tree()
+            fresh = {item: tree.merge(_part(made, tree)) for item, tree in new.items()}
+            whole = _files(_merged([*new.values(), made])) == sum(map(_files, fresh.values()))
+            parts = {item: fresh[item] if item in fresh else parts[item] for item in items}
+            if whole and _apart(list(parts.values())):
+                layers = [known[item].layers if item in known else self._keep(item, fresh[item]) for item in items]
+                return Joined(tree=_merged(list(parts.values())), parts=tuple(part for of in layers for part in of))
         # Of two wheels with the same file the later one's is compiled: that depends on both.
-        known = {item: found for item in wheels if apart and (found := self._known(item)) is not None}
-        new = {item: tree for item, tree in wheels.items() if item not in known}
-        if new:
-            progress(f"python: compiling {len(new)} packages")
-            made = self._compiled(_merged(list(new.values())))
-            result = result.merge(made)
-            for item, tree in new.items() if apart else ():
-                self._keep(item, _part(made, tree))
-        for found in known.values():
-            result = result.merge(self._roots.tree(found.layers))
-        return result
+        together = _merged([new[item] if item in new else plain(item) for item in items])
+        return Joined(tree=together.merge(self._compiled(together, progress, len(items))))
 
-    def _known(self, item: Input) -> Made | None:
-        return self._cache.find("bytecode", self._key(item))
+    def known(self, item: Input) -> Made | None:
+        """Return the part of the wheel *item* when it was made before, and its bytes are still right."""
+        found = self._cache.find("part", self._key(item))
+        try:
+            for layer in found.layers if found is not None else ():
+                self._cache.layout.verify_blob(layer.digest)
+        except Failed:
+            return None
+        return found
 
-    def _keep(self, item: Input, part: Tree) -> None:
-        layers: tuple[LayerFile, ...] = ()
-        if part:
-            digest, size = self._cache.layout.add_layer(part, mtime=FILE_TIME)
-            layers = (LayerFile(digest=digest, size=size),)
-        self._cache.store("bytecode", self._key(item), Made(layers=layers))
+    def _keep(self, item: Input, part: Tree) -> tuple[LayerFile, ...]:
+        digest, size = self._cache.layout.add_layer(part, mtime=FILE_TIME)
+        layers = (LayerFile(digest=digest, size=size),)
+        self._cache.store("part", self._key(item), Made(layers=layers))
+        return layers
 
     def _key(self, item: Input) -> dict[str, object]:
         return {
@@ -61,12 +81,13 @@ class Bytecode:
             "tools": list(self._tools),
         }  # fmt: skip
 
-    def _compiled(self, plain: Tree) -> Tree:
-        """Return what compiling *plain* adds to it. Unchecked hashes: a source that changes is another image. A file
-        that does not compile (a template, an example for another Python) is left as it is."""
-        place = self._work / "compile"
-        place.mkdir()
-        lowers = [*self._roots.folders(self._base), lay_out(plain, self._work / "plain")]
+    def _compiled(self, plain: Tree, progress: Progress, count: int) -> Tree:
+        """Return what compiling *plain*, of *count* wheels, adds to it. Unchecked hashes: a source that changes is
+        another image. A file that does not compile (a template, an example for another Python) is left as it is."""
+        progress(f"python: compiling {count} packages")
+        place = Path(tempfile.mkdtemp(prefix="compile-", dir=self._work))
+        place.chmod(0o755)
+        lowers = [*self._roots.folders(self._base), lay_out(plain, place / "plain")]
         sandbox = Sandbox(lowers, place, Rules(where="image.python", configured=False))
         command = f"{self._target.interpreter} -m compileall -q -j1 --invalidation-mode unchecked-hash"
         sandbox.run(f"{command} /{self._target.site} >/dev/null 2>&1 || true", "/", lambda _: None)
@@ -78,6 +99,19 @@ def _merged(trees: Sequence[Tree]) -> Tree:
     for tree in trees:
         result = result.merge(tree)
     return result
+
+
+def _apart(trees: Sequence[Tree]) -> bool:
+    """Say whether no two of *trees* have the same file, and none has a file where another one has a folder."""
+    files: set[bytes] = set()
+    folders: set[bytes] = set()
+    count = 0
+    for tree in trees:
+        own = {path for path, node in tree.items() if node.kind is not Kind.DIRECTORY}
+        files |= own
+        folders |= tree.keys() - own
+        count += len(own)
+    return len(files) == count and files.isdisjoint(folders)
 
 
 def _files(tree: Tree) -> int:

@@ -19,6 +19,7 @@ from stelae.build.cache import Cache, Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.credentials import check
 from stelae.build.inputs import Inputs, plain, told
+from stelae.build.parts import keep_parts
 from stelae.build.python_target import Target
 from stelae.build.requirements import Pinned
 from stelae.build.roots import Roots
@@ -89,21 +90,22 @@ class _Step:
     def make(self, items: Sequence[Input]) -> Made:
         """Return the layer of the wheels *items*."""
         pinned, wheels = self._wheels
-        paths = wheels.bring(items, pinned)
-        trees = {
-            item: self._laid.get(item) or install_wheels([path], wheels.target, self._spool)
-            for item, path in zip(items, paths, strict=True)
-        }
-        bytecode = Bytecode(self._cache, self._roots, self._base, wheels.target, self._work, _tools("installer"))
-        layer = bytecode.joined(trees, self._progress)
-        digest, size = self._cache.layout.add_layer(layer, mtime=FILE_TIME)
+        paths = dict(zip(items, wheels.bring(items, pinned), strict=True))
+
+        def plain(item: Input) -> Tree:
+            return self._laid.get(item) or install_wheels([paths[item]], wheels.target, self._spool)
+
+        joined = self._bytecode.joined(items, plain, self._progress)
+        digest, size = self._cache.layout.add_layer(joined.tree, mtime=FILE_TIME)
+        if joined.parts:
+            keep_parts(self._cache, digest, joined.parts)
         return Made(layers=(LayerFile(digest=digest, size=size),))
 
     def _lay_out(self, items: Sequence[Input]) -> None:
         """Lay out the wheels *items*, which are there, while others come; what is damaged is found later."""
         _, wheels = self._wheels
         with suppress(StelaeError):
-            for item, path in wheels.whole(items):
+            for item, path in wheels.whole([item for item in items if self._bytecode.known(item) is None]):
                 self._laid[item] = install_wheels([path], wheels.target, self._spool)
 
     @property
@@ -118,6 +120,11 @@ class _Step:
             )  # fmt: skip
             self._found = python_lock.read(*self._lock, target), wheels
         return self._found
+
+    @property
+    def _bytecode(self) -> Bytecode:
+        target = self._wheels[1].target
+        return Bytecode(self._cache, self._roots, self._base, target, self._work, _tools("installer"))
 
     def _target(self) -> Target:
         """Return the Python of the base: what its files say is looked for once."""

@@ -20,6 +20,7 @@ from stelae.build.sandbox import lay_out
 from stelae.domain.digest import Digest, hex_of
 from stelae.images.layer_tar import read_layer
 from stelae.images.layout import Layout
+from stelae.images.shown import Shown
 from stelae.images.tree import Tree
 
 MAKING = ".making-"
@@ -47,6 +48,11 @@ class Roots:
         for layer in layers[1:]:
             result = result.merge(self.layer(layer.digest))
         return result
+
+    def shown(self, layers: Sequence[LayerFile]) -> Shown:
+        """Return what *layers*, lowest first, show together, to look up a few paths in."""
+        lowest = [self._remembered(layer.digest, alone=True) for layer in layers[:1]]
+        return Shown([*lowest, *(self.layer(layer.digest) for layer in layers[1:])])
 
     def layer(self, digest: Digest) -> Tree:
         """Return what one layer holds; nobody may change it."""

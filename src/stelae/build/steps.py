@@ -13,6 +13,7 @@ from stelae.build.cache import Made
 from stelae.build.config import FILE_TIME, LayerFile
 from stelae.build.copy_layer import copied_tree
 from stelae.build.files_layer import chosen, files_tree
+from stelae.build.parts import in_parts
 from stelae.build.sandbox import Rules, Sandbox, lay_out
 from stelae.build.source import Source
 from stelae.build.spool import Spool
@@ -31,7 +32,7 @@ def make_system(bench: Bench, below: Layers, user: str, workdir: str, mounts: li
     }  # fmt: skip
 
     def make() -> Made:
-        found = system(bench.roots.tree(below), user, workdir, mounts)
+        found = system(bench.roots.shown(below), user, workdir, mounts)
         folders = [
             [path.decode("utf-8", "surrogateescape"), node.mode, node.uid, node.gid]
             for path, node in above(found.tree, found.workdir)
@@ -89,7 +90,7 @@ def make_run(bench: Bench, steps: Steps, limits: Limits, kept: Layers, own: Laye
         key["secrets"] = list(steps.secrets)
 
     def make() -> Made:
-        lowers = bench.roots.folders(kept)
+        lowers = bench.roots.folders(in_parts(bench.cache, kept))
         for number, layer in enumerate(own):
             lowers.append(lay_out(bench.roots.layer(layer.digest), bench.work / f"own{number}"))
         place = bench.work / "run"

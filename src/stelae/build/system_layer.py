@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stelae.domain.errors import InvalidInput
 from stelae.images import content
+from stelae.images.shown import Look
 from stelae.images.tree import Kind, Node, Tree, directory, file, show
 
 UID = 10001
@@ -33,8 +34,9 @@ class System:
     workdir: bytes
 
 
-def system(base: Tree, user: str, workdir: str, mounts: Sequence[str]) -> System:
-    """Return the system layer over *base*; *mounts* are paths that file systems will be mounted on.
+def system(base: Look, user: str, workdir: str, mounts: Sequence[str]) -> System:
+    """Return the system layer over *base*, which gives files for hard links; *mounts* are paths that file
+    systems will be mounted on.
 
     Raises InvalidInput for a user name or a path that cannot be, or a path that leads to a file of the base.
     """
@@ -60,7 +62,7 @@ def above(tree: Tree, path: bytes) -> list[tuple[bytes, Node]]:
     return [(place, tree[place]) for place in (b"/".join(parts[: n + 1]) for n in range(len(parts)))]
 
 
-def reach(tree: Tree, base: Tree, path: bytes) -> None:
+def reach(tree: Tree, base: Look, path: bytes) -> None:
     """Put *path* and the folders above it into *tree*, as they are in *base* where they are there; raises
     InvalidInput where it has something else than a folder."""
     parts = path.split(b"/") if path else []
@@ -74,7 +76,7 @@ def reach(tree: Tree, base: Tree, path: bytes) -> None:
         tree.add(place, directory() if known is None else directory(known.mode, uid=known.uid, gid=known.gid))
 
 
-def real_path(base: Tree, path: str) -> bytes:
+def real_path(base: Look, path: str) -> bytes:
     """Return the absolute *path* as *base* leads to it, without symbolic links and without the leading slash."""
     if not path.startswith("/") or "\0" in path:
         raise InvalidInput(f"not an absolute path: {path!r}")
@@ -101,7 +103,7 @@ def real_path(base: Tree, path: str) -> bytes:
     return b"/".join(done)
 
 
-def _user(tree: Tree, base: Tree, user: str, home: str) -> tuple[int, int]:
+def _user(tree: Tree, base: Look, user: str, home: str) -> tuple[int, int]:
     passwd, group = _text(base, b"etc/passwd"), _text(base, b"etc/group")
     passwd = passwd or b"root:x:0:0:root:/root:/usr/sbin/nologin\n"
     group = group or b"root:x:0:\n"
@@ -126,8 +128,9 @@ def _numbers(passwd: bytes, user: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _text(tree: Tree, path: bytes) -> bytes:
-    if path not in tree or tree.resolve(path).kind is not Kind.FILE:
+def _text(base: Look, path: bytes) -> bytes:
+    node = base.get(path)
+    if node is None or node.kind is not Kind.FILE:
         return b""
-    text = content.read(tree.resolve(path).content)
+    text = content.read(node.content)
     return text if text.endswith(b"\n") or not text else text + b"\n"

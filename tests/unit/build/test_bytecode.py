@@ -38,7 +38,9 @@ class Python:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.asked: list[list[bytes]] = []
-        monkeypatch.setattr(Bytecode, "_compiled", lambda _, plain: self.compiled(plain))
+        self.laid: list[str] = []
+        self.parts: list[Path] = []
+        monkeypatch.setattr(Bytecode, "_compiled", lambda _, plain, *__: self.compiled(plain))
 
     def compiled(self, plain: Tree) -> Tree:
         made = Tree()
@@ -70,8 +72,15 @@ class Python:
             self.folder,
             ["tool 1"],
         )
-        tree = bytecode.joined({item(name): made for name, made in wheels.items()}, lambda _: None)
-        return {path: read(node.content) if node.size else None for path, node in tree.items()}
+        by_item = {item(name): made for name, made in wheels.items()}
+
+        def plain(wanted: Input) -> Tree:
+            self.laid.append(wanted.name)
+            return by_item[wanted]
+
+        joined = bytecode.joined(list(by_item), plain, lambda _: None)
+        self.parts = [layout.blob_path(layer.digest) for layer in joined.parts]
+        return {path: read(node.content) if node.size else None for path, node in joined.tree.items()}
 
 
 @pytest.fixture
@@ -86,6 +95,8 @@ def test_only_what_is_new_is_compiled_and_the_result_is_the_same(python: Python)
     assert python.joined(one=one, two=two) == first
     changed = python.joined(one=one, two=two, other=other)
     assert [len(sources) for sources in python.asked] == [3, 1]
+    assert python.laid == ["one", "two", "other"], "what is known is not laid out again"
+    assert len(python.parts) == 3
     assert changed == python.joined("another cache", one=one, two=two, other=other)
     assert set(python.joined(two=two)) == {
         b"site", SITE + b"__pycache__", SITE + b"__pycache__/c.cpython-311.pyc", SITE + b"broken.dist-info",
@@ -99,6 +110,34 @@ def test_wheels_that_share_a_file_are_compiled_together(python: Python) -> None:
     both = python.joined(one=one, two=two)
     assert both[SITE + b"space/__pycache__/__init__.cpython-311.pyc"] == b"code:2"
     assert len(python.asked[-1]) == 3
+    assert not python.parts, "neither of them is what it is alone"
+    module, package = wheel(x="1"), Tree()
+    package.put(SITE + b"x.py/y", file(b""))
+    python.joined(three=module, four=package)
+    assert not python.parts, "a file where another one has a folder"
     assert both == python.joined("another cache", one=one, two=two)
     assert python.joined(one=one) == first
-    assert len(python.asked) == 3
+    assert len(python.asked) == 4
+
+
+def test_a_part_whose_bytes_have_changed_is_made_again(python: Python) -> None:
+    first = python.joined(one=wheel(a="1"))
+    (part,) = python.parts
+    data = part.read_bytes()
+    part.chmod(0o644)
+    part.write_bytes(data.replace(b"code:1", b"evil:1"))
+    assert python.joined(one=wheel(a="1")) == first
+    assert python.laid == ["one", "one"]
+    assert part.read_bytes() == data
+
+
+def test_bytecode_that_belongs_to_no_wheel_is_not_lost(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compiled(_: Bytecode, plain: Tree, *__: object) -> Tree:
+        made = python.compiled(plain)
+        made.put(SITE + b"__pycache__/nobody.cpython-311.pyc", file(b"code"))
+        return made
+
+    monkeypatch.setattr(Bytecode, "_compiled", compiled)
+    for _ in range(2):
+        assert SITE + b"__pycache__/nobody.cpython-311.pyc" in python.joined(one=wheel(a="1"), two=wheel(b="2"))
+        assert not python.parts
