@@ -15,10 +15,8 @@ from uuid import UUID
 
 from stelae.build.disk.boxed import READ, WRITE, boxed
 from stelae.build.disk.packages import FILE_TIME
+from stelae.build.disk.verity import BLOCK
 from stelae.domain.errors import Failed
-
-BLOCK = 4096
-"""Bytes of a block of the file system, and of the hash tree over it."""
 
 _PROGRAMS = (
     "apk|apt|apt-[^/]*|aptitude|dnf[0-9-]*|dpkg|dpkg-[^/]*|microdnf|pacman|rpm|rpm2[^/]*|rpm(db|keys)|yum|zypper"

@@ -15,6 +15,8 @@ from pathlib import Path
 from uuid import UUID
 
 BLOCK = 4096
+"""Bytes of a block of the data, and of the tree."""
+
 _FAN_OUT = BLOCK // 32
 _SUPERBLOCK = struct.Struct("<8sII16s32sIIQH6x256s168x")
 

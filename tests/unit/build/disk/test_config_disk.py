@@ -46,7 +46,8 @@ def read(tmp_path: Path) -> Callable[..., tuple[str, str]]:
             [busybox, "sh", "-c", SAYS, "sh", *words], env={"PATH": str(programs), "LC_ALL": "C", "TZ": "UTC"},
             capture_output=True, text=True, timeout=20, check=False,
         )  # fmt: skip
-        assert done.returncode in (0, 1, 3) and (done.returncode == 0) == (not done.stderr), done.stderr
+        assert done.returncode in (0, 1, 3), done.stderr
+        assert (done.returncode == 0) == (not done.stderr), done.stderr
         return done.stdout.strip(), done.stderr.strip()
 
     return read
@@ -101,15 +102,13 @@ def test_a_disk_that_is_no_config_disk_is_refused(
 
 @pytest.mark.parametrize(
     "name",
-    ["/etc/passwd", "../up", "args/../../up", "args/0", "args/0000", "args/00a", "env/A-B", "env/1A", "env/", "env/A/B",
-     "env/A=B", "secrets/.hidden", "secrets/a/b", "secrets/..", "user2", "init", "./user", "env/A\nB", "env/" + "A" * 90,
+    ["/etc/passwd", "../up", "args/../../up", "args/0", "args/0000", "args/00a", "env/A-B", "env/1A", "env/",
+     "env/A/B", "env/A=B", "secrets/.hidden", "secrets/a/b", "secrets/..", "user2", "init", "./user", "env/A\nB",
      "env/A\n-r-------- 0/0         1 1970-01-01 00:00:00 env/B", "secrets/a b", "hosts.d/x", " user"],
 )  # fmt: skip
-def test_a_name_that_is_not_known_is_refused(
-    read: Callable[..., tuple[str, str]], name: str, tmp_path: Path
-) -> None:
+def test_a_name_that_is_not_known_is_refused(read: Callable[..., tuple[str, str]], name: str, tmp_path: Path) -> None:
     reason = read(disk(archive({**FILES, name: b"x"})))[1]
-    assert ("must not hold" in reason or "holds a name twice" in reason) == (name != "env/" + "A" * 90)
+    assert "must not hold" in reason or "holds a name twice" in reason
     assert not (tmp_path / "up").exists()
 
 
