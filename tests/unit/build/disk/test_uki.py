@@ -32,7 +32,8 @@ def sections(data: bytes) -> dict[str, tuple[int, bytes]]:
     found = {}
     for number in range(count):
         name, size, address, raw, place, *_ = struct.unpack_from("<8sIIIIIIHHI", data, 0x98 + 240 + 40 * number)
-        assert place % 512 == 0 and raw % 512 == 0 and raw >= min(size, raw)
+        assert (place % 512, raw % 512) == (0, 0)
+        assert raw >= size
         found[name.rstrip(b"\0").decode()] = (address, data[place : place + size])
     return found
 
