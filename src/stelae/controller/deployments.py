@@ -16,8 +16,10 @@ from stelae.controller.artifacts import Artifacts, DiskMaker
 from stelae.controller.policy import Policy
 from stelae.controller.record import Record
 from stelae.controller.space import Space
-from stelae.core import jobs, phases, secrets, trust
+from stelae.core import jobs, memory, phases, secrets, trust
 from stelae.core import request as asking
+from stelae.core.held import boots
+from stelae.core.plan import plan
 from stelae.core.retention import lasting_roots
 from stelae.domain import event as ev
 from stelae.domain.digest import hex_of
@@ -28,6 +30,7 @@ from stelae.domain.strategy import Strategy
 from stelae.domain.units import Instant
 from stelae.platforms.port import Platform
 from stelae.system import clock
+from stelae.system import memory as machine
 
 Json = dict[str, Any]
 
@@ -44,6 +47,7 @@ class Deployments:
     ) -> None:  # fmt: skip
         self._record = record
         self._admission = admission or Admission(record, None)
+        self._clock = clock
         self._artifacts = Artifacts(record, self._admission, clock, maker)
         self.policy = Policy(record, self._admission, clock)
         self._platform = platform
@@ -61,6 +65,9 @@ class Deployments:
             word = await self.policy.admit(env, release, request)
             strategy = asking.strategy(env, request["strategy"])
             abilities.check(strategy, release, abilities.of(self._platform, env))
+            if boots(env):
+                way = plan(env, release, strategy, DeploymentKind.DEPLOY, self._clock())
+                plans.check_memory(self._record.state, env, way)
             self._free(env, request)
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
@@ -164,6 +171,9 @@ class Deployments:
                 of = asking.config(env)
                 extent.check(env.id, extent.most(of, {**env.wanted, **request["processes"]}), of.routed_hosts)
             asking.admit_more(self._record.state, env, request["processes"])
+            if any(count > env.wanted[name] for name, count in processes):
+                others = memory.of_machines(env, self._record.state.environments.values())
+                memory.admit(env, memory.steady(env, {**env.wanted, **request["processes"]}), others, machine.total())
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
         try:

@@ -98,6 +98,13 @@ async def explained(record: Record, error: StelaeError) -> StelaeError:
     return Conflict(message, hint=stale.hint, details=(*more, *lines))
 
 
+def check_memory(state: InstallationState, env: EnvironmentState, found: Plan) -> None:
+    """Raise Refused when the virtual machines of *env* do not fit into this machine on the way that *found* is."""
+    releases = {**env.releases, found.release.id: found.release}
+    peak = memory.peak((*found.steps, found.after), releases)
+    memory.admit(env, peak, memory.of_machines(env, state.environments.values()), machine.total())
+
+
 class Plans:
     """Answers what would change."""
 
@@ -128,7 +135,7 @@ class Plans:
         kind = DeploymentKind.ROLLBACK if rollback else DeploymentKind.DEPLOY
         found = plan(env, release, strategy, kind, self._clock())
         word = None if rollback else await self._admission.vouched(env, release.artifact)
-        rules = self._rules(env, release, word, request)
+        rules = self._rules(env, release, word, request, found)
         refusals = [*_broken(rules), *await self._admission.unproven(env, release)]
         return {
             **plan_view(state, found, request["commit"]),
@@ -174,7 +181,7 @@ class Plans:
         }
 
     def _rules(
-        self, env: EnvironmentState, release: Release, word: Verified | None, request: Json
+        self, env: EnvironmentState, release: Release, word: Verified | None, request: Json, found: Plan
     ) -> Iterator[asking.Rule]:
         """What a deployment or a rollback would be refused by now; proofs of the image come beside it."""
         if request["rollback"]:
@@ -182,6 +189,7 @@ class Plans:
             yield partial(secrets.admit, env, release)
             return
         yield from self._policy.rules(env, release, {}, word)
+        yield partial(check_memory, self._record.state, env, found)
         if not request["supersede"]:
             yield partial(asking.free, env)
         yield self._check_room

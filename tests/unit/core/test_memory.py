@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from stelae.core import memory
 from stelae.domain.allocation import Allocation, Holding
+from stelae.domain.digest import digest_of
 from stelae.domain.environment import EnvironmentId
+from stelae.domain.errors import Refused
+from stelae.domain.platform import PlatformChoice, PlatformKind
 from stelae.domain.state import EnvironmentState
 from stelae.domain.units import MIB
-from tests.unit.core.fixtures import release
+from tests.unit.core.fixtures import ROLLOUT, environment, release, state
 
 OLD, NEW = release("v1"), release("v2")
 RELEASES = {
@@ -41,3 +46,39 @@ def test_what_other_environments_hold_counts_and_this_one_does_not() -> None:
         for name, allocation in (("a/one", held(2)), ("a/other", held(3, warm=1)), ("a/empty", Allocation()))
     )
     assert memory.of_others(one, [one, other, empty]) == 400 * MIB
+
+
+def test_a_machine_needs_memory_for_its_own_system_and_for_what_runs_it() -> None:
+    booted = {name: replace(it, disk=digest_of(b"disk")) for name, it in RELEASES.items()}
+    assert memory.needed(held(2), booted) == 2 * memory.of_machine(100 * MIB)
+    assert memory.of_guest(100 * MIB) == 100 * MIB + memory.GUEST
+    assert memory.of_machine(100 * MIB) == memory.of_guest(100 * MIB) + memory.EMULATOR
+
+
+MACHINES = replace(environment(), platform=PlatformChoice(kind=PlatformKind.VM))
+
+
+def test_machines_that_do_not_fit_are_refused_and_containers_are_only_told_of() -> None:
+    env = state(config=MACHINES)
+    memory.admit(env, 60, 40, 100)
+    memory.admit(state(), 60, 41, 100)
+    with pytest.raises(Refused, match=r"need 1 MiB at the most, beside 2 MiB of other machines; .* has 2 MiB"):
+        memory.admit(env, MIB, 2 * MIB, 2 * MIB)
+    with pytest.raises(Refused, match=r"need 3 MiB at the most; this machine has 2 MiB"):
+        memory.admit(env, 3 * MIB, 0, 2 * MIB)
+
+
+def test_what_other_machines_take_counts_and_what_containers_may_take_does_not() -> None:
+    one = EnvironmentState(id=EnvironmentId("a/one"), config=MACHINES, allocation=held(1), releases=RELEASES)
+    other = replace(one, id=EnvironmentId("a/other"), allocation=held(2))
+    local = replace(one, id=EnvironmentId("a/local"), config=environment(), allocation=held(4))
+    assert memory.of_machines(one, [one, other, local]) == 200 * MIB
+
+
+def test_at_rest_what_serves_or_what_is_to_counts_whichever_needs_more() -> None:
+    small, large = RELEASES[OLD.id], RELEASES[NEW.id]
+    large = replace(large, processes=tuple(replace(it, memory=300 * MIB) for it in large.processes))
+    env = state(releases={OLD.id: small, NEW.id: large}, stable=OLD.id)
+    assert memory.steady(env, {"web": 2, "worker": 1}) == 300 * MIB
+    assert memory.steady(replace(env, rollout=replace(ROLLOUT, candidate=NEW.id)), {"web": 1}) == 300 * MIB
+    assert memory.steady(replace(env, stable=None), {"web": 1}) == 0
