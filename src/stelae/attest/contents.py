@@ -72,7 +72,10 @@ class Inspector:
 
     def contents(self, image: Digest) -> Contents:
         """Return what is inside *image*; raises Failed when it is not whole, InvalidInput for a broken layer."""
-        layers = self._layout.layers(image)
+        return self.of_layers(self._layout.layers(image))
+
+    def of_layers(self, layers: Sequence[Digest]) -> Contents:
+        """Return what is inside the root file system of *layers*, lowest first; raises as ``contents``."""
         seen = _Seen()
         start = 0
         for count in range(len(layers), 0, -1):

@@ -7,7 +7,7 @@ file, no name of the machine.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -59,22 +59,31 @@ def provenance(build: Build, distribution: Distribution, byproducts: Mapping[str
                 "format": build.format, "architecture": build.architecture, "committed": source.versioned,
                 **({"network": True} if build.network else {}),
             },
-            "resolvedDependencies": [
-                {"uri": source_uri(source), "name": "source", "digest": {"gitCommit": source.commit}},
-                {"name": "stelae.lock", "digest": {"sha256": hex_of(build.lock)}},
-                *(_dependency(item, distribution) for item in sorted(build.inputs)),
-            ],
+            "resolvedDependencies": dependencies(source, build.lock, build.inputs, distribution),
         },
-        "runDetails": {
-            "builder": {"id": BUILDER, "version": {"stelae": __version__}},
-            "metadata": {
-                "invocationId": f"ledger:{build.index}",
-                "startedOn": _time(build.started), "finishedOn": _time(build.finished),
-            },
-            "byproducts": [
-                {"name": name, "digest": {"sha256": hex_of(digest)}} for name, digest in sorted(byproducts.items())
-            ],
+        "runDetails": run_details(build.index, build.started, build.finished, byproducts),
+    }  # fmt: skip
+
+
+def dependencies(source: Source, lock: Digest, inputs: Iterable[Input], distribution: Distribution) -> list[Json]:
+    """Return what a build took: the source, the lock (by its digest), and each of *inputs*."""
+    return [
+        {"uri": source_uri(source), "name": "source", "digest": {"gitCommit": source.commit}},
+        {"name": "stelae.lock", "digest": {"sha256": hex_of(lock)}},
+        *(_dependency(item, distribution) for item in sorted(inputs)),
+    ]
+
+
+def run_details(index: int, started: Instant, finished: Instant, byproducts: Mapping[str, Digest]) -> Json:
+    """Return who built, by which entry of the record (*index*), when, and what else came of it."""
+    return {
+        "builder": {"id": BUILDER, "version": {"stelae": __version__}},
+        "metadata": {
+            "invocationId": f"ledger:{index}", "startedOn": _time(started), "finishedOn": _time(finished),
         },
+        "byproducts": [
+            {"name": name, "digest": {"sha256": hex_of(digest)}} for name, digest in sorted(byproducts.items())
+        ],
     }  # fmt: skip
 
 

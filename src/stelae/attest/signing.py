@@ -42,11 +42,16 @@ def attest(layout: Layout, inspector: Inspector, build: Build, key: PrivateKey) 
 
     Raises Failed when the image is not whole or cannot be kept, InvalidInput for a layer that cannot be read.
     """
-    said = _statements(inspector, build)
-    subject = build.image.digest, len(layout.blobs.read(build.image.digest))
+    return keep(layout, build.image.digest, build.image.app, _statements(inspector, build), key)
+
+
+def keep(layout: Layout, name: Digest, app: str, said: tuple[Statement, ...], key: PrivateKey) -> Signed:
+    """Sign what is *said* of the image or disk *name* of *app* with *key*, and keep it beside it in *layout*, with
+    its signature; raises Failed when it is not there, or cannot be kept."""
+    subject = name, len(layout.blobs.read(name))
     made = [bundled(subject, item, key) for item in said]
-    made.append(_simple(subject, build.image.app, key))
-    referrers.add(layout, build.image.digest, made)
+    made.append(_simple(subject, app, key))
+    referrers.add(layout, name, made)
     return Signed(key=key.public.id, statements={item.type: digest_of(item.payload) for item in said})
 
 

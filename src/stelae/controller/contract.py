@@ -35,10 +35,12 @@ class Service(Protocol):
 
     def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """Build ``{"repository", "commit", "path", "subject", "versioned", "offline",
-        "secrets": {name: content in base64}}``; the secrets are kept nowhere. ``offline``: nothing is fetched.
+        "artifact": "image" | "disk", "secrets": {name: content in base64}}``; the secrets are kept nowhere.
+        ``offline``: nothing is fetched. With "disk" the image is made into a disk too.
 
         Progress ``{"text"}``; result ``{"image", "app", "created", "locked": false when nothing pins what it took,
-        "layers": [{"digest", "size", "cached", "name"}], "seconds"}``.
+        "layers": [{"digest", "size", "cached", "name"}], "seconds", "disk": null or {"disk": digest, "created",
+        "raw": digest, "size", "root_hash", "kernel", "locked", "seconds"}}``.
         """
 
     def lock(self, actor: str, request: Json) -> AsyncIterator[Json]:

@@ -89,6 +89,7 @@ CertificateName = Annotated[
 ]
 Certificates = Annotated[dict[CertificateName, FileContent], msgspec.Meta(max_length=10)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+Artifact = Literal["image", "disk"]
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -120,6 +121,7 @@ class Build(Message, frozen=True):
     subject: Text = ""
     versioned: bool = True
     offline: bool = False
+    artifact: Artifact = "image"
     secrets: Secrets = {}
 
 
@@ -183,6 +185,7 @@ class Deploy(Message, frozen=True):
 
     environment: EnvironmentRef
     image: OptionalImage = ""
+    disk: OptionalImage = ""
     release: OptionalRelease = ""
     strategy: OptionalName = ""
     supersede: bool = False

@@ -9,8 +9,9 @@ from typing import Any
 
 from anyio import to_thread
 
-from stelae.attest import signing
+from stelae.attest import disks, signing
 from stelae.attest.contents import Inspector
+from stelae.attest.disks import DiskBuild
 from stelae.attest.keys import Keys, PrivateKey, PublicKey, parse_private, parse_public
 from stelae.attest.provenance import Build
 from stelae.controller import references
@@ -39,7 +40,7 @@ class Proofs:
         self._making = asyncio.Lock()
 
     def wanting(self, image: Digest, source: Source) -> bool:
-        """Say whether nothing that counts was said yet of *image* as built from *source*."""
+        """Say whether nothing that counts was said yet of *image*, or disk, as built from *source*."""
         state = self._record.state
         signed = state.attested.get(image, ())
         return not any(item.commit == source.commit and item.key not in state.revoked for item in signed)
@@ -48,9 +49,16 @@ class Proofs:
         """Sign what *build* made, and record it; raises Failed when it cannot be signed."""
         key = await self.signing_key()
         signed = await to_thread.run_sync(signing.attest, self._layout, self._inspector, build, key)
-        event = ev.ImageAttested(
-            image=build.image.digest, key=signed.key, commit=build.source.commit, statements=dict(signed.statements)
-        )
+        await self._attested(build.image.digest, build.source, signed)
+
+    async def attest_disk(self, build: DiskBuild) -> None:
+        """Sign the disk that *build* made, and record it; raises as ``attest``."""
+        key = await self.signing_key()
+        signed = await to_thread.run_sync(disks.attest, self._layout, self._inspector, build, key)
+        await self._attested(build.disk.digest, build.source, signed)
+
+    async def _attested(self, name: Digest, source: Source, signed: signing.Signed) -> None:
+        event = ev.ImageAttested(image=name, key=signed.key, commit=source.commit, statements=dict(signed.statements))
         await self._record.append([event], actor=CONTROLLER, urgent=False)
 
     async def signing_key(self) -> PrivateKey:

@@ -15,8 +15,9 @@ from stelae.attest.provenance import Build
 from stelae.build.builder import Builder, BuildRequest, BuildResult
 from stelae.build.config import FORMAT, architecture
 from stelae.build.mirror import Mirror
-from stelae.build.request import LockResult
+from stelae.build.request import DiskResult, LockResult
 from stelae.controller.background import Background, Tell
+from stelae.controller.disk_builds import DiskBuilds
 from stelae.controller.proofs import Proofs
 from stelae.controller.record import Record
 from stelae.controller.space import Space
@@ -31,6 +32,9 @@ Json = dict[str, Any]
 NO_NEWS = HOUR
 """A build that gives again what this short a time ago was built from the same source is not recorded."""
 
+DISK = "disk"
+"""What is asked for besides the image."""
+
 LONGEST_REASON = 2_000
 """Characters of a failed build's reason that are recorded: an entry of the record has a limit."""
 
@@ -40,9 +44,10 @@ class Storage:
 
     def __init__(
         self, record: Record, mirror: Mirror, builder: Builder, clock: Callable[[], Instant], space: Space,
-        proofs: Proofs | None = None,
+        proofs: Proofs | None = None, disks: DiskBuilds | None = None,
     ) -> None:  # fmt: skip
         self._proofs = proofs
+        self._disks = disks
         self._record = record
         self._mirror = mirror
         self._builder = builder
@@ -59,7 +64,9 @@ class Storage:
         return {"objects": await to_thread.run_sync(self._mirror.receive, repository, pack)}
 
     async def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """See ``Service.build``. The image is recorded before its digest is told, and also when the client left."""
+        """See ``Service.build``. The image is recorded before its digest is told, and also when the client left; a
+        disk is made after that."""
+        wanted = request.get("artifact", "image")
         source = Source(
             repository=request["repository"], commit=request["commit"], path=request["path"],
             subject=request["subject"], versioned=request["versioned"],
@@ -76,14 +83,24 @@ class Storage:
                 async with self._space.used():
                     result = await to_thread.run_sync(self._builder.build, asked, tell)
                     await self._built(actor, source, result)
+                    disk = await self._disk(actor, source, asked, result, tell) if wanted == DISK else None
             except StelaeError as error:
                 reason = str(error)[:LONGEST_REASON]
                 await self._record.append([ev.BuildFailed(source=source, reason=reason)], actor=actor)
                 raise
-            return _result(result)
+            return {**_result(result), "disk": None if disk is None else disk_view(disk)}
 
         async for item in self._background.streamed(work):
             yield item
+
+    async def _disk(
+        self, actor: str, source: Source, asked: BuildRequest, built: BuildResult, tell: Tell
+    ) -> DiskResult:  # fmt: skip
+        if self._disks is None:
+            raise Failed("no disks are made here")
+        return await self._disks.build(
+            actor, built.image, source, built.lock, tell, offline=asked.offline, secrets=asked.secrets
+        )
 
     async def _built(self, actor: str, source: Source, result: BuildResult) -> None:
         """Record the build and sign what it made; one that gave again what was built a short while ago from the same
@@ -138,6 +155,15 @@ def _result(built: BuildResult) -> Json:
             {"name": item.name, "digest": item.digest, "size": item.size, "cached": item.cached}
             for item in built.layers
         ],
+    }  # fmt: skip
+
+
+def disk_view(made: DiskResult) -> Json:
+    """Return what a client is told of a disk that was made, or found."""
+    disk = made.disk
+    return {
+        "disk": disk.digest, "created": made.created, "raw": disk.raw, "size": disk.size, "root_hash": disk.root_hash,
+        "kernel": disk.kernel, "locked": made.locked, "seconds": made.seconds,
     }  # fmt: skip
 
 

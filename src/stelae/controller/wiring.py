@@ -8,6 +8,7 @@ from functools import partial
 from stelae.attest.contents import Inspector
 from stelae.attest.keys import Keys
 from stelae.build.builder import Builder
+from stelae.build.disk_builder import DiskBuilder
 from stelae.build.inputs import Inputs
 from stelae.build.mirror import Mirror
 from stelae.build.reproduce import Reproducer
@@ -21,7 +22,9 @@ from stelae.controller.clusters import Clusters
 from stelae.controller.comparing import Comparing
 from stelae.controller.debugging import Debugging
 from stelae.controller.deployments import Deployments
+from stelae.controller.disk_builds import DiskBuilds
 from stelae.controller.environments import Environments
+from stelae.controller.exports import Exports
 from stelae.controller.inside import Inside
 from stelae.controller.inspection import Inspections
 from stelae.controller.notifications import Notifier
@@ -44,6 +47,7 @@ from stelae.controller.verifications import Verifications
 from stelae.controller.watching import Watches
 from stelae.controller.whereabouts import Whereabouts
 from stelae.domain.units import Instant
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.ledger.history.index import History
@@ -73,7 +77,10 @@ def use_cases(
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
-    deployments = Deployments(record, platform, space, admission, clock)
+    disks = Disks(layout, installation.cache / "disks")
+    inputs = Inputs(installation.inputs)
+    disk_builds = DiskBuilds(record, DiskBuilder(builder, disks, roots), disks, inputs, proofs, space, clock)
+    deployments = Deployments(record, platform, space, admission, clock, disk_builds)
     inside = Inside(record, layout, inspector, admission)
     inspections = Inspections(record, platform, clock)
     watches = Watches()
@@ -96,11 +103,11 @@ def use_cases(
             lambda env: abilities.of(platform, env),
             lambda env: abilities.unmeasured(platform, env),
         ),
-        storage=Storage(record, mirror, builder, clock, space, proofs),
+        storage=Storage(record, mirror, builder, clock, space, proofs, disk_builds),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),
         proofs=proofs,
         inside=inside,
-        reproductions=Reproductions(record, reproducer, Inputs(installation.inputs), space, inside.image),
+        reproductions=Reproductions(record, reproducer, inputs, space, inside.image),
         transfers=Transfers(record, layout, installation, space, inside.image),
         secrets=secrets,
         runs=Runs(record, platform),
@@ -115,5 +122,6 @@ def use_cases(
         comparing=Comparing(record, past, history, inside),
         watches=watches,
         clusters=Clusters(record, partial(holding.identity, record), layout.config),
+        exports=Exports(record, layout, disks, history, inside, admission),
         http_port=installation.http_port,
     )

@@ -49,6 +49,7 @@ ANSWERS: dict[str, Any] = {
                 ],
                 "seconds": 0.31,
                 "locked": True,
+                "disk": None,
             }
         },
     ],
@@ -177,7 +178,7 @@ ANSWERS: dict[str, Any] = {
             }
         ]
     },
-    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "disk": "", "settings": {"LOG_LEVEL": "info"}},
+    "show": {"kind": "release", "release": RELEASE, "image": IMAGE, "settings": {"LOG_LEVEL": "info"}},
     "proof": {
         "image": IMAGE,
         "trusted": True,

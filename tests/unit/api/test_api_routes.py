@@ -90,7 +90,7 @@ def test_get(
             (
                 ME,
                 DEPLOY
-                | {"release": "", "strategy": "", "supersede": False, "plan": None, "irreversible": False}
+                | {"disk": "", "release": "", "strategy": "", "supersede": False, "plan": None, "irreversible": False}
                 | {"wait": False, "emergency": ""},
             ),
         ),
@@ -165,7 +165,9 @@ def test_streams_give_progress_and_then_the_result(client: Client, behind: FakeS
     build = {"repository": "r1", "commit": COMMIT}
     result = client.follow("POST", "/v1/builds", build, seen.append)
     assert (result["image"], seen) == (NEXT_IMAGE, [{"text": "packages (cached)"}])
-    added = {"path": "", "subject": "", "versioned": True, "offline": False, "secrets": {}}
+    added = {
+        "path": "", "subject": "", "versioned": True, "offline": False, "artifact": "image", "secrets": {},
+    }  # fmt: skip
     assert last_call(behind)[1] == (ME, build | added)
     assert client.follow("POST", "/v1/locks", build, seen.append)["lock"] == "version = 1\n"
     assert last_call(behind)[1] == (ME, build | {"path": "", "upgrade": False, "secrets": {}})

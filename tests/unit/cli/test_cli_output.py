@@ -76,10 +76,40 @@ def test_deploy(stelae: Stelae, service: FakeService) -> None:
     request = asked(service, "deploy")[1]
     assert len(request.pop("key")) == 32
     assert request == {
-        "environment": "guestbook/production", "image": NEXT_IMAGE, "release": "", "strategy": "",
+        "environment": "guestbook/production", "image": NEXT_IMAGE, "disk": "", "release": "", "strategy": "",
         "supersede": False, "plan": None, "reason": "why not", "irreversible": False, "wait": False,
         "emergency": "",
     }  # fmt: skip
+
+
+BUILT_DISK = {
+    "disk": IMAGE, "created": True, "raw": NEXT_IMAGE, "size": 120_000_000, "root_hash": "ab" * 32,
+    "kernel": "6.1.0-1-cloud-amd64", "locked": True, "seconds": 3.2,
+}  # fmt: skip
+
+
+def test_where_machines_run_it_the_disk_is_made_and_deployed(stelae: Stelae, service: FakeService) -> None:
+    for item in service.answers["status"]["environments"]:
+        item["platform"] = {"kind": "vm"}
+    service.answers["build"][-1]["result"]["disk"] = BUILT_DISK
+    said = plain(stelae("deploy", "production"))
+    assert "  disk  9b1d02c4aa37   120 MB, kernel 6.1.0-1-cloud-amd64   3.2 s\n" in said
+    assert asked(service, "build")[1]["artifact"] == "disk"
+    request = asked(service, "deploy")[1]
+    assert (request["image"], request["disk"]) == (NEXT_IMAGE, IMAGE)
+
+
+def test_a_disk_is_built_where_one_is_asked_for(stelae: Stelae, service: FakeService) -> None:
+    service.answers["build"][-1]["result"]["disk"] = {**BUILT_DISK, "created": False, "locked": False}
+    said = plain(stelae("build", "--artifact", "disk"))
+    assert "  disk  9b1d02c4aa37   nothing new   3.2 s\n" in said
+    assert "  nothing is locked: the next build elsewhere may take newer packages; see stelae lock\n" in said
+    assert said.endswith(f"{NEXT_IMAGE}\n{IMAGE}\n")
+    assert asked(service, "build")[1]["artifact"] == "disk"
+    assert document(stelae("build", "--artifact", "disk", "--json"))["disk"]["disk"] == IMAGE
+    stelae("build")
+    assert asked(service, "build")[1]["artifact"] == "image"
+    assert stelae("build", "--artifact", "floppy").code == 2
     assert document(stelae("deploy", "other/production", "--image", IMAGE, "--json")) == ANSWERS["deployment"]
     assert asked(service, "deploy")[1]["environment"] == "other/production"
 
@@ -458,7 +488,7 @@ def test_up_where_a_controller_runs(stelae: Stelae, service: FakeService, folder
   next: edit the app, commit, then  stelae deploy testing
 """)
     assert [name for name, _ in service.calls] == [
-        "ping", "start", "apply", "apply", "missing", "build", "deploy", "watch",
+        "ping", "start", "apply", "apply", "status", "missing", "build", "deploy", "watch",
     ]  # fmt: skip
     assert asked(service, "deploy")[1]["environment"] == "guestbook/testing"
     answer = document(stelae("up", "--env", "production", "--json"))

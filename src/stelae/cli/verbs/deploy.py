@@ -57,11 +57,11 @@ def command(
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
-        controller.get("/v1/status", environment=environment)  # a name that is wrong is told before a long build
-        image = build_to_deploy(controller, out, Path.cwd(), ref, dirty=dirty, secrets=read(secrets))
-    image = image_named(controller, environment, image)
+        built = build_to_deploy(controller, out, Path.cwd(), ref, environment, dirty=dirty, secrets=read(secrets))
+    else:
+        built = {"image": image_named(controller, environment, image)}
     request = {
-        "environment": environment, "image": image, "release": release, "strategy": strategy or "",
+        "environment": environment, **built, "release": release, "strategy": strategy or "",
         "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason, "wait": wait,
         "emergency": emergency,
     }  # fmt: skip

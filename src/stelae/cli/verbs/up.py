@@ -75,8 +75,8 @@ def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: boo
     apply(controller, out, text)
     environment = environment_name(env or environments[0], app)
     name = environment.partition("/")[2]
-    image = build_to_deploy(controller, out, Path.cwd(), "", dirty=dirty, secrets=secrets)
-    request = {"environment": environment, "image": image, "key": uuid.uuid4().hex}
+    built = build_to_deploy(controller, out, Path.cwd(), "", environment, dirty=dirty, secrets=secrets)
+    request = {"environment": environment, **built, "key": uuid.uuid4().hex}
     begun = controller.post("/v1/deployments", request, again=True)
     out.line(f"  deploying to {name}")
     ended = follow(controller, out, str(begun["deployment"]), name)

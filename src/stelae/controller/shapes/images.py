@@ -28,8 +28,23 @@ class BuiltLayer(TypedDict):
     name: str
 
 
+class BuiltDisk(TypedDict):
+    """A disk of an image, named by its digest; ``raw`` is that of the whole disk, of ``size`` bytes, ``kernel`` the
+    kernel's release, ``created`` false when there was one of the same content."""
+
+    disk: Digest
+    created: bool
+    raw: Digest
+    size: Size
+    root_hash: str
+    kernel: str
+    locked: bool
+    seconds: float
+
+
 class Built(TypedDict):
-    """The image that a commit became; ``created`` is false when there was one of the same content."""
+    """The image that a commit became, and the disk when one was asked for; ``created`` is false when there was one of
+    the same content."""
 
     image: Digest
     app: str
@@ -37,6 +52,7 @@ class Built(TypedDict):
     layers: list[BuiltLayer]
     seconds: float
     locked: bool
+    disk: BuiltDisk | None
 
 
 class Pushed(TypedDict):
