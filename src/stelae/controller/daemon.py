@@ -116,7 +116,7 @@ async def _run(
         installation, record, local, layout, secrets.source, clock, fence.held, machines
     )  # fmt: skip
     group = parent or installation.cgroup
-    service = use_cases(installation, record, platform, layout, roots, clock, secrets, group=group)
+    service = use_cases(installation, record, platform, layout, roots, disks, clock, secrets, group=group)
     await _hold(installation, record, platform, clock, service, ready)
     await platform.close()
     await engine.close()

@@ -63,7 +63,7 @@ def secrets_of(installation: Installation, record: Record) -> Secrets:
 
 
 def use_cases(
-    installation: Installation, record: Record, platform: Platform, layout: Layout, roots: Roots,
+    installation: Installation, record: Record, platform: Platform, layout: Layout, roots: Roots, disks: Disks,
     clock: Callable[[], Instant], secrets: Secrets, *, group: str,
 ) -> ControllerService:  # fmt: skip
     """Return the use cases of *installation*'s controller; what builds run is put below the control group *group*."""
@@ -77,7 +77,6 @@ def use_cases(
     admission = Admission(record, layout)
     inspector = Inspector(layout, installation.cache / "contents")
     proofs = Proofs(record, layout, inspector, Keys(installation.keys))
-    disks = Disks(layout, installation.cache / "disks")
     inputs = Inputs(installation.inputs)
     disk_builds = DiskBuilds(record, DiskBuilder(builder, disks, roots), disks, inputs, proofs, space, clock)
     deployments = Deployments(record, platform, space, admission, clock, disk_builds)

@@ -13,6 +13,7 @@ from tests.unit.controller.site import TEST, Site
 
 from stelae.controller.server import serve
 from stelae.controller.wiring import secrets_of, use_cases
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.system.installation import Installation
@@ -29,7 +30,10 @@ async def _run(installation: Installation, ready: Callable[[], None]) -> None:
         layout = Layout.open(installation.images)
         roots = Roots(layout, installation.layers, installation.mounts)
         secrets = secrets_of(installation, site.record)
-        service = use_cases(installation, site.record, site.platform, layout, roots, site.clock, secrets, group="")
+        disks = Disks(layout, installation.cache / "disks")
+        service = use_cases(
+            installation, site.record, site.platform, layout, roots, disks, site.clock, secrets, group=""
+        )  # fmt: skip
         site.loops.start()
         await site.apply()
         image = await site.image("one")
