@@ -27,7 +27,7 @@ from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, StelaeError
 from stelae.domain.units import HOUR, MINUTE, SECOND, Duration, Instant
-from stelae.images import gc
+from stelae.images import disk_gc, gc
 from stelae.images.layout import Layout
 from stelae.images.roots import Roots
 from stelae.images.rubbish import Found, Rubbish, What, leftovers
@@ -111,6 +111,8 @@ class Cleaner:
         state, now = self._record.state, self._now()
         keep = {digest for env in state.environments.values() for digest in image_roots(env, now)}
         keep.update(digest for digest, built in state.images.items() if now - built.last_built_at <= UNDEPLOYED)
+        keep.update(digest for digest, made in state.disks.items() if now - made.last_built_at <= UNDEPLOYED)
+        keep.update(state.disks[digest].disk.image for digest in keep & state.disks.keys())
         return frozenset(digest for digest in keep if self._layout.has(digest))
 
     def _look(self) -> Found:
@@ -151,8 +153,11 @@ class Cleaner:
     def _find(self, keep: frozenset[Digest]) -> Found:
         own, now = self._installation, clock.now()  # that of the files
         cache = own.cache / "build"
-        built = [self._record.state.images.get(image) for image in keep]
-        locks = {Digest(lock) for image in built if image is not None for lock in image.locks}
+        state = self._record.state
+        built = [
+            item for name in keep for item in (state.images.get(name), state.disks.get(name)) if item is not None
+        ]
+        locks = {Digest(lock) for item in built for lock in item.locks}
         stored = gc.find(self._layout, own.layers, self._there(keep | garbage.live_layers(cache, now)), min_age=GRACE)
         left = {*self._layout.blobs.all()} - {
             Digest(item.removed.name) for item in stored.rubbish if item.removed.what is What.BLOB
@@ -161,6 +166,7 @@ class Cleaner:
         found = garbage.find_cache(cache, left, now, min_age=GRACE)
         found.add(stored)
         found.add(garbage.find_inputs(own.inputs, locks, now, min_age=GRACE))
+        found.add(disk_gc.find_unpacked(own.cache / "disks", keep, now - GRACE))
         for name in ("pack-", WORK):
             found.rubbish += leftovers(own.cache, name, now - GRACE)
         for mirror in sorted(own.sources.glob("*.git")):

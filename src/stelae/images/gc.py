@@ -15,7 +15,7 @@ from pathlib import Path
 from stelae.domain.digest import Digest
 from stelae.domain.errors import StelaeError
 from stelae.domain.units import HOUR, Duration, Instant
-from stelae.images import referrers
+from stelae.images import disk_gc, referrers
 from stelae.images.blobs import ADDING, MAX_DOCUMENT
 from stelae.images.disk import locked
 from stelae.images.erofs import MAKING, discard_layer, layer_path
@@ -57,7 +57,8 @@ def find(layout: Layout, layers: Path, roots: Collection[Digest], *, min_age: Du
     """
     before = now() - min_age
     kept = reached(layout, roots)
-    found = Found(list(_images(layout, kept, before)))
+    found = disk_gc.find(layout, kept, before)
+    found.rubbish += _images(layout, kept, before)
     found.add(_signatures(layout, before))
     found.add(_blobs(layout, kept, before))
     found.add(_layers(layers, kept, before))
@@ -94,8 +95,9 @@ def _forget(layout: Layout, image: Digest) -> None:
 
 
 def _signatures(layout: Layout, before: Instant) -> Found:
-    """Return the lists of what speaks of images that are not here, which a crash can leave."""
+    """Return the lists of what speaks of images and disks that are not here, which a crash can leave."""
     found, named = Found(), {entry.digest for entry in layout.images()}
+    named.update(disk for _, disk in disk_gc.listed(layout))
     for path, ours in owned(referrers.folder(layout), files=rf"{_HEX}\.json"):
         if not ours:
             found.foreign.append(path)
@@ -105,7 +107,7 @@ def _signatures(layout: Layout, before: Instant) -> Found:
 
 
 def _blobs(layout: Layout, kept: frozenset[Digest], before: Instant) -> Found:
-    found, young = Found(), _young(layout, kept, before)
+    found, young = Found(), _young(layout, kept, before) | disk_gc.young(layout, kept, before)
     for path, ours in owned(layout.blobs.folder, files=_HEX):
         digest = Digest(f"sha256:{path.name}")
         if not ours:

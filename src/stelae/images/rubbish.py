@@ -27,6 +27,7 @@ class What(StrEnum):
     """What was removed."""
 
     IMAGE = "image"  # its name in the index; its blobs are listed by themselves
+    DISK = "disk"  # likewise
     BLOB = "blob"
     LAYER = "layer"
     INPUT = "input"
