@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import app, builds, drift, drift_answers, history, launch, ledger, log, machine, memory, scale
+from bench import app, builds, disk, drift, drift_answers, history, launch, ledger, log, machine, memory, scale
 from bench.dockerd import docker_daemon
 from bench.figure import Row, Section, shown
 from bench.phases import phases
@@ -79,9 +79,11 @@ def measure(rounds: int) -> str:
         say("drift, found and replaced")
         answered = drift_answers.section()
         decided = scale.decisions(say)
+        machines = disk.sections(min(rounds, 5), say)
     sections = [
         _launch(launches), _deploy(ours, others), _rollback(ours), *built, large, _command_line(ours),
         scale.rest_section(simulated, real), scale.section(decided), *logged, past, inspected, answered,
+        *machines,
     ]  # fmt: skip
     head = _head(runtime, before, sections)
     tables = [section.markdown() for section in sections]

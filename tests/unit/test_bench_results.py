@@ -1,6 +1,6 @@
 """The file of results."""
 
-from bench.results import merged
+from bench.results import merged, placed
 
 OLD = "# Results\n\nold\n\n## Launch\n\n1 s\n\n## On a cluster\n\n2 s\n"
 
@@ -11,3 +11,11 @@ def test_what_was_measured_again_is_new_and_what_another_command_measured_stays(
     assert merged(OLD, new) == whole
     assert merged(whole, new) == whole
     assert merged("", new) == new
+
+
+def test_what_one_command_measures_takes_its_own_place() -> None:
+    launch = "## Launch\n\n9 s\n"
+    assert placed(OLD, [launch]) == "# Results\n\nold\n\n## Launch\n\n9 s\n\n## On a cluster\n\n2 s\n"
+    assert placed(OLD, [launch, "## Disk\n\n5\n"]).endswith("## On a cluster\n\n2 s\n\n## Disk\n\n5\n")
+    assert placed(OLD, []) == OLD
+    assert placed(placed(OLD, [launch]), [launch]) == placed(OLD, [launch])
