@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
 
-import click
-
+from stelae.cli.interrupted import Interrupted
 from stelae.cli.screen import Screen
 from stelae.controller.client import Json
 from stelae.domain.errors import Refused
 
-_F = TypeVar("_F", bound=Callable[..., object])
+TYPE_CHECKING = False  # typing's own would import typing
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def yes_option(function: _F) -> _F:
     """Add ``--yes``."""
+    import click
+
     return click.option("--yes", is_flag=True, help="Also back across a job that cannot be undone.")(function)
 
 
@@ -30,6 +34,12 @@ def agreed(screen: Screen, ask: Callable[[bool], Json], *, yes: bool) -> Json:
             raise
         for line in (str(refusal), *refusal.details):
             screen.line(f"  {line}", "yellow")
-        if not click.confirm("  go back all the same?"):
+        import click  # later than the answer, which nearly always is that it was begun
+
+        try:
+            agrees = click.confirm("  go back all the same?")
+        except click.Abort:
+            raise Interrupted("interrupted") from None
+        if not agrees:
             raise
         return ask(True)

@@ -23,6 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Nothing is left to be done, all is written, and taking every module down takes longer than git does.
             os._exit(code)
         return code
+    match arguments:
+        case ["rollback", env] if not env.startswith("-"):
+            from stelae.cli import quick
+
+            return quick.rollback(env)
+        case ["deploy", env, "--image", image] if image and not env.startswith("-"):
+            from stelae.cli import quick
+
+            return quick.deploy(env, image)
     from stelae.cli.run import run
 
     return run(arguments)

@@ -1,6 +1,7 @@
-"""``stelae build`` as it is typed again and again, without options: done before what reads options is imported.
+"""What is typed again and again, or in a hurry, without options: done before what reads options is imported.
 
-That alone takes longer than a build in which nothing changed. Any other words go to click.
+That alone takes longer than a build in which nothing changed, or a rollback to what is warm. Any other words go to
+click.
 """
 
 from __future__ import annotations
@@ -32,6 +33,33 @@ def build(arguments: Sequence[str]) -> int:
         source.show_built(screen, source.build_checkout(Client(_socket()), screen, checkout))
 
     return framed(work, as_json="--json" in arguments)
+
+
+def rollback(env: str) -> int:
+    """Run ``stelae rollback ENV`` and return the exit code."""
+
+    def work(screen: Screen) -> int:
+        from stelae.cli import moving
+        from stelae.cli.which import environment_name
+        from stelae.controller.client import Client
+
+        return moving.rollback(Client(_socket()), screen, environment_name(env, ""))
+
+    return framed(work, as_json=False)
+
+
+def deploy(env: str, image: str) -> int:
+    """Run ``stelae deploy ENV --image DIGEST`` and return the exit code."""
+
+    def work(screen: Screen) -> int:
+        from stelae.cli import moving
+        from stelae.cli.which import environment_name
+        from stelae.controller.client import Client
+
+        controller, environment = Client(_socket()), environment_name(env, "")
+        return moving.deploy(controller, screen, environment, moving.named(controller, environment, image))
+
+    return framed(work, as_json=False)
 
 
 def _socket() -> str:

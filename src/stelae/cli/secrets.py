@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from stelae.cli.small_files import content
 from stelae.domain.errors import InvalidInput
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -25,6 +24,8 @@ def secret_option(function: _F) -> _F:
 def read(given: Sequence[str]) -> dict[str, str]:
     """Return the contents by name, in base64, as the API takes them; raises InvalidInput that shows no content."""
     import base64
+
+    from stelae.cli.small_files import content
 
     found: dict[str, str] = {}
     for item in given:

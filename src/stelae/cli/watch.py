@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from stelae.cli.common import goes_on
+from stelae.cli.interrupted import goes_on
 from stelae.cli.screen import Screen
 from stelae.cli.words import short_digest, short_release, span
 from stelae.controller.client import Client, Json

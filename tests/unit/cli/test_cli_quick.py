@@ -1,7 +1,8 @@
-"""``stelae build`` without options: the same as with click, in less time."""
+"""What is typed without options: the same as with click, in less time."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from tests.unit.cli.conftest import Ran
 from stelae.cli import quick
 from stelae.cli.installation import installation_from
 from stelae.domain.errors import Unreachable
+from stelae.testing.answer_parts import IMAGE
 from stelae.testing.service import FakeService
 
 Stelae = Callable[..., Ran]
@@ -35,6 +37,27 @@ def test_it_says_and_does_what_the_verb_does(more: list[str], stelae: Stelae, se
     assert stelae("build", *more) == stelae("build", *more, "--ref", "HEAD")
 
 
+@pytest.mark.parametrize("words", [("rollback", "production"), ("deploy", "production", "--image", IMAGE)])
+def test_a_move_does_what_the_verb_does(words: tuple[str, ...], stelae: Stelae, service: FakeService) -> None:
+    def done(*more: str) -> tuple[Ran, str]:
+        service.calls.clear()
+        ran = stelae(*words, *more)
+        return ran, re.sub(r"'key': '[0-9a-f]{32}'", "", str(service.calls))
+
+    first = done()
+    assert first == done("--reason", "")
+    assert first[0].code == 0
+    assert "guestbook/production" in first[1]
+    service.answers[words[0]] = Unreachable("the archive does not answer", hint="later")
+    assert stelae(*words) == stelae(*words, "--reason", "")
+
+
+@pytest.mark.parametrize("words", [("rollback", "-h"), ("rollback", "--to"), ("deploy", "--image", "--image", "x")])
+def test_an_option_is_none_of_its_words(words: tuple[str, ...], stelae: Stelae, service: FakeService) -> None:
+    stelae(*words)
+    assert not service.calls
+
+
 def imported(*names: str) -> set[str]:
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False,
@@ -47,6 +70,11 @@ def test_it_imports_little_and_least_before_it_asks_git() -> None:
     first = ("stelae.cli.entry", "stelae.cli.quick", "stelae.build.client_git")
     assert not imported(*first) & {*SLOW, *WHILE_GIT_WORKS}
     assert not imported(*first, "stelae.cli.source", "stelae.controller.client") & set(SLOW)
+
+
+def test_a_move_imports_little() -> None:
+    verbs = ("stelae.cli.moving", "stelae.cli.which", "stelae.cli.watch")
+    assert not imported("stelae.cli.entry", "stelae.cli.quick", *verbs) & set(SLOW)
 
 
 def test_it_talks_to_the_same_controller(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 
 from stelae.cli.common import client, screen, verb
+from stelae.cli.moving import once
 
 
 @click.command("debug", short_help="Open a shell in a disposable copy of an instance.")
@@ -28,7 +27,7 @@ def command(instance: str, words: tuple[str, ...], limit: str, reason: str, tool
 
     out, controller = screen(), client()
     request = {
-        "instance": instance, "command": list(words), "reason": reason, "tools": tools, "key": uuid.uuid4().hex,
+        "instance": instance, "command": list(words), "reason": reason, "tools": tools, "key": once(),
         "timeout": parse_duration(limit) if limit else 0, **window(),
     }  # fmt: skip
     begun = controller.post("/v1/debug-sessions", request, again=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import click
 
-from stelae.cli.across import agreed, yes_option
+from stelae.cli.across import yes_option
 from stelae.cli.common import app_option, client, environment_name, freeze_options, screen, verb
 from stelae.cli.secrets import read, secret_option
-from stelae.cli.serving import image_named
 from stelae.domain.errors import InvalidInput
 
 STRATEGIES = ("rolling", "blue-green", "recreate")
@@ -43,8 +41,7 @@ def command(
 
     A release takes the settings and secrets of ENV as they are now: --image current is for new ones alone.
     """
-    from stelae.cli.source import build_to_deploy
-    from stelae.cli.watch import carry_out
+    from stelae.cli import moving
 
     if sum(map(bool, (ref, image, release, dirty))) > 1:
         raise InvalidInput("--ref, --image, --release and --dirty exclude each other")
@@ -57,15 +54,12 @@ def command(
     environment = environment_name(env, app)
     out, controller = screen(), client()
     if not image and not release:
+        from stelae.cli.source import build_to_deploy
+
         built = build_to_deploy(controller, out, Path.cwd(), ref, environment, dirty=dirty, secrets=read(secrets))
     else:
-        built = {"image": image_named(controller, environment, image)}
-    request = {
-        "environment": environment, **built, "release": release, "strategy": strategy or "",
-        "supersede": supersede, "plan": plan, "key": uuid.uuid4().hex, "reason": reason, "wait": wait,
-        "emergency": emergency,
-    }  # fmt: skip
-    begun = agreed(
-        out, lambda yes: controller.post("/v1/deployments", {**request, "irreversible": yes}, again=True), yes=yes
-    )
-    return carry_out(controller, out, begun, environment, detach=detach)
+        built = moving.named(controller, environment, image)
+    return moving.deploy(
+        controller, out, environment, built, release=release, strategy=strategy or "", supersede=supersede,
+        plan=plan, reason=reason, wait=wait, emergency=emergency, yes=yes, detach=detach,
+    )  # fmt: skip

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 
 from stelae.cli.across import agreed, yes_option
 from stelae.cli.common import app_option, client, environment_name, freeze_options, screen, verb
+from stelae.cli.moving import once
 from stelae.domain.errors import InvalidInput
 
 
@@ -47,7 +46,7 @@ def command(
     origin, to = (environment_name(env, app) for env in envs)
     request = {
         "from": origin, "to": to, "wait": wait, "emergency": emergency, "plan": plan, "supersede": supersede,
-        "key": uuid.uuid4().hex, "reason": reason,
+        "key": once(), "reason": reason,
     }  # fmt: skip
     from stelae.cli.watch import carry_out
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 
-from stelae.cli.across import agreed, yes_option
+from stelae.cli.across import yes_option
 from stelae.cli.common import app_option, client, environment_name, screen, verb
 
 
@@ -27,12 +25,8 @@ def command(env: str, to: str, plan: int | None, detach: bool, reason: str, yes:
     A rollback always gets in: it supersedes what holds the environment. Back across a job that cannot be undone it
     asks first.
     """
-    from stelae.cli.watch import carry_out
+    from stelae.cli import moving
 
-    environment = environment_name(env, app)
-    out, controller = screen(), client()
-    request = {"environment": environment, "to": to, "plan": plan, "key": uuid.uuid4().hex, "reason": reason}
-    begun = agreed(
-        out, lambda yes: controller.post("/v1/rollbacks", {**request, "irreversible": yes}, again=True), yes=yes
+    return moving.rollback(
+        client(), screen(), environment_name(env, app), to=to, plan=plan, reason=reason, yes=yes, detach=detach
     )
-    return carry_out(controller, out, begun, environment, detach=detach)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 
 from stelae.cli.common import app_option, client, environment_name, screen, verb
+from stelae.cli.moving import once
 
 
 @click.command("run", short_help="Run a job of the image, or a command in it, once.")
@@ -29,7 +28,7 @@ def command(env: str, words: tuple[str, ...], job: str, timeout: str, detach: bo
     environment = environment_name(env, app)
     out, controller = screen(), client()
     request = {
-        "environment": environment, "job": job, "command": list(words), "key": uuid.uuid4().hex,
+        "environment": environment, "job": job, "command": list(words), "key": once(),
         "timeout": parse_duration(timeout) if timeout else 0,
     }  # fmt: skip
     begun = controller.post("/v1/runs", request, again=True)

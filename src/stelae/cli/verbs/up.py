@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import click
 
 from stelae.cli.common import SPEC, client, environment_name, installation_from, screen, socket_path, spec_here, verb
+from stelae.cli.moving import once
 from stelae.cli.screen import Screen
 from stelae.cli.secrets import read, secret_option
 from stelae.controller.client import Client, Json
@@ -76,7 +76,7 @@ def _deploy(out: Screen, controller: Client, env: str, ping: Json, *, dirty: boo
     environment = environment_name(env or environments[0], app)
     name = environment.partition("/")[2]
     built = build_to_deploy(controller, out, Path.cwd(), "", environment, dirty=dirty, secrets=secrets)
-    request = {"environment": environment, **built, "key": uuid.uuid4().hex}
+    request = {"environment": environment, **built, "key": once()}
     begun = controller.post("/v1/deployments", request, again=True)
     out.line(f"  deploying to {name}")
     ended = follow(controller, out, str(begun["deployment"]), name)
