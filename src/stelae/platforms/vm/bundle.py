@@ -22,7 +22,7 @@ from stelae.platforms.local.form import Host
 from stelae.platforms.local.place import Place
 from stelae.platforms.port import LaunchSpec
 from stelae.platforms.vm.accelerator import KVM
-from stelae.platforms.vm.command import CONFIG, DISK, FOLDER, INITRD, KERNEL
+from stelae.platforms.vm.command import CONFIG, DISK, FOLDER, INITRD, KERNEL, RUN
 from stelae.system.installation import Installation
 
 USER = 10002
@@ -45,7 +45,7 @@ def ensure_root(installation: Installation) -> Path:
     """Return the folder that is the root of every machine's container, made when it is not there. Raises Failed where
     the programs of this host are elsewhere than below ``/usr``, OSError."""
     root = installation.run / "machine"
-    for name in ("usr", "proc", "dev", "run", FOLDER[1:]):
+    for name in ("usr", "proc", "dev", RUN[1:], FOLDER[1:]):
         (root / name).mkdir(mode=0o755, parents=True, exist_ok=True)
     for file in (DISK, KERNEL, INITRD, CONFIG):
         (root / file[1:]).touch(mode=0o444)
@@ -77,13 +77,13 @@ def write(
             "user": {"uid": USER, "gid": USER},
             "args": list(command),
             "env": ["PATH=/usr/bin:/bin"],
-            "cwd": "/",
+            "cwd": RUN,
             **no_rights(),
         },
         "mounts": [
             *system,
             mount_of("/usr", "bind", "/usr", ["rbind", "ro", "nosuid", "nodev"]),
-            mount_of("/run", "tmpfs", "tmpfs", [*_QUIET, *owner]),
+            mount_of(RUN, "tmpfs", "tmpfs", [*_QUIET, *owner]),
             *(mount_of(point, "bind", str(file), ["bind", "ro", *_QUIET]) for point, file in files.items()),
         ],
         "linux": _linux(linux_of(place, limited, host), native=native),

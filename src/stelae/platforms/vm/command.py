@@ -18,7 +18,10 @@ from stelae.platforms.local.tap import TAP
 from stelae.platforms.vm.config_disk import SERIAL
 
 PROGRAM = "/usr/bin/qemu-system-x86_64"
-SOCKET = "/run/qmp"
+RUN = "/run"
+"""Where the wrapper and QEMU have their files, and are."""
+
+SOCKET = f"{RUN}/qmp"
 
 FOLDER = "/image"
 DISK, KERNEL, INITRD, CONFIG = (f"{FOLDER}/{name}" for name in ("disk", "kernel", "initrd", "config"))
@@ -72,8 +75,8 @@ def qemu(machine: Machine) -> tuple[str, ...]:
         "-device", "virtio-serial-pci,id=channels,max_ports=4",
         "-chardev", "file,id=out,path=/dev/fdset/1,append=on", *_port(1, "out"),
         "-chardev", "file,id=err,path=/dev/fdset/2,append=on", *_port(2, "err"),
-        "-chardev", "pipe,id=control,path=/run/control", *_port(3, "control"),
-        "-chardev", "file,id=kernel,path=/run/kernel,append=on", "-serial", "chardev:kernel",
+        "-chardev", f"pipe,id=control,path={RUN}/control", *_port(3, "control"),
+        "-chardev", f"file,id=kernel,path={RUN}/kernel,append=on", "-serial", "chardev:kernel",
         "-chardev", f"socket,id=qmp,path={SOCKET},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
     )  # fmt: skip
 

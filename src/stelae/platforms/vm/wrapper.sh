@@ -1,23 +1,24 @@
 # The first process of a machine's container: holds QEMU, asks the machine to end, and ends with the status that the
 # machine's program ended with. Its arguments are QEMU's command line.
 umask 077
-mkfifo /run/control.in /run/control.out /run/kernel
-exec 3>&1 4>&2 5<>/run/control.in
+mkfifo control.in control.out kernel
+# Opened for both ways first, nobody waits for the other end; and who reads comes to an end when all have let go.
+exec 3>&1 4>&2 5<>control.in 6<>control.out 7<>kernel 8<control.out 9<kernel
 trap 'echo stop >&5' TERM
-cat /run/control.out >/run/told 3>&- 4>&- 5>&- &
+cat <&8 >told 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 told=$!
 # What the kernel says is told only when it ends the machine, or its program: else the output is the program's alone.
-tail -n 30 /run/kernel >/run/last 3>&- 4>&- 5>&- &
+tail -n 30 <&9 >last 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
 last=$!
-"$@" </dev/null >&4 2>&4 &
+exec 8>&- 9>&-
+"$@" </dev/null >&4 2>&4 5>&- 6>&- 7>&- &
 machine=$!
 while :; do
     wait "$machine"
     status=$?
     kill -0 "$machine" 2>/dev/null || break
 done
-# Nobody waits for a QEMU that never opened them.
-: 1<>/run/control.out 1<>/run/kernel
+exec 6>&- 7>&-
 wait "$told" "$last"
 code= refused=
 while read -r word rest; do
@@ -25,14 +26,14 @@ while read -r word rest; do
     exit) code=$rest ;;
     refused) refused=$rest ;;
     esac
-done </run/told
+done <told
 case $code in
 [0-9] | [0-9][0-9] | 1[0-9][0-9] | 2[0-5][0-9])
-    [ "$code" -ne 137 ] || tr -d '\r' </run/last >&2
+    [ "$code" -ne 137 ] || tr -d '\r' <last >&2
     [ "$code" -gt 255 ] || exit "$code"
     ;;
 esac
-tr -d '\r' </run/last >&2
+tr -d '\r' <last >&2
 if [ -n "$refused" ]; then
     printf 'the machine did not start its program: %s\n' "$refused" >&2
 elif [ "$status" -ne 0 ]; then
