@@ -63,7 +63,7 @@ PackageCacheDirectory=packages
 SandboxTrees=sandbox
 """
 _PARTS = {
-    "00-esp.conf": "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nCopyFiles=/boot:/\nSizeMinBytes=64M\n"
+    "00-esp.conf": "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nSizeMinBytes=64M\n"
     "SizeMaxBytes=64M\n",
     "10-root.conf": "[Partition]\nType=root\nFormat=erofs\nCompression=lz4\nCopyFiles=/\nExcludeFiles=/boot/\n"
     "ExcludeFiles=/efi/\nExcludeFiles=/usr/lib/modules/\nExcludeFiles=/usr/lib/systemd/boot/\nVerity=data\n"
