@@ -35,16 +35,17 @@ class Missing(Failed):
 
 class Getter:
     """Gets files for several threads at once; *headers* says which are sent to an address, *cafile* is a bundle of
-    certificates besides the system's."""
+    certificates besides the system's. A file is tried *tries* times, and a server may be silent for *seconds*."""
 
     def __init__(
         self, headers: Callable[[str], Mapping[str, str]] = lambda _: {}, *, cafile: Path | None = None,
-        proxies: Mapping[str, str] | None = None,
+        proxies: Mapping[str, str] | None = None, tries: int = TRIES, seconds: float = SECONDS,
     ) -> None:  # fmt: skip
         self._headers = headers
-        self._tls = ssl.create_default_context()
-        if cafile is not None:
-            self._tls.load_verify_locations(cafile)
+        self._cafile = cafile
+        self._tries, self._seconds = tries, seconds
+        self._reading = threading.Lock()
+        self._tls: ssl.SSLContext | None = None
         self._proxies = {**getproxies(), **(proxies or {})}
         self._mine = threading.local()
         self._opened: list[http.client.HTTPConnection] = []
@@ -61,7 +62,7 @@ class Getter:
         than *limit* bytes and for an address that is not HTTP.
         """
         pause = PAUSE
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(self._tries)):
             try:
                 problem = self._once(url, start(), limit)
             except _BROKEN as error:
@@ -150,12 +151,23 @@ class Getter:
         proxy = self._proxy(url)
         at = urlsplit(proxy) if proxy else parts
         if parts.scheme == "http":
-            return http.client.HTTPConnection(at.hostname or "", at.port or 80, timeout=SECONDS)
+            return http.client.HTTPConnection(at.hostname or "", at.port or 80, timeout=self._seconds)
         port = at.port or (443 if at.scheme == "https" else 80)
-        connection = http.client.HTTPSConnection(at.hostname or "", port, timeout=SECONDS, context=self._tls)
+        connection = http.client.HTTPSConnection(
+            at.hostname or "", port, timeout=self._seconds, context=self._context()
+        )
         if proxy:
             connection.set_tunnel(parts.hostname, parts.port or 443, _proxy_headers(proxy))
         return connection
+
+    def _context(self) -> ssl.SSLContext:
+        """Return what is trusted, which takes a while to read."""
+        with self._reading:
+            if self._tls is None:
+                self._tls = ssl.create_default_context()
+                if self._cafile is not None:
+                    self._tls.load_verify_locations(self._cafile)
+            return self._tls
 
     def _proxy(self, url: str) -> str:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Which wheels a build takes, and where they come from: the store of inputs, or else pip.
+"""Which wheels a build takes, and where they come from: the store of inputs, or else the indexes that pip knows.
 
 A wheel is one input, named by the SHA-256 of its bytes; what is in the store is downloaded by nobody again.
 """
@@ -10,15 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from packaging.tags import Tag
-from packaging.utils import BuildTag, InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
-
 from stelae.build.cache import Cache, Made
 from stelae.build.inputs import Inputs, plain, told
-from stelae.build.pip_download import download
 from stelae.build.python_target import Target
 from stelae.build.requirements import Pinned
+from stelae.build.wheel_download import download
+from stelae.build.wheel_names import parsed
 from stelae.domain.digest import Digest, hex_of
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.inputs import Input, InputKind
@@ -42,7 +39,7 @@ class Wheels:
     def choose(self, wanted: Sequence[Pinned], locked: Sequence[Input] | None) -> tuple[Input, ...]:
         """Return the wheel of each of *wanted*: the one that *locked* names, or else the best that fits.
 
-        A lock that tells the files' names is enough for that; for one that tells only digests pip says which.
+        A lock that tells the files' names is enough for that; for one that tells only digests the index is asked.
         Raises InvalidInput when *locked* are others or none fits, and what ``download`` raises.
         """
         if locked is not None:
@@ -57,7 +54,7 @@ class Wheels:
             for pinned in unknown:
                 item = asked.get(pinned.name)
                 if item is None or hex_of(item.digest) not in pinned.hashes:
-                    raise Failed(f"pip gave no wheel of {pinned.name} {pinned.version}")
+                    raise Failed(f"the index gave no wheel of {pinned.name} {pinned.version}")
                 self.cache.store("wheel", self._question(pinned), Made(facts={"inputs": plain([item])}))
                 known[pinned.name] = item
         return tuple(item for item in known.values() if item is not None)
@@ -143,15 +140,6 @@ class Wheels:
 def wheel_input(name: str, version: str, file: str, digest: Digest) -> Input:
     """Return the input that a wheel is."""
     return Input(kind=InputKind.WHEEL, name=name, version=version, digest=digest, file=file)
-
-
-def parsed(name: str) -> tuple[str, Version, BuildTag, frozenset[Tag]]:
-    """Return what the name of a wheel's file says; raises InvalidInput."""
-    try:
-        project, version, build, tags = parse_wheel_filename(name)
-    except (InvalidWheelFilename, ValueError) as error:
-        raise InvalidInput(f"not the name of a wheel: {error}", where=name[:200]) from error
-    return canonicalize_name(project), version, build, tags
 
 
 def _best(pinned: Pinned, target: Target) -> Input:
