@@ -44,10 +44,13 @@ class Deployments:
     def __init__(
         self, record: Record, platform: Platform, space: Space | None = None, admission: Admission | None = None,
         clock: Callable[[], Instant] = clock.now, maker: DiskMaker | None = None,
+        total: Callable[[], int] = machine.total,
     ) -> None:  # fmt: skip
+        """*maker* makes disks where machines boot them; *total* is the memory of this machine."""
         self._record = record
         self._admission = admission or Admission(record, None)
         self._clock = clock
+        self._total = total
         self._artifacts = Artifacts(record, self._admission, clock, maker)
         self.policy = Policy(record, self._admission, clock)
         self._platform = platform
@@ -67,7 +70,7 @@ class Deployments:
             abilities.check(strategy, release, abilities.of(self._platform, env))
             if boots(env):
                 way = plan(env, release, strategy, DeploymentKind.DEPLOY, self._clock())
-                plans.check_memory(self._record.state, env, way)
+                plans.check_memory(self._record.state, env, way, self._total())
             self._free(env, request)
             if not self._record.ledger.room():
                 raise Failed("the disk is nearly full; nothing was changed", hint="make room: stelae gc")
@@ -173,7 +176,7 @@ class Deployments:
             asking.admit_more(self._record.state, env, request["processes"])
             if any(count > env.wanted[name] for name, count in processes):
                 others = memory.of_machines(env, self._record.state.environments.values())
-                memory.admit(env, memory.steady(env, {**env.wanted, **request["processes"]}), others, machine.total())
+                memory.admit(env, memory.steady(env, {**env.wanted, **request["processes"]}), others, self._total())
             return [ev.Scaled(process=name, count=count) for name, count in processes if env.wanted[name] != count]
 
         try:

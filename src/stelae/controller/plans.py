@@ -98,11 +98,12 @@ async def explained(record: Record, error: StelaeError) -> StelaeError:
     return Conflict(message, hint=stale.hint, details=(*more, *lines))
 
 
-def check_memory(state: InstallationState, env: EnvironmentState, found: Plan) -> None:
-    """Raise Refused when the virtual machines of *env* do not fit into this machine on the way that *found* is."""
+def check_memory(state: InstallationState, env: EnvironmentState, found: Plan, total: int) -> None:
+    """Raise Refused when the virtual machines of *env* do not fit into the *total* memory of this machine on the way
+    that *found* is."""
     releases = {**env.releases, found.release.id: found.release}
     peak = memory.peak((*found.steps, found.after), releases)
-    memory.admit(env, peak, memory.of_machines(env, state.environments.values()), machine.total())
+    memory.admit(env, peak, memory.of_machines(env, state.environments.values()), total)
 
 
 class Plans:
@@ -189,7 +190,7 @@ class Plans:
             yield partial(secrets.admit, env, release)
             return
         yield from self._policy.rules(env, release, {}, word)
-        yield partial(check_memory, self._record.state, env, found)
+        yield partial(check_memory, self._record.state, env, found, machine.total())
         if not request["supersede"]:
             yield partial(asking.free, env)
         yield self._check_room

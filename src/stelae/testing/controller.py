@@ -28,6 +28,7 @@ from stelae.ledger.store import Draft, Ledger
 from stelae.system.clock import OnwardClock
 from stelae.system.points import Killed
 from stelae.testing.clock import WorldClock
+from stelae.testing.disks import MEMORY, Maker
 from stelae.testing.faults import Faults
 from stelae.testing.judging import outside
 from stelae.testing.laws import Laws
@@ -61,6 +62,7 @@ class Controller:
 
     def __init__(self, folder: Path, machine: Machine, faults: Faults, world: WorldClock, laws: Laws) -> None:
         self._clock = clock = OnwardClock(world, world.steady)
+        self._machine = machine
         self.dead = False
         self.ledger = WatchedLedger.open(folder / "ledger.db", clock=clock, reserve=0)
         self.ledger.laws = laws
@@ -70,6 +72,7 @@ class Controller:
         self.platform = SimulatedPlatform(machine, faults, clock, laws, self.secrets.source)
         laws.attached(self.platform, clock)
         self.loops: Loops
+        self.maker: Maker
         self.deployments: Deployments
         self.approvals: Approvals
         self.environments: Environments
@@ -85,7 +88,10 @@ class Controller:
         group = asyncio.TaskGroup()
         self._task = asyncio.get_running_loop().create_task(self._run(group))
         admission = Admission(self.record, None)
-        self.deployments = Deployments(self.record, self.platform, None, admission, self._clock)
+        self.maker = Maker(self.record, self._machine)
+        self.deployments = Deployments(
+            self.record, self.platform, None, admission, self._clock, self.maker, lambda: MEMORY
+        )
         watches = Watches(self.watched_every)
         self.loops = Loops(self.record, self.platform, self._clock, group, self.deployments.policy, watches)
         self.approvals = Approvals(self.record, self.deployments, admission, self._clock, who)

@@ -21,7 +21,7 @@ from stelae.domain.release import Release, ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, InstallationState, Outcome, Phase
 from stelae.domain.strategy import StrategyKind
 from stelae.domain.units import Instant
-from stelae.testing import debugging, drifting, jobs, secrets
+from stelae.testing import debugging, disks, drifting, jobs, secrets
 from stelae.testing.deadlines import DeadlineLaws
 from stelae.testing.judging import JudgingLaws
 from stelae.testing.machine import Machine
@@ -158,11 +158,12 @@ class Laws(Witness):
         self._unless(secrets.requested(env, release))
         if release.image not in self.state.images:
             self.breaks(f"law 2: {event.deployment} is of an image that nobody built")
+        self._unless(disks.requested(self.state, env, event))
         origin = env.config.promote_from if env.config else ""
         if origin and event.deployment_kind is DeploymentKind.DEPLOY and env.config is not None:
             verified = self.state.environments.get(environment_id(env.config.app, origin))
-            if verified is None or release.image not in verified.verified:
-                self.breaks(f"law 4: {event.deployment} is of an image that was not verified in {origin}")
+            if verified is None or (release.disk or release.image) not in verified.verified:
+                self.breaks(f"law 4: {event.deployment} is of what was not verified in {origin}")
 
     def _moved(
         self, env: EnvironmentState, event: ev.RolloutAdvanced | ev.RolloutReverting | ev.RolloutEnded

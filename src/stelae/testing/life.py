@@ -14,6 +14,7 @@ from typing import Any
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.chance import drawn
 from stelae.testing.debugging import with_debugging
+from stelae.testing.disks import with_machines
 from stelae.testing.drifting import with_drift
 from stelae.testing.faults import ActFault, LookFault, Point
 from stelae.testing.jobs import with_jobs
@@ -73,6 +74,7 @@ def draw(seed: str) -> Life:
     lived = with_scaling(seed, lived, environments, Step)
     behaviours, lived = with_judging(seed, behaviours, lived, environments, Step)
     lived = with_promotion(seed, lived, environments, Step)
+    lived = with_machines(seed, lived, environments, Step)
     lived = with_debugging(seed, lived, environments, Step)
     behaviours, lived = with_drift(seed, behaviours, lived, environments, Step)
     return Life(seed=seed, behaviours=behaviours, environments=environments, steps=lived)

@@ -87,6 +87,8 @@ class Machine:
         """How often instances of each kind of bad behaviour were started, or showed it."""
         self.controllers = 0
         """How many controllers there were; only the last may act."""
+        self.packages = 1
+        """Of which packages disks are made now."""
         self.counting = 1
         """Which counting of requests this is."""
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stelae.controller.people import Person
 from stelae.domain import event as ev
 from stelae.domain.action import Verb
-from stelae.domain.digest import Digest
 from stelae.domain.environment import Environment, EnvironmentId, environment_id
 from stelae.domain.event import Recorded
 from stelae.domain.promotion import Approval
@@ -22,6 +21,7 @@ from stelae.domain.release import ReleaseId
 from stelae.domain.state import DeploymentKind, EnvironmentState, Outcome, Phase
 from stelae.domain.units import HOUR, MINUTE, SECOND, Instant
 from stelae.testing.chance import drawn
+from stelae.testing.disks import Pair, pair
 
 if TYPE_CHECKING:
     from stelae.testing.simulation import World
@@ -141,7 +141,7 @@ class _Account:
     """What is known of one environment."""
 
     asked: _Asked | None = None
-    verified: set[Digest] = field(default_factory=set)
+    verified: set[Pair] = field(default_factory=set)
     upset: dict[ReleaseId, Instant] = field(default_factory=dict)
     since: Instant = 0  # when the last rollout succeeded
     applied: Approval = field(default_factory=Approval)
@@ -197,9 +197,10 @@ class PromotionLaws:
         if of is None or not of.promote_from or event.deployment_kind is DeploymentKind.ROLLBACK:
             return ""
         origin = self._accounts.get(environment_id(of.app, of.promote_from), _Account())
-        if event.release.image in origin.verified:
+        if pair(event.release) in origin.verified:
             return ""
-        return f"law 4: {event.deployment} is of an image that does not count as verified in {of.promote_from}"
+        what = "a disk" if event.release.disk is not None else "an image"
+        return f"law 4: {event.deployment} is of {what} that does not count as verified in {of.promote_from}"
 
 
 def _approved(account: _Account, event: ev.DeploymentApproved, actor: str) -> str:
@@ -265,17 +266,20 @@ def _ended(env: EnvironmentState, account: _Account, event: ev.RolloutEnded, at:
     deployment = env.deployments.get(event.deployment)
     if deployment is None:
         return
-    image = env.releases[deployment.release].image
+    what = pair(env.releases[deployment.release])
     if event.outcome in (Outcome.REVERTED, Outcome.FAILED):
-        account.verified.discard(image)
+        account.verified.discard(what)
     if event.outcome is Outcome.SUCCEEDED:
         account.since = at
         if env.config is not None and not env.config.verify_for:
-            account.verified.add(image)
+            account.verified.add(what)
 
 
 def _verified(env: EnvironmentState, account: _Account, event: ev.ImageVerified, at: Instant) -> str:
-    account.verified.add(event.image)
+    what = pair(env.releases[event.release])
+    account.verified.add(what)
+    if (event.image, event.disk) != what:
+        return f"law 4: what is verified is not what {event.release} is of"
     long = env.config.verify_for if env.config is not None else 0
     bad = account.upset.get(event.release)
     if env.stable != event.release or env.rollout is not None:

@@ -13,7 +13,7 @@ from stelae.domain.environment import EnvironmentId, environment_id
 from stelae.domain.image import Image, Source
 from stelae.domain.process import Health, Probe, Process
 from stelae.domain.units import SECOND
-from stelae.testing import debugging, drifting, promotion, scaling, steering
+from stelae.testing import debugging, disks, drifting, promotion, scaling, steering
 from stelae.testing.faults import ActFault, Crash, LookFault
 from stelae.testing.jobs import jobs_of
 
@@ -35,6 +35,7 @@ _SPEC = """
 name = "{app}"
 [image]
 base = "scratch"
+{disk}
 [process.web]
 command = ["web"]
 port = 8000
@@ -48,6 +49,7 @@ settings = {{ LOG_LEVEL = "{level}" }}
 secrets = {secrets}
 bake = "{bake}"
 {promote}
+{platform}
 {policy}
 [env.{env}.strategy]
 {strategy}
@@ -55,6 +57,7 @@ bake = "{bake}"
 """
 
 _ORIGIN = "[env.testing]\nprocesses = { web = 1 }"
+_DISK, _MACHINES = '[disk]\nbase = "debian:bookworm"', 'platform = "vm"'
 
 
 def image(number: int) -> Image:
@@ -78,7 +81,10 @@ def _id(args: Mapping[str, Any]) -> EnvironmentId:
 def _apply(world: World, args: Mapping[str, Any]) -> None:
     strategy = steering.written(args["strategy"])
     origin, promote = ("", "") if not args["promote"] else (_ORIGIN, 'promote_from = "testing"')
+    disk, platform = (_DISK, _MACHINES) if args.get("machines") else ("", "")
+    origin = f"{origin}\n{platform}" if origin else ""
     args = {**args, "secrets": json.dumps(args.get("secrets", ())), "policy": args.get("policy", "")}
+    args = {**args, "disk": disk, "platform": platform}
     text = _SPEC.format_map({**args, "app": APP, "strategy": strategy, "origin": origin, "promote": promote})
     request = {"spec": text, "environment": args["env"], "dry_run": False}
     _ask(world, "apply", lambda: world.controller.environments.apply("ana", request))
@@ -223,5 +229,6 @@ TAKE: dict[str, Callable[[World, Mapping[str, Any]], None]] = {
     **scaling.TAKE,
     **drifting.TAKE,
     **promotion.TAKE,
+    **disks.TAKE,
 }
 """How each kind of step is taken."""

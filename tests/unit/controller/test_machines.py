@@ -67,7 +67,7 @@ class Place:
         self.site = site
         self.maker = Maker(site)
         admission = Admission(site.record, None)
-        site.deployments = Deployments(site.record, site.platform, site.space, admission, site.clock, self.maker)
+        site.deployments = Deployments(site.record, site.platform, site.space, admission, site.clock, self.maker, lambda: machine.total())
         site.hold()
         self.approvals = Approvals(site.record, site.deployments, admission, site.clock)
 

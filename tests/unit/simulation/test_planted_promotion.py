@@ -8,12 +8,18 @@ from typing import Any
 import pytest
 
 from stelae.controller import freezes, loop
-from stelae.core import promotion, verification
+from stelae.core import disks, promotion, verification
 from stelae.domain import event as ev
+from stelae.domain.artifact import Disk
+from stelae.domain.digest import Digest, digest_of
+from stelae.domain.image import Image
+from stelae.domain.release import Release
 from stelae.domain.units import SECOND
+from stelae.testing.disks import Maker, disk_of
 from stelae.testing.life import Life, Step
 from stelae.testing.replay import live_all
-from stelae.testing.simulation import live
+from stelae.testing.simulation import Result, live
+from stelae.testing.steps import image
 from stelae.testing.things import Behaviour
 from tests.unit.simulation.test_planted import SEEDS
 
@@ -114,3 +120,73 @@ def test_an_image_that_lost_its_verification_while_it_waited_is_not_let_in(monke
     assert "it may not come in any more: refused by policy: in testing, image " in ends[-1].reason
     monkeypatch.setattr(loop, "lets_in", lambda *_: False)
     assert "does not count as verified in testing" in live(WAITED).broken
+
+
+def _machines(env: str, machines: bool = True) -> Step:
+    done = _settings(env, "info")
+    return replace(done, args={**done.args, "machines": machines})
+
+
+def _promoted(*steps: Step, origin: bool = True) -> Life:
+    """A life in which image 0 is verified in testing, with *steps* after that, before it is deployed to machines."""
+    return Life(
+        seed="disks", behaviours=AGAIN.behaviours, environments=AGAIN.environments,
+        steps=(
+            _machines("testing", origin), _machines("production"), _deploy("testing", 30), *steps,
+            _deploy("production", 30),
+        ),
+    )  # fmt: skip
+
+
+OTHER = Step(what="packages", args={"image": 0, "made": True}, wait=1)
+"""Another disk of the same image is made, of other packages."""
+
+
+def _disks(result: Result) -> list[Digest | None]:
+    return [item.event.release.disk for item in result.events if isinstance(item.event, ev.DeploymentRequested)]
+
+
+def test_the_disk_that_was_verified_is_promoted_and_no_other_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = live(_promoted(OTHER))
+    assert result.broken == ""
+    first, second = (disk_of(image(0).digest, number).digest for number in (1, 2))
+    assert {item.event.disk.digest for item in result.events if isinstance(item.event, ev.DiskBuilt)} == {
+        first,
+        second,
+    }
+    assert _disks(result) == [first, first]
+    monkeypatch.setattr(disks, "verified", lambda *_: None)
+    result = live(_promoted(OTHER))
+    assert (result.broken, _disks(result)) == ("", [first]), "the newest one is refused"
+    (refused,) = [item.event.reason for item in result.events if isinstance(item.event, ev.RequestRefused)]
+    assert "was never verified in testing" in refused
+    monkeypatch.setattr(Release, "artifact", property(lambda self: self.image))
+    assert "is of a disk that does not count as verified in testing" in live(_promoted(OTHER)).broken
+
+
+def test_an_image_that_containers_verified_brings_no_disk_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    life = _promoted(OTHER, origin=False)
+    result = live(life)
+    assert (result.broken, _disks(result)) == ("", [None])
+    (refused,) = [item.event.reason for item in result.events if isinstance(item.event, ev.RequestRefused)]
+    assert "shop/testing runs images, and no disk is verified by that" in refused
+    monkeypatch.setattr(Release, "artifact", property(lambda self: self.image))
+    assert "is of a disk that does not count as verified in testing" in live(life).broken
+
+
+def test_a_disk_of_another_image_is_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wrong(self: Maker, actor: str, image: Image) -> Disk:
+        other = disk_of(digest_of(b"another image"), 1)
+        await self.record.append([ev.DiskBuilt(disk=other, commit="c")], actor=actor)
+        return other
+
+    life = Life(
+        seed="foreign", behaviours=AGAIN.behaviours, environments=("testing",),
+        steps=(_machines("testing"), _deploy("testing", 10)),
+    )  # fmt: skip
+    assert _disks(live(life)) == [disk_of(image(0).digest, 1).digest]
+    monkeypatch.setattr(Maker, "ensure", wrong)
+    result = live(life)
+    assert (result.broken, _disks(result)) == ("", [])
+    monkeypatch.setattr(disks, "fits", lambda *_: None)
+    assert "is of a disk that was not made of its image" in live(life).broken

@@ -21,7 +21,7 @@ FAULTS = {
     *ActFault, *LookFault, *Point, "instance death", "power-off", "clock jump", "slow disk", "fenced",
     "outdated request", "slow start", "never ready", "flapping health", "gets unready", "exit by itself",
     "ignores SIGTERM", "long connections", "job succeeds", "job fails", "job hangs", "counts lost", "debug session",
-    "instance drift", "environment differs",
+    "instance drift", "environment differs", "other packages",
 }  # fmt: skip
 
 
