@@ -32,7 +32,7 @@ ATTACKS = {
     "name": "hostname x", "end": "reboot -f", "cores": "echo x >/proc/sys/kernel/core_pattern",
     "keys": "echo b >/proc/sysrq-trigger", "first program": "ls /proc/1/root/", "its memory": "head -c 1 /proc/1/mem",
     "its words": "cat /proc/1/environ", "its ports": "echo x >/proc/1/fd/3", "disk": "cat /dev/vda",
-    "kernel log": "dmesg", "program in memory": "cp /bin/busybox /tmp/sh && /tmp/sh true",
+    "kernel log": "dmesg", "kernel's memory": "head -c 1 /proc/kcore | grep -q .", "its log": "head -c 1 /proc/kmsg | grep .", "program in memory": "cp /bin/busybox /tmp/sh && /tmp/sh true",
     "low port": "nc -l -p 80 -w 1", "address": "ip link set eth0 down", "power": "echo mem >/sys/power/state",
     "other user": "[ $(/bin/elevated id -u) != $(id -u) ]",
 }  # fmt: skip
@@ -60,7 +60,7 @@ def test_the_process_gets_what_the_config_disk_says_and_the_machine_ends_with_it
 
 @pytest.mark.parametrize("user", ["10001:10001", "0:0"])
 def test_nothing_that_a_process_may_not_do_succeeds_whoever_it_is(made: Made, tmp_path: Path, user: str) -> None:
-    lines = [f"({line}) >/dev/null 2>&1 && echo 'did: {name}'" for name, line in ATTACKS.items()]
+    lines = [f"({line}) >/dev/null 2>&1 && echo \"did: {name}\"" for name, line in ATTACKS.items()]
     ended = run(made, disk(archive(says("sh", "-c", "\n".join([*lines, "echo tried all"]), user=user))), tmp_path)
     assert (ended.out, ended.said) == ("tried all\n", ("begun", "exit 0"))
 

@@ -69,7 +69,7 @@ def machine_spec(**changes: Any) -> LaunchSpec:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(machines, "accelerator", lambda: "tcg")
-    monkeypatch.setattr(machines.os, "chown", lambda *_: None)
+    monkeypatch.setattr("os.chown", lambda *_: None)
     found = place_of(Installation(state=tmp_path, run=tmp_path / "run"), ENVIRONMENT, InstanceId("web-1"))
     found.private.mkdir(parents=True)
     return found

@@ -1,0 +1,133 @@
+"""Emulated machines behind the proxy, by a whole Stelae: rollouts under load, scale, a power cut, a flipped byte."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from stelae.testing.load import Load
+from tests.real import tiny
+from tests.real.boot_seed import DISK, lend_boot
+from tests.real.machine import Machine
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
+
+HOST = "machines.localhost"
+TRIES = 4
+"""How often a boot is tried: emulated, one fails now and then."""
+SECONDS = 240.0
+MORE = f"""
+[env.machines]
+hosts = ["{HOST}"]
+processes = {{ web = 1 }}
+platform = "vm"
+strategy = {{ kind = "blue-green", min_healthy = "0s" }}
+{DISK}
+"""
+WRITE = """#!/app/busybox sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+for place in /x /app/www/index.html /etc/hosts /bin/x; do
+    echo x 2>&1 >"$place" && echo "$place was written"
+done
+mount -o remount,rw / 2>&1 && echo "remounted"
+echo tried
+"""
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    with Machine() as made:
+        lend_boot(made.installation.state)
+        tiny.make(made.start(), more=MORE)
+        cgi = made.app / "www" / "cgi-bin" / "write"
+        cgi.parent.mkdir()
+        cgi.write_text(WRITE)
+        cgi.chmod(0o755)
+        (made.app / "www" / "big").write_bytes(os.urandom(1 << 20))
+        made.edit("stelae.toml", 'memory = "16MiB"', 'memory = "32MiB"')
+        made.edit("stelae.toml", 'start = "10s"', 'start = "120s"')
+        made.commit("a machine takes longer").cli("env", "apply")
+        deploy(made)
+        yield made
+
+
+def deploy(machine: Machine) -> None:
+    for _ in range(TRIES):
+        done = machine.cli("deploy", "machines", check=False)
+        if done.returncode == 0:
+            return
+        print(done.stdout, done.stderr)
+    raise AssertionError(f"no machine came up in {TRIES} tries")
+
+
+def get(machine: Machine, path: str) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", machine.installation.http_port, timeout=60)
+    try:
+        connection.request("GET", path, headers={"Host": HOST})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.status
+        return answer.read()
+    finally:
+        connection.close()
+
+
+def ready(machine: Machine, count: int) -> None:
+    machine.until(f"{count} machines serve", lambda: machine.ready("machines") == (count, count), SECONDS)
+
+
+def test_versions_change_under_load_without_a_failed_request(machine: Machine) -> None:
+    first = machine.status("machines")["release"]
+    with Load("127.0.0.1", machine.installation.http_port, host=HOST, rate=5, timeout=60, posts=False) as load:
+        tiny.version(machine, "2")
+        deploy(machine)
+        assert tiny.ask(machine, HOST) == "version 2"
+        machine.cli("rollback", "machines")
+        ready(machine, 1)
+        assert tiny.ask(machine, HOST) == "version 1"
+        result = load.stop()
+    print(result)
+    assert not result.failures, result.failures[:5]
+    assert machine.status("machines")["release"] == first
+    tried = get(machine, "/cgi-bin/write").decode()
+    assert "tried" in tried
+    assert "written" not in tried, tried
+    assert "remounted" not in tried, tried
+    machine.cli("scale", "machines", "web=3")
+    ready(machine, 3)
+    raw = list((machine.installation.cache / "disks").glob("*/disk.raw"))
+    assert len(raw) == 2, "one disk for each version, whatever the number of machines"
+    machine.power_off()
+    machine.start()
+    ready(machine, 3)
+    assert tiny.ask(machine, HOST) == "version 1"
+
+
+def test_a_flipped_byte_stops_the_machine_and_the_record_says_why(machine: Machine) -> None:
+    content = (machine.app / "www" / "big").read_bytes()
+    (raw,) = (machine.installation.cache / "disks").glob("*/disk.raw")
+    at = raw.read_bytes().find(content[700_000:700_064])
+    assert at > 0, "what cannot be compressed is on the disk as it is"
+    with raw.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([content[700_000] ^ 1]))
+    with suppress(OSError, AssertionError, http.client.HTTPException):
+        get(machine, "/big")
+    machine.until("the record says why", lambda: "verity" in told(machine), SECONDS)
+    print(told(machine))
+
+    def whole() -> bool:
+        with suppress(OSError, AssertionError, http.client.HTTPException):
+            return get(machine, "/big") == content
+        return False
+
+    machine.until("another machine serves from a disk that was made anew", whole, SECONDS)
+
+
+def told(machine: Machine) -> str:
+    """Return what the record tells of ends, as a person reads it."""
+    events = machine.client.get("/v1/history", environment="tiny/machines", limit=200, everything=True)["events"]
+    return "\n".join(str(event) for event in events if "exited" in str(event) or "drift" in str(event))
