@@ -2,7 +2,7 @@
 
 ``python build_apart.py PLACE SOURCES INPUTS`` reads a BuildRequest's fields as JSON from its input. With CLOCK set to
 a folder that holds libfaketime, the clock of what runs in the sandbox is FAKETIME's, too. With SHUFFLED set, names in
-a folder come to this process in another order each time.
+a folder come to this process in another order each time. With DISK set a disk is made of the image, too.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from stelae.build.builder import Builder
+from stelae.build.disk_builder import DiskBuilder
 from stelae.build.mirror import Mirror
-from stelae.build.request import BuildRequest
+from stelae.build.request import BuildRequest, BuildResult
 from stelae.build.sandbox import Sandbox
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
+from stelae.images.roots import Roots
 
 
 def main() -> None:
@@ -29,15 +32,30 @@ def main() -> None:
     if os.environ.get("SHUFFLED"):
         _shuffle()
     builder = Builder(Layout.open(place / "images"), Mirror(sources), place / "cache", inputs)
-    result = builder.build(BuildRequest(**json.load(sys.stdin)))
+    request = BuildRequest(**json.load(sys.stdin))
+    result = builder.build(request)
     print(
         json.dumps(
             {
+                **(_disk(builder, place, request, result) if os.environ.get("DISK") else {}),
                 "image": result.image.digest, "lock": result.lock, "seconds": result.seconds,
                 "layers": {layer.name: layer.digest for layer in result.layers},
             }
         )
     )  # fmt: skip
+
+
+def _disk(builder: Builder, place: Path, request: BuildRequest, result: BuildResult) -> dict[str, Any]:
+    """Make a disk, and return its digests and where the whole of it is."""
+    layout = Layout.open(place / "images")
+    roots = Roots(layout, place / "layers", place / "mounts")
+    disks = Disks(layout, place / "disks")
+    try:
+        made = DiskBuilder(builder, disks, roots).build(request, result.image, result.lock)
+    finally:
+        roots.unmount_unused(())
+    raw = str(disks.open(made.disk.digest).raw)
+    return {"disk": made.disk.digest, "raw": made.disk.raw, "file": raw, "disk_lock": made.lock}
 
 
 def _with_clock(folder: Path) -> None:

@@ -266,7 +266,8 @@ class Modern:
         for digest, (kind, data) in sorted(self.manifests.items()):
             document = json.loads(data)
             if digest.startswith("sha256:") and (document.get("subject") or {}).get("digest") == subject:
-                found.append({"mediaType": kind, "digest": digest, "size": len(data)})
+                what = document.get("artifactType") or document["config"]["mediaType"]
+                found.append({"mediaType": kind, "digest": digest, "size": len(data), "artifactType": what})
         start = int(query.removeprefix("from=") or 0)
         page = found[start : start + self.page]
         extra = {}

@@ -63,17 +63,19 @@ class Service(Protocol):
         recording nothing; answers as ``reproduce``."""
 
     def push(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Send ``{"ref": image, release, environment or commit, "name": HOST/PATH[:TAG], "authfile", "certificates":
-        {name: content}, "insecure"}`` (contents in base64, kept nowhere) with all that is signed of it.
+        """Send ``{"ref": image, release, environment or commit, "name": HOST/PATH[:TAG], "artifact": "image" |
+        "disk", "authfile", "certificates": {name: content}, "insecure"}`` (contents in base64, kept nowhere) with all
+        that is signed of it; with "disk" its disks, too.
 
-        Progress ``{"text"}``; result ``{"image", "name", "tag", "referrers": n, "listed"}``.
+        Progress ``{"text"}``; result ``{"image", "name", "tag", "referrers": n, "listed", "disks": [digest]}``.
         """
 
     def pull(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Take ``{"name": HOST/PATH[:TAG][@DIGEST], …}`` as in ``push``. What comes is verified before it is
-        recorded.
+        """Take ``{"name": HOST/PATH[:TAG][@DIGEST], "artifact", …}`` as in ``push``. What comes is verified before it
+        is recorded.
 
-        Progress ``{"text"}``; result ``{"image", "app", "name", "moved": digest or "", "keys", "strangers": n}``.
+        Progress ``{"text"}``; result ``{"image", "app", "name", "moved": digest or "", "keys", "strangers": n,
+        "disks": [digest]}``.
         """
 
     async def apply(self, actor: str, request: Json) -> Json:

@@ -31,6 +31,8 @@ def of_installation(event: Event) -> str:
             return f"built image {short(event.image.digest)} from {source}"
         case ev.DiskBuilt():
             return f"made disk {short(event.disk.digest)} of image {short(event.disk.image)}"
+        case ev.DiskImported():
+            return f"took disk {short(event.disk.digest)} of image {short(event.disk.image)} from {event.name}"
         case ev.BuildFailed():
             return f"build of {event.source.commit[:7]} failed: {event.reason}"
         case ev.ImageImported():

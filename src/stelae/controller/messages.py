@@ -158,6 +158,7 @@ class Push(Message, frozen=True):
 
     ref: Ref
     name: RegistryName
+    artifact: Artifact = "image"
     authfile: FileContent = ""
     certificates: Certificates = {}
     insecure: bool = False
@@ -167,6 +168,7 @@ class Pull(Message, frozen=True):
     """POST /v1/pulls"""
 
     name: RegistryName
+    artifact: Artifact = "image"
     authfile: FileContent = ""
     certificates: Certificates = {}
     insecure: bool = False

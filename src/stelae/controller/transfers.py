@@ -6,7 +6,7 @@ import base64
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +22,14 @@ from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.core import trust
 from stelae.domain import event as ev
+from stelae.domain.artifact import Disk
 from stelae.domain.digest import Digest, short
 from stelae.domain.errors import Failed, InvalidInput, Refused
 from stelae.domain.image import Image
 from stelae.images import exchange
+from stelae.images.disk_exchange import pull_disks, push_disk, take_disk
+from stelae.images.disk_manifest import Form
+from stelae.images.disks import Disks, listed
 from stelae.images.exchange import Progress
 from stelae.images.layout import Layout, image_of
 from stelae.images.registry import Access, Place, parse_place
@@ -41,12 +45,17 @@ WORK = "transfer-"
 class _Pulled:
     image: Image
     proof: Proof
+    disks: Mapping[Disk, Proof]
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys whose signatures were verified, also such as were revoked."""
-        found = (*self.proof.evidence, *(item for item, _ in self.proof.revoked))
-        return tuple(sorted({item.key for item in found}))
+        return _keys(self.proof)
+
+
+def _keys(proof: Proof) -> tuple[str, ...]:
+    found = (*proof.evidence, *(item for item, _ in proof.revoked))
+    return tuple(sorted({item.key for item in found}))
 
 
 @contextmanager
@@ -67,6 +76,7 @@ class Transfers:
         self, record: Record, layout: Layout, installation: Installation, space: Space,
         resolve: Callable[[str], Image],
     ) -> None:  # fmt: skip
+        self._disks = Disks(layout, installation.cache / "disks")
         self._record = record
         self._layout = layout
         self._installation = installation
@@ -84,20 +94,32 @@ class Transfers:
 
         async def work(tell: Tell) -> Json:
             async with self._space.used():
-                sent = await to_thread.run_sync(partial(self._push, image, asked, request, tell))
-            event = ev.ImagePushed(image=image, name=place.name, tag=place.tag)
-            await self._record.append([event], actor=actor)
+                sent, disks = await to_thread.run_sync(partial(self._push, image, asked, request, tell))
+            events = [ev.ImagePushed(image=image, name=place.name, tag=place.tag)]
+            events += [ev.ImagePushed(image=disk, name=place.name) for disk in disks]
+            await self._record.append(events, actor=actor)
             return {
                 "image": image, "name": f"{place.name}@{image}", "tag": place.tag, "referrers": sent.referrers,
-                "listed": sent.listed,
+                "listed": sent.listed, "disks": list(disks),
             }  # fmt: skip
 
         async for item in self._background.streamed(work):
             yield item
 
-    def _push(self, image: Digest, place: Place, request: Json, tell: Progress) -> exchange.Sent:
+    def _push(
+        self, image: Digest, place: Place, request: Json, tell: Progress
+    ) -> tuple[exchange.Sent, tuple[Digest, ...]]:  # fmt: skip
+        """Send the image, then its disks where they are asked for; return how, and which."""
+        disks = listed(self._layout, image) if request["artifact"] == "disk" else ()
+        if request["artifact"] == "disk" and not disks:
+            raise InvalidInput(
+                f"no disk was made of image {short(image)}", hint="make one: stelae build --artifact disk"
+            )
         with self._access(request) as access, self._layout.in_use(), passing(self._installation.cache) as folder:
-            return exchange.push(self._layout, image, place, access, folder / "layout", tell)
+            sent = exchange.push(self._layout, image, place, access, folder / "layout", tell)
+            for disk in disks:
+                push_disk(self._disks, disk, place, access, folder / short(disk), tell)
+        return sent, disks
 
     async def pull(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """See ``Service.pull``. What comes is verified before it is recorded, and recorded before it is told."""
@@ -113,11 +135,18 @@ class Transfers:
                 before = self._record.state.tags.get(named, "") if named else ""
                 moved = before if before != image.digest else ""
                 keys = pulled.keys
-                event = ev.ImageImported(image=image, name=place.name, tag=named.rpartition(":")[2], keys=keys)
-                await self._record.append([event], actor=actor)
+                events: list[ev.Event] = [
+                    ev.ImageImported(image=image, name=place.name, tag=named.rpartition(":")[2], keys=keys),
+                    *(
+                        ev.DiskImported(disk=disk, name=place.name, keys=_keys(proof))
+                        for disk, proof in pulled.disks.items()
+                    ),
+                ]
+                await self._record.append(events, actor=actor)
             return {
                 "image": image.digest, "app": image.app, "name": f"{place.name}@{image.digest}", "moved": moved,
                 "keys": list(keys), "strangers": pulled.proof.strangers,
+                "disks": [disk.digest for disk in pulled.disks],
             }  # fmt: skip
 
         async for item in self._background.streamed(work):
@@ -131,20 +160,38 @@ class Transfers:
             layout, digest = exchange.pull(place, access, folder / "layout", self._layout, tell)
             try:
                 proof = verified(self._record.state, layout, digest)
-                pulled = _Pulled(image=image_of(layout, digest), proof=proof)
-                self._refuse(pulled)
-                exchange.take(layout, digest, self._layout, f"{pulled.image.app}-{short(digest)}")
+                image = image_of(layout, digest)
+                self._refuse(digest, proof)
+                others, forms = self._fetch_disks(place.name, digest, request, access, folder / "disks", tell)
+                proofs = {form.disk: verified(self._record.state, others, form.disk.digest) for form in forms}
+                for disk, found in proofs.items():
+                    self._refuse(disk.digest, found)
+                exchange.take(layout, digest, self._layout, f"{image.app}-{short(digest)}")
+                for form in forms:
+                    take_disk(others, form, self._disks)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        return pulled
+        return _Pulled(image=image, proof=proof, disks=proofs)
 
-    def _refuse(self, pulled: _Pulled) -> None:
-        """Raise Failed for what is damaged, Refused for what was revoked."""
-        digest, proof = pulled.image.digest, pulled.proof
+    def _fetch_disks(
+        self, name: str, image: Digest, request: Json, access: Access, folder: Path, tell: Progress
+    ) -> tuple[Layout, tuple[Form, ...]]:  # fmt: skip
+        if request["artifact"] != "disk":
+            return self._layout, ()
+        layout, forms = pull_disks(name, image, access, folder, self._disks, tell)
+        if not forms:
+            raise InvalidInput(
+                f"{name} has no disk of image {short(image)}",
+                hint="send it from where it was made: stelae push --artifact disk",
+            )
+        return layout, forms
+
+    def _refuse(self, digest: Digest, proof: Proof) -> None:
+        """Raise Failed for an image or a disk that is damaged, Refused for one that was revoked."""
         if proof.problems:
             raise Failed(
                 f"{short(digest)} was not taken: {proof.problems[0]}", details=proof.problems[1:],
-                hint="what speaks of the image in the registry is damaged: push it again from where it was built",
+                hint="what speaks of it in the registry is damaged: push it again from where it was built",
             )  # fmt: skip
         trust.admit(self._record.state, digest)
         if proof.revoked and not proof.evidence:

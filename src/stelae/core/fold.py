@@ -6,7 +6,7 @@ total, and fold many events best at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from stelae.core.evolve import evolved, revises
@@ -14,6 +14,7 @@ from stelae.core.folds.witnesses import witnessed
 from stelae.core.owned import changed, settled
 from stelae.core.owned import with_item as _with
 from stelae.domain import event as ev
+from stelae.domain.digest import Digest
 from stelae.domain.event import Recorded
 from stelae.domain.state import BuiltDisk, BuiltImage, Cleaning, EnvironmentState, InstallationState
 from stelae.domain.trust import Attested, Revocation, TrustedKey
@@ -42,6 +43,8 @@ def _applied_to(state: InstallationState, recorded: Recorded) -> InstallationSta
         state = _built(state, event, recorded)
     if isinstance(event, ev.DiskBuilt):
         state = _disk_built(state, event, recorded)
+    if isinstance(event, ev.DiskImported):
+        state = _disk_imported(state, event, recorded)
     if isinstance(event, ev.ImageImported):
         state = _imported(state, event, recorded)
     if isinstance(event, ev.ImageAttested | ev.KeyTrusted | ev.Revoked):
@@ -103,11 +106,27 @@ def _imported(state: InstallationState, event: ev.ImageImported, recorded: Recor
     if known is None:
         known = BuiltImage(image=event.image, sources=(), actor=recorded.actor, built_at=recorded.at)
     images = _with(state.images, image, replace(known, last_built_at=recorded.at))
-    signed = state.attested.get(image, ())
-    new = tuple(Attested(key=key, at=recorded.at) for key in event.keys if key not in {item.key for item in signed})
-    attested = _with(state.attested, image, (*signed, *new)) if new else state.attested
+    attested = _vouched(state, image, event.keys, recorded)
     tags = _with(state.tags, f"{event.name}:{event.tag}", image) if event.tag else state.tags
     return replace(state, images=images, attested=attested, tags=tags)
+
+
+def _disk_imported(state: InstallationState, event: ev.DiskImported, recorded: Recorded) -> InstallationState:
+    disk = event.disk.digest
+    known = state.disks.get(disk)
+    if known is None:
+        known = BuiltDisk(disk=event.disk, commits=(), actor=recorded.actor, built_at=recorded.at)
+    disks = _with(state.disks, disk, replace(known, last_built_at=recorded.at))
+    return replace(state, disks=disks, attested=_vouched(state, disk, event.keys, recorded))
+
+
+def _vouched(
+    state: InstallationState, name: Digest, keys: Iterable[str], recorded: Recorded
+) -> Mapping[Digest, tuple[Attested, ...]]:
+    """Return who signed what, with *keys* that were found to have signed *name* when it was taken."""
+    signed = state.attested.get(name, ())
+    new = tuple(Attested(key=key, at=recorded.at) for key in keys if key not in {item.key for item in signed})
+    return _with(state.attested, name, (*signed, *new)) if new else state.attested
 
 
 def _trusted(

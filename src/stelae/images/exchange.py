@@ -18,6 +18,7 @@ from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.images import referrers
 from stelae.images.blobs import Blobs
+from stelae.images.disk_manifest import is_disk
 from stelae.images.distribution import Repository
 from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
 from stelae.images.referrers import MAX_BLOB, Referrer
@@ -77,14 +78,14 @@ def pull(place: Place, access: Access, folder: Path, store: Layout, progress: Pr
     digest = place.digest or resolve(place.asked, access)
     exact = Place(name=place.name, digest=digest)
     source = Repository(place.name, access)
-    _seed(source, digest, folder, store)
+    seed(source, digest, folder, store)
     progress(f"fetching {exact}")
     fetch(exact, folder, access, exactly=True)
     layout = Layout.open(folder)
     entries = [entry for entry in layout.images() if entry.digest == digest]
     if len(entries) != 1:
         raise InvalidInput(f"{exact} is not one image", hint="an index of several images: name one by its digest")
-    found = [_referrer(source, digest, parse_digest(item["digest"])) for item in _listed(source, digest)]
+    found = fetched_referrers(source, digest)
     if found:
         progress(f"fetched {len(found)} signatures and attestations")
     referrers.add(layout, digest, found)
@@ -97,6 +98,12 @@ def take(layout: Layout, digest: Digest, store: Layout, name: str) -> None:
     if store.import_archive(layout.folder, name=name) != digest:
         raise Failed(f"{digest} came out as another image")
     referrers.add(store, digest, items)
+
+
+def fetched_referrers(source: Repository, subject: Digest) -> list[Referrer]:
+    """Return what speaks of *subject* in a registry, but for disks, which are large; raises as ``pull``."""
+    listed = [item for item in _listed(source, subject) if not is_disk(item)]
+    return [_referrer(source, subject, parse_digest(item["digest"])) for item in listed]
 
 
 def _listed(source: Repository, subject: Digest) -> list[dict[str, str]]:
@@ -128,8 +135,8 @@ def _alone(layout: Layout, digest: Digest, manifest: bytes, folder: Path) -> Non
     (folder / "oci-layout").write_bytes(canonical({"imageLayoutVersion": "1.0.0"}))
 
 
-def _seed(source: Repository, digest: Digest, folder: Path, store: Layout) -> None:
-    """Put the blobs of the image that *store* has into *folder*."""
+def seed(source: Repository, digest: Digest, folder: Path, store: Layout) -> None:
+    """Put the blobs of an image, or a disk, that *store* has into the layout *folder*: they need not be fetched."""
     blobs = Blobs(folder / "blobs" / "sha256")
     blobs.folder.mkdir(parents=True, exist_ok=True)
     try:

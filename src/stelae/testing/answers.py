@@ -74,6 +74,7 @@ ANSWERS: dict[str, Any] = {
                 "tag": "1",
                 "referrers": 3,
                 "listed": True,
+                "disks": [],
             }
         },
     ],
@@ -87,6 +88,7 @@ ANSWERS: dict[str, Any] = {
                 "moved": "",
                 "keys": [],
                 "strangers": 0,
+                "disks": [],
             }
         },
     ],

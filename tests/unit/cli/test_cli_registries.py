@@ -34,7 +34,7 @@ def test_push(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:
     assert plain(ran).splitlines()[-1] == NAME
     assert asked(service, "push")[1] == {
         "ref": "guestbook/production", "name": "registry.example.com/guestbook:1", "authfile": "", "certificates": {},
-        "insecure": False,
+        "insecure": False, "artifact": "image",
     }  # fmt: skip
     (tmp_path / "auth.json").write_text("{}")
     certificates = tmp_path / "certificates"
@@ -60,6 +60,17 @@ def test_pull(stelae: Stelae, service: FakeService) -> None:
     shown = plain(stelae("pull", "registry.example.com/guestbook:1"))
     assert f"the tag moved: it was {other}, and is {IMAGE} now" in shown
     assert "stelae key import" in shown
+
+
+def test_disks_go_and_come_where_they_are_asked_for(stelae: Stelae, service: FakeService) -> None:
+    disk = "sha256:" + "7" * 64
+    for name in ("push", "pull"):
+        service.answers[name][-1]["result"]["disks"] = [disk]
+    sent = plain(stelae("push", IMAGE, "registry.example.com/guestbook:1", "--artifact", "disk")).splitlines()
+    assert sent[-2:] == [NAME, f"registry.example.com/guestbook@{disk}"]
+    taken = plain(stelae("pull", "registry.example.com/guestbook:1", "--artifact", "disk")).splitlines()
+    assert taken[-2:] == [IMAGE, disk]
+    assert {asked(service, name)[1]["artifact"] for name in ("push", "pull")} == {"disk"}
 
 
 def test_what_cannot_be_read(stelae: Stelae, service: FakeService, tmp_path: Path) -> None:

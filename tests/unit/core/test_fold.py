@@ -466,6 +466,23 @@ def test_a_disk_is_remembered_by_its_digest_with_the_commits_and_the_locks_that_
     assert apply(InstallationState(), recorded(replace(event, lock=""))).disks[disk.digest].locks == ()
 
 
+def test_a_disk_that_was_taken_from_a_registry_is_known_with_who_signed_it() -> None:
+    disk = Disk(
+        digest=digest_of(b"manifest"), image=IMAGE.digest, raw=digest_of(b"raw"), size=64 << 20, root_hash="0" * 64,
+        uki=digest_of(b"uki"), kernel="6.1.0-40-cloud-amd64",
+    )  # fmt: skip
+    event = ev.DiskImported(disk=disk, name="r.example.com/shop", keys=("k-1",))
+    taken = apply(InstallationState(), recorded(event))
+    kept = BuiltDisk(disk=disk, commits=(), actor="ben", built_at=AT + 4, last_built_at=AT + 4)
+    assert taken.disks == {disk.digest: kept}
+    assert [(item.key, item.at) for item in taken.attested[disk.digest]] == [("k-1", AT + 4)]
+    again = apply(taken, recorded(replace(event, keys=("k-1", "k-2")), 9))
+    assert again.disks == {disk.digest: replace(kept, last_built_at=AT + 9)}
+    assert [item.key for item in again.attested[disk.digest]] == ["k-1", "k-2"]
+    built = apply(InstallationState(), recorded(ev.DiskBuilt(disk=disk, commit="a" * 40, lock="one")))
+    assert apply(built, recorded(event, 7)).disks[disk.digest].commits == ("a" * 40,)
+
+
 def test_the_last_time_that_the_disk_was_cleaned() -> None:
     before = InstallationState(deployments=3)
     found = apply(before, recorded(ev.StorageCleaned(bytes=7, problem="busy")))

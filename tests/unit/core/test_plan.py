@@ -297,8 +297,8 @@ def test_the_revision_is_the_newest_event_that_a_plan_must_know_of() -> None:
         assert state.environments[env].revision == 41, event.kind
     assert {item.kind for item in (*REVISING, *ROUTINE)} | {
         "controller.started", "clock.differs", "witness.policy", "witness.refused", "installation.restored",
-        "image.built", "disk.built", "image.failed", "image.attested", "key.trusted", "trust.revoked",
-        "verifier.trusted",
+        "image.built", "disk.built", "disk.imported", "image.failed", "image.attested", "key.trusted",
+        "trust.revoked", "verifier.trusted",
         "storage.cleaning", "storage.cleaned", "image.imported", "image.pushed",
     } == set(ev.KINDS), "a new kind of event is one or the other"  # fmt: skip
 

@@ -57,18 +57,19 @@ class Built(TypedDict):
 
 class Pushed(TypedDict):
     """What was sent: ``name`` is HOST/PATH@DIGEST, ``referrers`` the number of signatures and attestations,
-    ``listed`` whether the registry lists them by itself (else the tag sha256-HEX does)."""
+    ``listed`` whether the registry lists them by itself (else the tag sha256-HEX does); ``disks`` were sent too."""
 
     image: Digest
     name: str
     tag: str
     referrers: Count
     listed: bool
+    disks: list[Digest]
 
 
 class Pulled(TypedDict):
     """What was taken: ``moved`` is what the tag was when it was taken last, if that was another image; ``keys`` are
-    the known keys that signed it, ``strangers`` the number of signatures by others."""
+    the known keys that signed it, ``strangers`` the number of signatures by others; ``disks`` were taken too."""
 
     image: Digest
     app: str
@@ -76,6 +77,7 @@ class Pulled(TypedDict):
     moved: OptionalDigest
     keys: list[str]
     strangers: Count
+    disks: list[Digest]
 
 
 class InputChange(TypedDict):

@@ -15,7 +15,15 @@ from stelae.domain.event.environments import (
     RequestRefused,
     Scaled,
 )
-from stelae.domain.event.images import BuildFailed, DiskBuilt, ImageAttested, ImageBuilt, ImageImported, ImagePushed
+from stelae.domain.event.images import (
+    BuildFailed,
+    DiskBuilt,
+    DiskImported,
+    ImageAttested,
+    ImageBuilt,
+    ImageImported,
+    ImagePushed,
+)  # fmt: skip
 from stelae.domain.event.installation import (
     ClockDiffers,
     ControllerStarted,
@@ -80,6 +88,7 @@ __all__ = [
     "DeploymentApproved",
     "DeploymentRequested",
     "DiskBuilt",
+    "DiskImported",
     "DriftEnded",
     "DriftFound",
     "DriftStorm",

@@ -52,8 +52,20 @@ class ImageImported(Event):
 
 @known
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskImported(Event):
+    """A disk was taken, with its image, from the registry's *name* (``HOST/PATH``). ``keys`` are those whose
+    signatures of it were verified."""
+
+    kind: ClassVar[str] = "disk.imported"
+    disk: Disk
+    name: str
+    keys: tuple[str, ...] = ()
+
+
+@known
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePushed(Event):
-    """An image was sent to a registry's *name* (``HOST/PATH``), as *tag* ("" by its digest only)."""
+    """An image, or a disk, was sent to a registry's *name* (``HOST/PATH``), as *tag* ("" by its digest only)."""
 
     kind: ClassVar[str] = "image.pushed"
     image: Digest
