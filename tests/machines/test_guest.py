@@ -60,7 +60,7 @@ def test_the_process_gets_what_the_config_disk_says_and_the_machine_ends_with_it
 
 @pytest.mark.parametrize("user", ["10001:10001", "0:0"])
 def test_nothing_that_a_process_may_not_do_succeeds_whoever_it_is(made: Made, tmp_path: Path, user: str) -> None:
-    lines = [f"({line}) >/dev/null 2>&1 && echo \"did: {name}\"" for name, line in ATTACKS.items()]
+    lines = [f'({line}) >/dev/null 2>&1 && echo "did: {name}"' for name, line in ATTACKS.items()]
     ended = run(made, disk(archive(says("sh", "-c", "\n".join([*lines, "echo tried all"]), user=user))), tmp_path)
     assert (ended.out, ended.said) == ("tried all\n", ("begun", "exit 0"))
 

@@ -6,9 +6,13 @@ MOST=1048576  # bytes of a config disk
 NAMES='(args/[0-9]{3}|env/[A-Za-z_][A-Za-z0-9_]{0,127}|secrets/[A-Za-z0-9_][A-Za-z0-9._-]{0,127}|user|cwd|address|gateway|hostname|hosts|resolv\.conf|tmpfs)'
 BYTE='(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])'
 
-one() { # FILE PATTERN: the one line that the file of the config disk has
-    [ "$(grep -c '' "$CONFIG/$1")" = 1 ] && grep -qxE "$2" "$CONFIG/$1" || refuse "the config disk has a wrong $1"
-    head -n 1 "$CONFIG/$1"
+one() { # FILE PATTERN: sets "value" to the one line that the file of the config disk has
+    value='' more=''
+    {
+        IFS= read -r value
+        IFS= read -r more
+    } <"$CONFIG/$1"
+    [ -z "$more" ] && printf '%s\n' "$value" | grep -qxE -e "$2" || refuse "the config disk has a wrong $1"
 }
 
 read_config() { # DEVICE BYTES
@@ -19,24 +23,37 @@ read_config() { # DEVICE BYTES
     done
     [ "$(cat "$CONFIG"/args/* "$CONFIG"/env/* 2>/dev/null | tr -dc '\0' | wc -c)" = 0 ] ||
         refuse "the config disk holds a NUL in an argument or a variable"
-    last=$(ls "$CONFIG/args" | tail -n 1)
-    [ "$(ls "$CONFIG/args" | wc -l)" = $((${last#"${last%%[!0]*}"} + 1)) ] || refuse "the config disk lacks an argument"
-    user=$(one user '[0-9]{1,9}:[0-9]{1,9}') || exit 1
-    uid=${user%:*} gid=${user#*:}
-    hostname=$(one hostname '[A-Za-z0-9][A-Za-z0-9._-]{0,62}') || exit 1
-    address=$(one address "($BYTE\.){3}$BYTE/([1-9]|[12][0-9]|3[0-2])") || exit 1
-    gateway=$(one gateway "($BYTE\.){3}$BYTE") || exit 1
-    one cwd '/.*' >/dev/null || exit 1
+    set -- "$CONFIG"/args/*
+    last=$((1000 + $# - 1))  # 1, and then the number as it is in the last one's name
+    for name in "$@"; do :; done
+    [ "${name##*/}" = "${last#1}" ] || refuse "the config disk lacks an argument"
+    one user '[0-9]{1,9}:[0-9]{1,9}'
+    user=$value uid=${value%:*} gid=${value#*:}
+    one hostname '[A-Za-z0-9][A-Za-z0-9._-]{0,62}'
+    hostname=$value
+    one address "($BYTE\.){3}$BYTE/([1-9]|[12][0-9]|3[0-2])"
+    address=$value
+    one gateway "($BYTE\.){3}$BYTE"
+    gateway=$value
+    one cwd '/.*'
     [ "$(grep -cvxE -e '[0-9]{1,15} [0-9]{1,9} [0-9]{1,9} /.+' "$CONFIG/tmpfs")" = 0 ] ||
         refuse "the config disk has a wrong tmpfs"
 }
 
 check_header() { # DEVICE BYTES
     [ "$2" -gt 512 ] && [ "$2" -le $MOST ] || refuse "the config disk has a wrong size: $2 bytes"
-    header=$(dd if="$1" bs=512 count=1 2>/dev/null | tr -d '\0')
-    echo "$header" | grep -qxE 'stelae-config 1 [0-9]{1,7} [0-9a-f]{64}' && [ "$(echo "$header" | wc -l)" = 1 ] ||
+    header=
+    IFS= read -r header <"$1"
+    length=${header#stelae-config 1 } digest=${header##* }
+    length=${length%% *}
+    case $length in
+        '' | *[!0-9]* | ????????*) header= ;;
+    esac
+    case $digest in
+        '' | *[!0-9a-f]*) header= ;;
+    esac
+    [ "$header" = "stelae-config 1 $length $digest" ] && [ ${#digest} = 64 ] ||
         refuse "the config disk has no header that is known here"
-    digest=${header##* } length=${header% *} length=${length##* }
     [ "$length" -eq $(($2 - 512)) ] || refuse "the config disk has a wrong size: $2 bytes"
     dd if="$1" bs=512 skip=1 of="$CONFIG/archive" 2>/dev/null
     [ "$(sha256sum <"$CONFIG/archive")" = "$digest  -" ] ||

@@ -35,35 +35,43 @@ try() {
     "$@" >/dev/null || refuse "$what"
 }
 
+# These set "found". A command costs more than anything else here where a machine is emulated, so they start none.
+
 port() { # NAME: the device of the virtio port of that name
     for found in /sys/class/virtio-ports/*/name; do
-        if [ -e "$found" ] && [ "$(cat "$found")" = "$1" ]; then
-            found=${found%/name}
-            echo "/dev/${found##*/}"
+        if [ -e "$found" ] && IFS= read -r name <"$found" && [ "$name" = "$1" ]; then
+            found=${found%/name} found=/dev/${found##*/}
             return 0
         fi
     done
     return 1
 }
 
-partition() { # LABEL
-    found=$(grep -lx "PARTNAME=$1" /sys/class/block/*/uevent | head -n 1)
-    found=${found%/uevent}
-    [ -n "$found" ] && echo "/dev/${found##*/}"
+partition() { # LABEL: its device
+    for found in /sys/class/block/*/partition; do
+        found=${found%/partition}
+        while [ -e "$found/uevent" ] && IFS= read -r line; do
+            if [ "$line" = "PARTNAME=$1" ]; then
+                found=/dev/${found##*/}
+                return 0
+            fi
+        done <"$found/uevent"
+    done
+    return 1
 }
 
-config_disk() {
+block() { # SERIAL: the name of the disk that has it
     for found in /sys/block/*/serial; do
-        if [ -e "$found" ] && [ "$(cat "$found")" = stelae-config ]; then
-            found=${found%/serial}
-            echo "${found##*/}"
+        # What the device says has no line's end.
+        if [ -e "$found" ] && { IFS= read -r name <"$found" || [ -n "$name" ]; } && [ "$name" = "$1" ]; then
+            found=${found%/serial} found=${found##*/}
             return 0
         fi
     done
     return 1
 }
 
-await() { # FUNCTION ARGUMENT: what it gives, once it gives something
+await() { # FUNCTION ARGUMENT
     left=$PATIENCE
     until "$@"; do
         [ "$left" -gt 0 ] || return 1
@@ -87,46 +95,58 @@ start_system() {
     busybox mount -t proc -o $QUIET proc /proc  # from here on the shell has its commands in itself, by /proc/self/exe
     mount -t sysfs -o $QUIET sysfs /sys
     mount -t devtmpfs -o nosuid,noexec,mode=0755 devtmpfs /dev
-    for module in $(cat /modules); do
+    while read -r module; do
         try "the kernel does not take its module $module" insmod "/lib/modules/$module.ko"
-    done
+    done </modules
     rm -rf /lib/modules
 }
 
 open_ports() {
-    control_port=$(await port stelae.control) || refuse "there is no port stelae.control"
-    exec 3<>"$control_port"
+    await port stelae.control || refuse "there is no port stelae.control"
+    exec 3<>"$found"
     control=open
-    out=$(await port stelae.out) || refuse "there is no port stelae.out"
-    err=$(await port stelae.err) || refuse "there is no port stelae.err"
+    await port stelae.out || refuse "there is no port stelae.out"
+    out=$found
+    await port stelae.err || refuse "there is no port stelae.err"
+    err=$found
 }
 
 open_root() {
     hash=
-    for word in $(cat /proc/cmdline); do
+    read -r cmdline </proc/cmdline
+    for word in $cmdline; do
         case $word in
             roothash=*) hash=${word#roothash=} ;;
         esac
     done
-    echo "$hash" | grep -qxE '[0-9a-f]{64}' || refuse "the kernel's command line has no root hash"
-    short=$(echo "$hash" | cut -c 1-16)
-    data=$(await partition "root-$short") || refuse "there is no disk with the root $short"
-    tree=$(await partition "root-verity-$short") || refuse "there is no hash tree of the root $short"
+    case $hash in
+        *[!0-9a-f]*) hash= ;;
+    esac
+    [ ${#hash} = 64 ] || refuse "the kernel's command line has no root hash"
+    short=${hash%${hash#????????????????}}
+    await partition "root-$short" || refuse "there is no disk with the root $short"
+    data=$found
+    await partition "root-verity-$short" || refuse "there is no hash tree of the root $short"
+    tree=$found
     try "the root is not what its hash says" veritysetup open --panic-on-corruption "$data" root "$tree" "$hash"
     try "the root cannot be mounted" mount -t erofs -o ro,nosuid,nodev /dev/mapper/root $ROOT
     rm -f /bin/veritysetup
 }
 
 open_config() {
-    disk=$(await config_disk) || refuse "there is no config disk"
+    await block stelae-config || refuse "there is no config disk"
     mount -t tmpfs -o $QUIET,mode=0700,size=4m tmpfs $CONFIG
-    read_config "/dev/$disk" $(($(cat "/sys/block/$disk/size") * 512))
+    read -r sectors <"/sys/block/$found/size"
+    read_config "/dev/$found" $((sectors * 512))
 }
 
 start_network() {
     hostname "$hostname"
-    card=$(ls /sys/class/net | grep -vx lo | head -n 1)
-    [ -n "$card" ] || refuse "there is no network device"
+    for card in /sys/class/net/*; do
+        card=${card##*/}
+        [ "$card" = lo ] || break
+    done
+    [ "$card" != lo ] || refuse "there is no network device"
     echo 0 >"/proc/sys/net/ipv6/conf/$card/accept_ra"
     ip link set lo up
     try "the network does not take its address" ip address add "$address" dev "$card"
@@ -135,39 +155,24 @@ start_network() {
 }
 
 mount_devices() {
-    mount -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs $ROOT/dev
-    for entry in null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0; do
-        numbers=${entry#*:}
-        mknod -m 0666 "$ROOT/dev/${entry%%:*}" c "${numbers%:*}" "${numbers#*:}"
-    done
-    mkdir $ROOT/dev/pts $ROOT/dev/shm $ROOT/dev/mqueue
+    # The folder is in this first file system already, with all that is in it.
+    mount -o bind /devices $ROOT/dev
+    mount -o remount,bind,ro,nosuid,noexec $ROOT/dev
     mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts $ROOT/dev/pts
     mount -t mqueue -o $QUIET mqueue $ROOT/dev/mqueue
     grep -q ' /dev/shm$' $CONFIG/tmpfs || mount -t tmpfs -o $QUIET,mode=1777,size=64k tmpfs $ROOT/dev/shm
-    ln -s pts/ptmx $ROOT/dev/ptmx
-    ln -s /proc/self/fd $ROOT/dev/fd
-    ln -s /proc/self/fd/0 $ROOT/dev/stdin
-    ln -s /proc/self/fd/1 $ROOT/dev/stdout
-    ln -s /proc/self/fd/2 $ROOT/dev/stderr
 }
 
 mount_kernel() {
     mount -t proc -o $QUIET proc $ROOT/proc
     mount -t sysfs -o $QUIET,ro sysfs $ROOT/sys
-    # What a process of user 0 could reach by its number alone, though it has no capability.
+    # What a process of user 0 could change by its number alone, though it has no capability.
     for name in bus fs irq sys sysrq-trigger; do
         if [ -e "$ROOT/proc/$name" ]; then
-            mount -o bind "$ROOT/proc/$name" "$ROOT/proc/$name" && mount -o remount,bind,ro "$ROOT/proc/$name"
+            mount -o bind "$ROOT/proc/$name" "$ROOT/proc/$name"
+            mount -o remount,bind,ro,$QUIET "$ROOT/proc/$name"
         fi
     done
-    for name in acpi kcore keys kmsg interrupts timer_list sched_debug; do
-        if [ -d "$ROOT/proc/$name" ]; then
-            mount -t tmpfs -o ro,size=0 tmpfs "$ROOT/proc/$name"
-        elif [ -e "$ROOT/proc/$name" ]; then
-            mount -o bind $ROOT/dev/null "$ROOT/proc/$name"
-        fi
-    done
-    [ ! -d $ROOT/sys/firmware ] || mount -t tmpfs -o ro,size=0 tmpfs $ROOT/sys/firmware
 }
 
 mount_files() {

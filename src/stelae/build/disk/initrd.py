@@ -22,6 +22,19 @@ _PROGRAMS = {"bin/veritysetup": "usr/sbin/veritysetup", "bin/capsh": "usr/sbin/c
 _BUSYBOX = "usr/bin/busybox"
 _FOLDERS = ("config", "etc", "launch", "newroot", "proc", "sys")
 _SCRIPTS = {"init": "init.sh", "read-config": "config.sh", "start": "start.sh"}
+_DEVICES = {
+    **{
+        name: cpio.Entry(mode=stat.S_IFCHR | 0o666, device=(major, minor))
+        for name, major, minor in (
+            ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
+        )
+    },
+    **{name: cpio.folder() for name in ("mqueue", "pts", "shm")},
+    **{name: cpio.link(f"/proc/self/fd/{number}") for number, name in enumerate(("stdin", "stdout", "stderr"))},
+    "fd": cpio.link("/proc/self/fd"),
+    "ptmx": cpio.link("pts/ptmx"),
+}  # fmt: skip
+"""What a process finds in /dev, as on the local platform."""
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _NEEDS = re.compile(rb"\0depends=([^\0]*)\0")
@@ -50,6 +63,7 @@ def initrd(boot: BootRoot, kernel: Kernel) -> bytes:
     entries = {name: cpio.folder() for name in _FOLDERS}
     entries["bin/busybox"] = cpio.file(boot.read(_BUSYBOX), 0o755)
     entries["dev/console"] = cpio.Entry(mode=stat.S_IFCHR | 0o600, device=(5, 1))
+    entries |= {f"devices/{name}": entry for name, entry in _DEVICES.items()}
     for name, script in _SCRIPTS.items():
         entries[name] = cpio.file((Path(__file__).parent / script).read_bytes(), 0o755)
     for name, source in _PROGRAMS.items():
