@@ -32,7 +32,8 @@ ATTACKS = {
     "name": "hostname x", "end": "reboot -f", "cores": "echo x >/proc/sys/kernel/core_pattern",
     "keys": "echo b >/proc/sysrq-trigger", "first program": "ls /proc/1/root/", "its memory": "head -c 1 /proc/1/mem",
     "its words": "cat /proc/1/environ", "its ports": "echo x >/proc/1/fd/3", "disk": "cat /dev/vda",
-    "kernel log": "dmesg", "kernel's memory": "head -c 1 /proc/kcore | grep -q .", "its log": "head -c 1 /proc/kmsg | grep .", "program in memory": "cp /bin/busybox /tmp/sh && /tmp/sh true",
+    "kernel log": "dmesg", "kernel memory": "cat /proc/kcore", "messages": "cat /proc/kmsg",
+    "program in memory": "cp /bin/busybox /tmp/sh && /tmp/sh true",
     "low port": "nc -l -p 80 -w 1", "address": "ip link set eth0 down", "power": "echo mem >/sys/power/state",
     "other user": "[ $(/bin/elevated id -u) != $(id -u) ]",
 }  # fmt: skip

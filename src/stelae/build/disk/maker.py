@@ -29,8 +29,8 @@ from stelae.system.architecture import architecture
 _NAMESPACE = UUID("0d9a1fd7-43c0-5d16-a3ac-0b5b1c5f4a57")
 _STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 _OPTIONS = "ro console=ttyS0 loglevel=4 no_timer_check panic=-1 oops=panic"
-"""The console has errors only, as of a corrupted root; a machine whose kernel is not well ends, and is replaced. Where
-a busy host emulates a machine, the kernel's own test of its timer finds it too slow, and panics."""
+"""The console has errors only, as of a corrupted root; a machine whose kernel is not well ends, and is replaced. The
+kernel does not test its timer: where a busy host emulates that, it is found too slow, and the kernel panics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
