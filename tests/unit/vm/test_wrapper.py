@@ -47,14 +47,21 @@ def test_what_is_no_status_is_none(tmp_path: Path, said: str) -> None:
 
 
 def test_the_last_words_of_the_kernel_are_told_when_it_ends_the_machine(tmp_path: Path) -> None:
-    machine = (
-        r"exec 9>kernel; for n in $(seq 100); do printf 'line %s\r\n' $n >&9; done; printf 'verity: panic\r\n' >&9"
+    said = (
+        "[ 2.1] device-mapper: verity: 254:2: data block 7 is corrupted",
+        "[ 2.2] Kernel panic - not syncing: dm-verity",
     )
+    lines = "; ".join(f"printf '%s\\r\\n' '{line}'" for line in said)
+    machine = rf"(for n in $(seq 100); do printf 'line %s\r\n' $n; done; {lines}; printf 'a trace\r\n') >kernel"
     status, _, err = end(start(tmp_path, machine))
-    lines = err.splitlines()
+    told = err.splitlines()
     assert status == 1
-    assert lines[-2:] == ["verity: panic", "the machine stopped, and did not say how its program ended"]
-    assert len(lines) == 31
+    assert told[-6:-3] == [*said, "a trace"]
+    assert told[-3:] == [
+        "device-mapper: verity: 254:2: data block 7 is corrupted", "Kernel panic - not syncing: dm-verity",
+        "the machine stopped, and did not say how its program ended",
+    ]  # fmt: skip
+    assert len(told) == 33
     assert "\r" not in err
 
 

@@ -10,7 +10,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from stelae.domain.errors import StelaeError
+from stelae.domain.errors import Failed, Unreachable
 from stelae.platforms.vm.command import PROGRAM
 from stelae.system.command import run
 
@@ -19,7 +19,7 @@ KVM = Path("/dev/kvm")
 # mov dx, 0x501; mov al, 0x10; out dx, al; hlt; jmp to the hlt; and the mark of a boot sector
 _SECTOR = bytes.fromhex("ba0105 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
 _STATUS = 0x10 << 1 | 1  # isa-debug-exit ends QEMU with this one
-_SECONDS = 10.0
+_SECONDS = 5.0
 
 
 @cache
@@ -37,8 +37,10 @@ def kvm_problem() -> str:
         file.flush()
         try:
             status = run(_command(file.name), check=False, timeout=_SECONDS).status
-        except StelaeError as error:
+        except Unreachable as error:
             return error.message
+        except Failed:
+            return f"a machine that was tried by {KVM} did nothing within {_SECONDS:g} s"
     return "" if status == _STATUS else f"a machine that was tried by {KVM} ended with status {status}"
 
 

@@ -28,12 +28,15 @@ while read -r word rest; do
     esac
 done <told
 case $code in
-[0-9] | [0-9][0-9] | 1[0-9][0-9] | 2[0-5][0-9])
-    [ "$code" -ne 137 ] || tr -d '\r' <last >&2
-    [ "$code" -gt 255 ] || exit "$code"
-    ;;
+[0-9] | [0-9][0-9] | 1[0-9][0-9] | 2[0-5][0-9]) ended=$code ;;
+*) ended=256 ;;
 esac
-tr -d '\r' <last >&2
+if [ "$ended" -ge 256 ] || [ "$ended" -eq 137 ]; then
+    tr -d '\r' <last >&2
+fi
+[ "$ended" -ge 256 ] || exit "$ended"
+# The reason once more, as the last words: these are what a record keeps.
+tr -d '\r' <last | sed -n 's/^\[[^]]*\] *//; /^device-mapper: verity/p; /^Kernel panic/p' | tail -n 3 >&2
 if [ -n "$refused" ]; then
     printf 'the machine did not start its program: %s\n' "$refused" >&2
 elif [ "$status" -ne 0 ]; then

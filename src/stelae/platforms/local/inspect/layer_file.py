@@ -81,14 +81,14 @@ class WatchedLayer:
             self._replaced()
             return
         if self.sealed and verity.measure(self.file) != self.sealed:
-            self._is(f"the layer {self.name} of its image was changed", "fs-verity has another digest of it")
+            self._is(f"{self.named} was changed", "fs-verity has another digest of it")
             return
         now = stamp_of(self.file)
         if now == self.stamp and not self.suspect and not self.unsure:
             return
         self.read(Reading(self.file))
         if self.trouble is None and (self.suspect or (now is not None and now[-3:-1] != self.stamp[-3:-1])):
-            self._is(f"the layer {self.name} of its image was written to", "its bytes are what they were, by now")
+            self._is(f"{self.named} was written to", "its bytes are what they were, by now")
         self.suspect = self.unsure = False
         if now is not None:
             self.stamp = now
@@ -109,7 +109,7 @@ class WatchedLayer:
         self.checked = time.monotonic()
         if self.trouble is None and (digest != self.expected or differs):
             found = reason or ("the page cache differs from the disk" if differs else f"its SHA-256 is {digest}")
-            self._is(f"the layer {self.name} of its image was changed", f"made with {self.expected}", found)
+            self._is(f"{self.named} was changed", f"made with {self.expected}", found)
 
     def wrote(self, writer: str) -> None:
         """Take note of a write by *writer*."""
@@ -127,8 +127,13 @@ class WatchedLayer:
         """The layer in few characters."""
         return f"sha256:{hex_of(self.layer.digest)[:12]}"
 
+    @property
+    def named(self) -> str:
+        """What it is, in a sentence about an instance."""
+        return f"the part {self.name} of its disk" if self.layer.content else f"the layer {self.name} of its image"
+
     def _replaced(self) -> None:
-        self._is(f"the file of the layer {self.name} of its image was deleted or replaced")
+        self._is(f"the file of {self.named} was deleted or replaced")
 
     def _is(self, what: str, *evidence: str) -> None:
         by = [f"written by {writer}" for writer in self.writers]
