@@ -16,7 +16,7 @@ from typing import BinaryIO
 from stelae import __version__
 from stelae.controller.recovery import collect, sealed
 from stelae.controller.recovery.collect import Found
-from stelae.controller.recovery.manifest import KeyForm, Manifest, digests, parse_manifest
+from stelae.controller.recovery.manifest import FORMAT, KeyForm, Manifest, digests, parse_manifest
 from stelae.controller.secret_keys import SecretKeys
 from stelae.controller.secret_store import KEY_AT
 from stelae.domain.digest import Digest, hex_of
@@ -133,6 +133,7 @@ def _manifest(
     signed = _signed(installation, snapshot, signer)
     record, state = collect.record(snapshot, signed, signer.verifier, found)
     images, lacking = collect.images(layout, state, now, found)
+    disks, lacking_disks = collect.disks(layout, state, now, found)
     secrets = collect.secrets(installation, state, found)
     recipient = sealed.recipient(installation.keys)
     form = KeyForm.PLAIN if options.with_keys else KeyForm.SEALED if recipient else KeyForm.NONE
@@ -141,8 +142,9 @@ def _manifest(
     kept = SecretKeys(installation.keys, {}).kept_name()
     foreign = collect.missing_keys(secrets, found, frozenset({kept} if kept else ()), KEY_AT)
     manifest = Manifest(
-        format=1, made_at=now, made_by=options.actor, stelae=__version__, host=options.host,
-        installation=installation.name, record=record, images=images, lacking=lacking, secrets=secrets,
+        format=FORMAT if disks else 1, made_at=now, made_by=options.actor, stelae=__version__, host=options.host,
+        installation=installation.name, record=record, images=images, disks=disks,
+        lacking=(*lacking, *lacking_disks), secrets=secrets,
         inputs=inputs, key_form=form, keys=keys, recipient=recipient if form is KeyForm.SEALED else "",
         blobs={str(digest): size for digest, size in found.sizes.items()},
     )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stelae.controller.recovery import sealed
-from stelae.controller.recovery.manifest import BackedUpImage, KeyForm, Record
+from stelae.controller.recovery.manifest import BackedUpDisk, BackedUpImage, KeyForm, Record
 from stelae.core import fold
 from stelae.core.merkle import leaf_hash
 from stelae.core.retention import image_roots
@@ -24,6 +24,7 @@ from stelae.domain.units import Instant
 from stelae.images import referrers
 from stelae.images.blobs import Blobs
 from stelae.images.content import Content, Slice, chunks
+from stelae.images.disks import listed as listed_disks
 from stelae.images.layout import Layout
 from stelae.ledger.checkpoint import open_checkpoint
 from stelae.ledger.codec import HeldBody, decode
@@ -105,18 +106,42 @@ def images(
     and those that are not in the store, whole."""
     names = {entry.digest: entry.name for entry in layout.images()}
     taken, lacking = [], []
-    for image in sorted({digest for env in state.environments.values() for digest in image_roots(env, now)}):
+    for image in sorted(_roots(state, now) - state.disks.keys()):
         if image not in names or not all(layout.blob_path(blob).is_file() for blob in layout.blobs_of(image)):
             lacking.append(image)
             continue
-        own, speaking = layout.blobs_of(image), referrers.blobs_of(layout, image)
-        for blob in own | speaking:
-            found.add_file(blob, layout.blob_path(blob))
-        listed = found.add(referrers.index(layout, image)) if speaking else ""
-        taken.append(
-            BackedUpImage(digest=image, name=names[image], blobs=tuple(sorted(own | speaking)), referrers=listed)
-        )
+        blobs, listed = _taken(layout, image, found)
+        taken.append(BackedUpImage(digest=image, name=names[image], blobs=blobs, referrers=listed))
     return tuple(taken), tuple(lacking)
+
+
+def disks(
+    layout: Layout, state: InstallationState, now: Instant, found: Found
+) -> tuple[tuple[BackedUpDisk, ...], tuple[str, ...]]:
+    """As ``images``, for the disks of which releases are."""
+    taken, lacking = [], []
+    for disk in sorted(_roots(state, now) & state.disks.keys()):
+        image = state.disks[disk].disk.image
+        whole = disk in listed_disks(layout, image) and layout.blob_path(disk).is_file()
+        if not whole or not all(layout.blob_path(blob).is_file() for blob in layout.blobs_of(disk)):
+            lacking.append(disk)
+            continue
+        blobs, listed = _taken(layout, disk, found)
+        taken.append(BackedUpDisk(digest=disk, image=image, blobs=blobs, referrers=listed))
+    return tuple(taken), tuple(lacking)
+
+
+def _roots(state: InstallationState, now: Instant) -> frozenset[Digest]:
+    return frozenset(digest for env in state.environments.values() for digest in image_roots(env, now))
+
+
+def _taken(layout: Layout, digest: Digest, found: Found) -> tuple[tuple[str, ...], str]:
+    """Take the blobs of an image or a disk and what speaks of it; return them, and the list of the latter."""
+    own, speaking = layout.blobs_of(digest), referrers.blobs_of(layout, digest)
+    for blob in own | speaking:
+        found.add_file(blob, layout.blob_path(blob))
+    listed = found.add(referrers.index(layout, digest)) if speaking else ""
+    return tuple(sorted(own | speaking)), listed
 
 
 def secrets(installation: Installation, state: InstallationState, found: Found) -> dict[str, str]:

@@ -20,7 +20,8 @@ from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.units import Instant
 from stelae.ledger.plain import UNREADABLE, plain
 
-FORMAT = 1
+FORMAT = 2
+"""Of a backup with disks; one without any is of format 1, which has no word for them."""
 
 LARGEST = 256 << 20
 """The largest manifest that is read, in bytes."""
@@ -57,9 +58,19 @@ class BackedUpImage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     referrers: str = ""
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A backup. ``blobs`` has the size of each thing in it by digest; ``lacking`` are images that should be in it and
-    were not in the store; ``secrets`` are files of encrypted values; ``keys`` is the blob with the private keys."""
+class BackedUpDisk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A disk: its digest, that of its image, its blobs, and the list of what speaks of it ("": nothing)."""
+
+    digest: str
+    image: str
+    blobs: tuple[str, ...]
+    referrers: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A backup. ``blobs`` has the size of each thing in it by digest; ``lacking`` are images and disks that should be
+    in it and were not in the store; ``secrets`` are files of encrypted values; ``keys`` is the blob with the private
+    keys."""
 
     format: int
     made_at: Instant
@@ -76,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: str
     recipient: str
     blobs: Mapping[str, int]
+    disks: tuple[BackedUpDisk, ...] = ()
 
     @property
     def encoded(self) -> bytes:
@@ -124,8 +136,9 @@ def _check(found: Manifest) -> None:
     if bool(found.keys) is (found.key_form is KeyForm.NONE):
         raise ValueError("it is not clear whether it has keys")
     named = [*found.record.bundles, *found.record.held, *found.secrets.values(), *found.inputs]
-    for image in found.images:
-        named += [image.digest, *image.blobs, *([image.referrers] if image.referrers else [])]
+    items: tuple[BackedUpImage | BackedUpDisk, ...] = (*found.images, *found.disks)
+    for item in items:
+        named += [item.digest, *item.blobs, *([item.referrers] if item.referrers else [])]
     named += [found.keys] if found.keys else []
     for digest in (*named, *found.blobs):
         parse_digest(digest)

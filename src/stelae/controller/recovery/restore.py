@@ -15,7 +15,7 @@ from pathlib import Path
 from stelae.attest.keys import Keys
 from stelae.controller.recovery import sealed
 from stelae.controller.recovery.archive import lay_out
-from stelae.controller.recovery.manifest import KeyForm, Manifest
+from stelae.controller.recovery.manifest import BackedUpDisk, BackedUpImage, KeyForm, Manifest
 from stelae.controller.recovery.place import Place
 from stelae.core import fold
 from stelae.core.merkle import leaf_hash
@@ -30,6 +30,7 @@ from stelae.domain.state import InstallationState
 from stelae.domain.units import MIB, Instant
 from stelae.images import referrers
 from stelae.images.disk import room_on
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
 from stelae.ledger.checkpoint import Checkpoint, open_checkpoint
 from stelae.ledger.held import Held
@@ -214,27 +215,41 @@ class _Restoring:
             raise Failed("the key in the backup that signs images is not in the record")
 
     def _put_images(self, manifest: Manifest, state: InstallationState) -> tuple[str, ...]:
-        """Make the store of images; return those that an environment needs and that are not in the backup."""
+        """Make the store of images and disks; return what an environment needs and the backup does not have."""
         layout = Layout.open(self._folder / "images")
         for image in manifest.images:
             for blob in image.blobs:
                 self._link(Digest(blob), layout.blob_path(Digest(blob)))
             if layout.put_image(self._read(image.digest), name=image.name) != image.digest:
                 raise Failed(f"{image.digest} came out as another image")
-            if image.referrers:
-                listed = referrers.folder(layout) / f"{hex_of(Digest(image.digest))}.json"
-                listed.parent.mkdir(parents=True, exist_ok=True)
-                listed.write_bytes(self._read(image.referrers))
-            absent = layout.blobs_of(Digest(image.digest)) | referrers.blobs_of(layout, Digest(image.digest))
-            absent -= {Digest(blob) for blob in image.blobs}
-            if absent:
-                raise Failed(f"the image {image.digest} is not whole in the backup: {min(absent)} is missing")
+            self._check_whole(layout, image, "image")
+        disks = Disks(layout, self._folder / "cache" / "disks")  # nothing is unpacked there yet
+        for disk in manifest.disks:
+            for blob in disk.blobs:
+                self._link(Digest(blob), layout.blob_path(Digest(blob)))
+            if disks.add(disks.form(Digest(disk.digest))).digest != disk.digest:
+                raise Failed(f"{disk.digest} came out as another disk")
+            self._check_whole(layout, disk, "disk")
         needed = {digest for env in state.environments.values() for digest in image_roots(env, self._now())}
-        lacking = needed - {Digest(image.digest) for image in manifest.images}
+        items: tuple[BackedUpImage | BackedUpDisk, ...] = (*manifest.images, *manifest.disks)
+        lacking = needed - {Digest(item.digest) for item in items}
         unexpected = sorted(lacking - set(manifest.lacking))
         if unexpected:
-            raise Failed(f"the image {unexpected[0]}, which an environment needs, is not in the backup")
+            what = "disk" if unexpected[0] in state.disks else "image"
+            raise Failed(f"the {what} {unexpected[0]}, which an environment needs, is not in the backup")
         return tuple(sorted(lacking))
+
+    def _check_whole(self, layout: Layout, item: BackedUpImage | BackedUpDisk, what: str) -> None:
+        """Put the list of what speaks of *item* beside it; raise Failed when something of it is not in the backup."""
+        digest = Digest(item.digest)
+        if item.referrers:
+            listed = referrers.folder(layout) / f"{hex_of(digest)}.json"
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            listed.write_bytes(self._read(item.referrers))
+        absent = layout.blobs_of(digest) | referrers.blobs_of(layout, digest)
+        absent -= {Digest(blob) for blob in item.blobs}
+        if absent:
+            raise Failed(f"the {what} {digest} is not whole in the backup: {min(absent)} is missing")
 
     def _put_secrets(self, manifest: Manifest, state: InstallationState) -> tuple[str, ...]:
         folder = self._folder / "secrets"
