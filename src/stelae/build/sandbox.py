@@ -27,6 +27,7 @@ from stelae.domain.units import MIB
 from stelae.images.materialise import materialise
 from stelae.images.tree import Kind, Tree
 from stelae.spec.units import format_size
+from stelae.system.mount import MS_BIND, MS_REC, mount
 
 _CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_SETFCAP", "CAP_SETGID",
                  "CAP_SETUID")  # fmt: skip
@@ -37,14 +38,12 @@ ENVIRONMENT = {
 # Options that the kernel's configuration may switch on would put our layers in a form that only overlayfs reads.
 # A sandbox that a crash ends is thrown away, so nothing in it has to reach the disk (volatile).
 _OVERLAY = "index=off,metacopy=off,redirect_dir=off,xino=off,volatile"
-_ROOT = "/tmp"  # noqa: S108 - see below
 _RUN = MIB  # bytes of the sandbox's own /run
 _ROOM = 16 * MIB  # a disk with that much left is not full
 # Mounted over /tmp, of our own mount namespace: the sandbox's root may not walk the path to the work folder. What
 # is shown lies in /run for the same reason, as 1, 2, and so on.
-_MOUNTED = """umask 022; options=$1; shift; n=0
-while [ "$1" != -- ]; do n=$((n + 1)); mount --bind "$1" "shown/$n" || exit; shift; done; shift
-mount --rbind shown /run && mount -t overlay -o "$options" overlay /tmp && cd / && exec "$@\""""
+_ROOT = Path("/tmp")  # noqa: S108
+_SHOWN = Path("/run")
 # The first line says that the user namespace is there; the answer, that its users are.
 MAPPED = 'echo ready; read -r _ && exec "$@" </dev/null'
 
@@ -103,15 +102,29 @@ class Sandbox:
         (self._work / f"overlay{self._mounts}").mkdir()
         watch = Watch(
             limits=rules.limits, upper=self._work / "upper", group=rules.group, clean=rules.secrets.mask,
-            progress=progress,
+            progress=progress, mounts=self._mount,
         )  # fmt: skip
         files = rules.secrets.open(rules.names, rules.where)
         try:
-            ended = watch.run(self._command(line, workdir, files), self._work, tuple(files.values()))
+            ended = watch.run(self._command(line, workdir, files), Path("/"), tuple(files.values()))
         finally:
             closed(files.values())
         if ended.beyond or ended.status != 0:
             raise self._problem(line, ended)
+
+    def _mount(self) -> None:
+        """Lay the overlay over ``_ROOT``, and show what is shown; in a thread and a mount namespace of its own."""
+        os.umask(0o022)
+        os.chdir(self._work)
+        try:
+            for number, path in enumerate(self._rules.shown.values(), start=1):
+                mount(path, Path("shown", str(number)), "", MS_BIND)
+            if self._rules.shown:
+                mount("shown", _SHOWN, "", MS_BIND | MS_REC)
+            mount("overlay", _ROOT, "overlay", 0, f"{self._options},workdir=overlay{self._mounts}")
+        except OSError as error:
+            raise Failed(f"the sandbox could not be mounted: {error.strerror}", where=self._rules.where) from error
+        os.chdir("/")
 
     def _problem(self, line: str, ended: Ended) -> Failed | Unreachable:
         limits, lines, where = self._rules.limits, ended.lines, self._rules.where
@@ -143,15 +156,13 @@ class Sandbox:
         for name, descriptor in secrets.items():
             given += ["--perms", "0400", "--ro-bind-data", str(descriptor), f"{FOLDER}/{name}"]
         for number, path in enumerate(shown, start=1):
-            given += ["--ro-bind", f"/run/{number}", path]
+            given += ["--ro-bind", f"{_SHOWN}/{number}", path]
         return [
-            "unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _MOUNTED, "sh",
-            f"{self._options},workdir=overlay{self._mounts}", *map(str, shown.values()), "--",
             "unshare", "--user", "--keep-caps", "--", "sh", "-c", MAPPED, "sh",
             "setpriv", "--reuid", "0", "--regid", "0", "--clear-groups", "--",
             "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
             "--die-with-parent", "--new-session", "--hostname", "stelae", "--cap-drop", "ALL", *capabilities,
-            "--clearenv", *settings, "--bind", _ROOT, "/", "--proc", "/proc", "--dev", "/dev", *memory, *given,
+            "--clearenv", *settings, "--bind", str(_ROOT), "/", "--proc", "/proc", "--dev", "/dev", *memory, *given,
             "--chdir", workdir, "--", "/bin/sh", "-e", "-c", line,
         ]  # fmt: skip
 

@@ -12,10 +12,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from stelae.build.apart import started
 from stelae.build.config import PATH
 from stelae.build.memory_group import MemoryGroup
 from stelae.build.upper import FIRST_USER, usage
@@ -62,11 +64,16 @@ class Watch:
     group: str = ""
     clean: Callable[[str], str] = field(default=lambda text: text)
     progress: Callable[[str], None] = field(default=lambda _: None)
+    mounts: Callable[[], None] | None = None
+    """Mounts something in a namespace of the process's own, before it starts."""
 
     def run(self, argv: Sequence[str], cwd: Path, descriptors: Sequence[int] = ()) -> Ended:
-        """Run *argv*, which waits for its users to be mapped (see ``sandbox``); raises Unreachable without tools."""
-        with MemoryGroup(self.group, self.limits.memory) as memory:
-            process = _start(argv, cwd, descriptors)
+        """Run *argv*, which waits for its users to be mapped (see ``sandbox``); raises Unreachable without tools, and
+        what ``mounts`` raises."""
+        with (
+            MemoryGroup(self.group, self.limits.memory) as memory,
+            self._started(lambda: _start(argv, cwd, descriptors)) as process,
+        ):
             guard = _Guard(process, self.limits, self.upper)
             try:
                 with process:
@@ -79,6 +86,11 @@ class Watch:
             finally:
                 guard.stop()
             return Ended(status=process.returncode, lines=lines, beyond=self._beyond(process, lines, guard, memory))
+
+    def _started(
+        self, start: Callable[[], subprocess.Popen[bytes]]
+    ) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        return nullcontext(start()) if self.mounts is None else started(self.mounts, start)
 
     def _lines(self, process: subprocess.Popen[bytes]) -> tuple[str, ...]:
         lines: list[str] = []

@@ -16,6 +16,8 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 MS_BIND = 4096
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
