@@ -51,7 +51,7 @@ def examine(installation: Installation) -> tuple[Check, ...]:
     checks: list[Callable[[], Check]] = [
         _root, _kernel, _erofs, _overlay, _cgroups, lambda: _disk(installation), lambda: _subnet(installation),
         lambda: _docker(installation), lambda: _port(installation), _seccomp, lambda: _group(installation),
-        lambda: _ledger(installation),
+        lambda: _ledger(installation), _machines,
     ]  # fmt: skip
     return (
         *(check() for check in checks[:5]), *_tools(versions=True), *(check() for check in checks[5:]),
@@ -220,6 +220,19 @@ def _seccomp() -> Check:
     except StelaeError as error:
         return Check(name="seccomp", ok=False, text=str(error), hint=error.hint)
     return Check(name="seccomp", ok=True, text=str(seccomp.PROFILE))
+
+
+def _machines() -> Check:
+    """Whether there can be environments of virtual machines, and how quick these are."""
+    from stelae.platforms.vm.accelerator import kvm_problem
+    from stelae.platforms.vm.command import PROGRAM
+
+    name = "virtual machines"
+    if not Path(PROGRAM).exists():
+        return Check(name=name, ok=True, text=f"none: {Path(PROGRAM).name} is not installed (qemu-system-x86)")
+    problem = kvm_problem()
+    text = f"emulated, which is slow: {problem}" if problem else "by KVM: one was run"
+    return Check(name=name, ok=True, text=text)
 
 
 def _group(installation: Installation) -> Check:

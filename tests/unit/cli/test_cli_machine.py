@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import errno
 import os
 import shutil
 import socket
@@ -135,9 +136,10 @@ def test_up_on_a_machine_that_cannot(
 def test_the_doctor_looks_at_everything(
     stelae: Callable[..., Any], installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("stelae.platforms.vm.accelerator.kvm_problem", lambda: "")
     names = {check.name for check in doctor.examine(installation)}
     assert names >= {"root", "kernel", "EROFS", "overlayfs", "cgroups", "conmon", "git", "disk", "subnet", "record"}
-    assert names >= {"forwarding", "port", "seccomp", "group"}
+    assert names >= {"forwarding", "port", "seccomp", "group", "virtual machines"}
     checks = (
         doctor.Check(name="root", ok=True, text="yes"),
         doctor.Check(name="port", ok=False, text="8080 cannot be used", hint="stop what has it"),
@@ -381,6 +383,25 @@ def test_a_scope_is_ended_with_all_that_is_in_it(
     folder.mkdir()
     monkeypatch.setattr("stelae.controller.scope.PATIENCE", 0.05)
     with pytest.raises(Failed, match="did not take the scope away"):
+        scope.end_scope(installation, root=tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV, errno.EACCES])
+def test_a_scope_that_goes_while_it_is_ended_has_ended(
+    number: int, installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "stelae.slice/stm-hold.scope"
+    folder.mkdir(parents=True)
+
+    def goes(path: Path, _: str) -> None:
+        folder.rmdir()
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_text", goes)
+    if number == errno.EACCES:
+        with pytest.raises(Failed, match="cannot be ended: Permission denied"):
+            scope.end_scope(installation, root=tmp_path)
+    else:
         scope.end_scope(installation, root=tmp_path)
 
 

@@ -58,8 +58,8 @@ def test_it_says_all_byte_for_byte() -> None:
 
 def test_the_same_words_in_another_order_are_the_same_bytes() -> None:
     other = replace(
-        CONFIG, variables=dict(reversed(list(CONFIG.variables.items()))), secrets=dict(reversed(list(CONFIG.secrets.items()))),
-        tmpfs=tuple(reversed(CONFIG.tmpfs)),
+        CONFIG, variables=dict(reversed(list(CONFIG.variables.items()))),
+        secrets=dict(reversed(list(CONFIG.secrets.items()))), tmpfs=tuple(reversed(CONFIG.tmpfs)),
     )  # fmt: skip
     assert config_disk(other) == config_disk(CONFIG)
     assert config_disk(replace(CONFIG, hostname="web-2")) != config_disk(CONFIG)

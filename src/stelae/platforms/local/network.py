@@ -62,8 +62,8 @@ class Network:
             netlink.link("set", index=index, state="up")
 
     def attach(self, address: IPv4Address, netns: Path, tap: int | None = None) -> None:
-        """Make a namespace at *netns* whose ``eth0`` has *address*, or who is behind its tap, which the user *tap* may
-        open; raises Failed. Nothing of it may exist."""
+        """Make a namespace at *netns* whose ``eth0`` has *address*, or behind whose tap, which the user *tap* may
+        open, it is; raises Failed. Nothing of it may exist."""
         netns.parent.mkdir(parents=True, exist_ok=True)
         netns.touch(exist_ok=False)
         name = self._veth_name(address)

@@ -17,8 +17,8 @@ from stelae.system.command import run
 KVM = Path("/dev/kvm")
 
 # mov dx, 0x501; mov al, 0x10; out dx, al; hlt; jmp to the hlt; and the mark of a boot sector
-_SECTOR = bytes.fromhex("ba0105 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
-_STATUS = 0x10 << 1 | 1  # isa-debug-exit ends QEMU with this one
+SECTOR = bytes.fromhex("ba0105 b010 ee f4 ebfd").ljust(510, b"\0") + b"\x55\xaa"
+STATUS = 0x10 << 1 | 1  # isa-debug-exit ends QEMU with this one
 _SECONDS = 5.0
 
 
@@ -33,18 +33,19 @@ def kvm_problem() -> str:
     if not KVM.exists():
         return f"there is no {KVM}"
     with tempfile.NamedTemporaryFile(prefix="stelae-kvm-") as file:
-        file.write(_SECTOR)
+        file.write(SECTOR)
         file.flush()
         try:
-            status = run(_command(file.name), check=False, timeout=_SECONDS).status
+            status = run(command(file.name), check=False, timeout=_SECONDS).status
         except Unreachable as error:
             return error.message
         except Failed:
             return f"a machine that was tried by {KVM} did nothing within {_SECONDS:g} s"
-    return "" if status == _STATUS else f"a machine that was tried by {KVM} ended with status {status}"
+    return "" if status == STATUS else f"a machine that was tried by {KVM} ended with status {status}"
 
 
-def _command(sector: str) -> list[str]:
+def command(sector: str) -> list[str]:
+    """Return what runs the boot sector in the file *sector*; it ends with ``STATUS``."""
     return [
         PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", "on",
         "-machine", "q35", "-accel", "kvm", "-m", "64M", "-device", "isa-debug-exit,iobase=0x501,iosize=0x02",

@@ -1,0 +1,72 @@
+"""A machine for each instance: an app is made a disk, boots in QEMU behind the proxy, and outlives its controller.
+
+Emulated, a boot takes 10 s and more, and fails now and then: what is deployed is then deployed again. The contract of
+a platform, and rollouts under load, are tested so by ``make test-vm`` (tests/machines).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from stelae.platforms.vm import accelerator
+from stelae.platforms.vm.command import PROGRAM
+from tests.real import tiny
+from tests.real.boot_seed import DISK, lend_boot
+from tests.real.machine import Machine
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+TRIES = 3
+MORE = f"""
+[env.machines]
+hosts = ["machines.localhost"]
+processes = {{ web = 1 }}
+platform = "vm"
+strategy = {{ kind = "blue-green", min_healthy = "0s" }}
+{DISK}
+"""
+
+
+def test_an_app_serves_from_a_machine_of_its_own() -> None:
+    if not Path(PROGRAM).exists():
+        pytest.skip("needs qemu-system-x86")
+    with Machine() as machine:
+        lend_boot(machine.installation.state)
+        tiny.make(machine.start(), more=MORE)
+        machine.edit("stelae.toml", 'memory = "16MiB"', 'memory = "32MiB"')
+        machine.edit("stelae.toml", 'start = "10s"', 'start = "90s"')
+        machine.commit("a machine takes longer").cli("env", "apply")
+        _deploy(machine)
+        assert tiny.ask(machine, "machines.localhost") == "version 1"
+        row = machine.status("machines")
+        assert row["state"] == "steady", row
+        machine.kill()
+        assert tiny.ask(machine, "machines.localhost") == "version 1", "it ended with its controller"
+        machine.start()
+        machine.at_rest()
+        assert machine.status("machines")["release"] == row["release"]
+        assert tiny.ask(machine, "machines.localhost") == "version 1"
+
+
+def test_the_machine_that_is_tried_for_kvm_says_so_where_it_runs() -> None:
+    if not Path(PROGRAM).exists():
+        pytest.skip("needs qemu-system-x86")
+    words = {"kvm": "tcg"}
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(accelerator.SECTOR)
+        file.flush()
+        command = [words.get(word, word) for word in accelerator.command(file.name)]
+        assert subprocess.run(command, timeout=60, check=False).returncode == accelerator.STATUS
+
+
+def _deploy(machine: Machine) -> None:
+    for _ in range(TRIES):
+        done = machine.cli("deploy", "machines", check=False)
+        if done.returncode == 0:
+            return
+        print(done.stdout, done.stderr)
+    raise AssertionError(f"no machine came up in {TRIES} tries")
