@@ -314,7 +314,7 @@ def rewritten(old: Old, **changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format": 2}, "a newer Stelae made this backup"), ({"format": 0}, "damaged"),
+        ({"format": 3}, "a newer Stelae made this backup"), ({"format": 0}, "damaged"),
         ({"format": "1"}, "not a backup"), ({"more": 1}, "damaged"), ({"blobs": {"../../etc/passwd": 3}}, "damaged"),
         ({"blobs": {}}, "does not have it"), ({"secrets": {"../x": "sha256:" + "0" * 64}}, "damaged"),
         ({"keys": ""}, "whether it has keys"), ({"images": []}, "which nothing needs"),
