@@ -50,17 +50,18 @@ class Service(Protocol):
         Debian archives, ``""`` where there is none."""
 
     def reproduce(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Build ``{"ref": image, release, environment or commit, "offline", "secrets"}`` again, in a clean place,
-        from the commit and the lock that the record names, and compare.
+        """Build ``{"ref": image, disk, release, environment or commit, "offline", "secrets"}`` again, in a clean
+        place, from the commit and the lock that the record names, and compare; a disk with its image.
 
         Progress ``{"text"}``; result ``{"image", "made": digest, "equal", "known": whether there is an image to
         compare files with, "layers": those that differ, {"name", "old", "new", "count", "paths": the first,
-        [{"path", "how": [phrase]}]}, "config": [field], "seconds", "commit", "repository"}``.
+        [{"path", "how": [phrase]}]}, "config": [field], "disk": null or {"disk", "made": digest, "known",
+        "parts": [name]}, "seconds", "commit", "repository"}``.
         """
 
     def check(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """Build ``{"repository", "commit", "path", "offline", "secrets"}`` twice in clean places and compare,
-        recording nothing; answers as ``reproduce``."""
+        """Build ``{"repository", "commit", "path", "offline", "artifact", "secrets"}`` twice in clean places and
+        compare, recording nothing; answers as ``reproduce``."""
 
     def push(self, actor: str, request: Json) -> AsyncIterator[Json]:
         """Send ``{"ref": image, release, environment or commit, "name": HOST/PATH[:TAG], "artifact": "image" |

@@ -12,6 +12,7 @@ from stelae.attest.checking import Evidence, Proof
 from stelae.attest.contents import Inspector
 from stelae.attest.difference import difference
 from stelae.attest.packages import Package, purl
+from stelae.attest.sbom import LAYER
 from stelae.controller import references
 from stelae.controller.admission import Admission
 from stelae.controller.proofs import revocation_view
@@ -43,19 +44,22 @@ class Inside:
 
     async def proof(self, ref: str) -> Json:
         """See ``Service.proof``."""
-        image = self.image(ref)
-        found = await self._admission.proof(image.digest)
         state = self._record.state
+        disk = references.as_disk(state, ref)
+        name = disk or self.image(ref).digest
+        found = await self._admission.proof(name)
         packages: list[Json] = []
-        if not found.problems:
-            contents = await to_thread.run_sync(self._inspector.contents, image.digest)
+        if disk is not None:
+            packages = _listed(found.of(Requirement.SBOM))
+        elif not found.problems:
+            contents = await to_thread.run_sync(self._inspector.contents, name)
             packages = [_package(item, purl(item, contents.distribution)) for item in contents.packages]
         return {
-            "image": image.digest,
-            "trusted": not found.problems and not trust.revocation(state, image.digest),
+            "image": name,
+            "trusted": not found.problems and not trust.revocation(state, name),
             **{need.value: _proven(found, need) for need in Requirement},
             "built": built_from(found.of(Requirement.PROVENANCE)),
-            "revoked": revocation_view(state, image.digest),
+            "revoked": revocation_view(state, name),
             "problems": list(found.problems),
             "counts": dict(sorted(Counter(item["kind"] for item in packages).items())),
             "packages": packages,
@@ -63,15 +67,16 @@ class Inside:
 
     async def document(self, ref: str, kind: str) -> Json:
         """See ``Service.document``."""
-        image = self.image(ref)
-        proof = await self._admission.proof(image.digest)
+        disk = references.as_disk(self._record.state, ref)
+        name = disk or self.image(ref).digest
+        proof = await self._admission.proof(name)
         found = proof.of(DOCUMENTS[kind])
         if found is None or proof.problems:
             raise Failed(
-                f"image {short(image.digest)} {proof.lacks(DOCUMENTS[kind])}",
+                f"{'image' if disk is None else 'disk'} {short(name)} {proof.lacks(DOCUMENTS[kind])}",
                 hint="only what was verified is shown; build the commit again, and it is signed",
             )
-        return {"image": image.digest, "key": found.key, "document": found.predicate}
+        return {"image": name, "key": found.key, "document": found.predicate}
 
     async def diff(self, old: str, new: str) -> Json:
         """Return what differs between what *old* and *new* mean; see ``Service.diff``."""
@@ -152,6 +157,23 @@ def built_from(found: Evidence | None) -> Json | None:
         }
     except (KeyError, TypeError, IndexError):
         return None  # of another builder, whose fields are others
+
+
+def _listed(found: Evidence | None) -> list[Json]:
+    """Return the packages that the list of a disk says, which was verified before; none where it is not ours."""
+    try:
+        return [_component(item) for item in found.predicate["components"]] if found is not None else []
+    except (KeyError, TypeError, IndexError, AttributeError):
+        return []
+
+
+def _component(item: Json) -> Json:
+    return {
+        "kind": str(item["purl"]).removeprefix("pkg:").partition("/")[0], "name": str(item["name"]),
+        "version": str(item["version"]), "purl": str(item["purl"]),
+        "licences": [str(one.get("expression") or one["license"]["name"]) for one in item.get("licenses", ())],
+        "layer": next(one["value"] for one in item["properties"] if one["name"] == LAYER),
+    }  # fmt: skip
 
 
 def _package(item: Package, url: str) -> Json:

@@ -150,6 +150,7 @@ class Check(Message, frozen=True):
     commit: Commit
     path: Path = ""
     offline: bool = False
+    artifact: Artifact = "image"
     secrets: Secrets = {}
 
 

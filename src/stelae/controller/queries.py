@@ -16,6 +16,7 @@ from stelae.core import analysis
 from stelae.core.runs import as_instance
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.digest import Digest
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.event import ActionIntended, InstanceSeen
@@ -159,6 +160,9 @@ class Queries:
         ]
         if _COMMIT.fullmatch(ref) and commits:
             return {"kind": "commit", "commit": ref, "images": [self._image(built.image.digest) for built in commits]}
+        disk = references.as_disk(state, ref)
+        if disk is not None:
+            return {"kind": "disk", **self._disk(disk)}
         return {"kind": "image", **self._image(references.image(state, ref).image.digest)}
 
     def _release(self, ref: str) -> Json:
@@ -188,7 +192,24 @@ class Queries:
             for release in env.releases.values()
             if release.image == built.image.digest
         ]
-        return {**views.image_view(built), "releases": releases}
+        disks = [name for name, made in state.disks.items() if made.disk.image == built.image.digest]
+        return {**views.image_view(built), **({"disks": disks} if disks else {}), "releases": releases}
+
+    def _disk(self, digest: Digest) -> Json:
+        state = self._record.state
+        made = state.disks[digest]
+        releases = [
+            {"release": release.id, "environment": env.id, "stable": env.stable == release.id}
+            for env in state.environments.values()
+            for release in env.releases.values()
+            if release.disk == digest
+        ]
+        disk = made.disk
+        return {
+            "disk": digest, "image": disk.image, "raw": disk.raw, "size": disk.size, "root_hash": disk.root_hash,
+            "uki": disk.uki, "kernel": disk.kernel, "commits": list(made.commits), "made_by": made.actor,
+            "made_at": made.built_at, "last_made_at": made.last_built_at, "releases": releases,
+        }  # fmt: skip
 
     async def logs(
         self, environment: str, instance: str, release: str, process: str, follow: bool

@@ -29,6 +29,7 @@ _DEPLOYED = {
 
 _REPRODUCED = {
     "image": IMAGE, "made": IMAGE, "equal": True, "known": True, "layers": [], "config": [], "seconds": 12.5,
+    "disk": None,
     "commit": COMMIT, "repository": "guestbook",
 }  # fmt: skip
 

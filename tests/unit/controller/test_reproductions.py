@@ -10,12 +10,14 @@ from typing import Any, cast
 import pytest
 
 from stelae.build.config import FORMAT
+from stelae.build.disk.packages import DISK_FORMAT
 from stelae.build.inputs import Inputs
-from stelae.build.reproduce import LayerChange, Report, Reproducer
+from stelae.build.reproduce import DiskReport, LayerChange, Report, Reproducer
 from stelae.build.request import BuildRequest
 from stelae.controller.reproductions import PATHS, Reproductions
 from stelae.controller.space import Space
 from stelae.domain import event as ev
+from stelae.domain.artifact import Disk
 from stelae.domain.digest import Digest, digest_of
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.domain.image import Image, Source
@@ -32,10 +34,14 @@ class Again:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Digest | None, BuildRequest]] = []
+        self.disks: list[Digest | None] = []
         self.report = Report(wanted=IMAGE.digest, made=IMAGE.digest, known=True, layers=(), config=(), seconds=1.0)
 
-    def reproduce(self, wanted: Digest, request: BuildRequest, progress: Callable[[str], None]) -> Report:
+    def reproduce(
+        self, wanted: Digest, request: BuildRequest, progress: Callable[[str], None], *, disk: Digest | None = None
+    ) -> Report:
         self.asked.append((wanted, request))
+        self.disks.append(disk)
         progress("base: 98.0 MB")
         return self.report
 
@@ -112,5 +118,55 @@ def test_only_the_first_paths_are_told(tmp_path: Path) -> None:
         assert (told["count"], len(told["paths"]), told["paths"][0]) == (
             PATHS + 5, PATHS, {"path": "000", "how": ["added"]}
         )  # fmt: skip
+
+    on_site(tmp_path, body)
+
+
+DISK = Disk(
+    digest=digest_of(b"disk"), image=IMAGE.digest, raw=digest_of(b"raw"), size=1 << 20, root_hash="ab" * 32,
+    uki=digest_of(b"uki"), kernel="6.1.0",
+)  # fmt: skip
+
+
+def test_a_disk_is_made_again_with_its_image_by_the_lock_of_both(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        inputs, again = Inputs(tmp_path / "inputs"), Again()
+        await _built(site, inputs, FIRST, "lock of the image")
+        lock = inputs.blobs.add(b"lock of both")
+        await site.record.append([ev.DiskBuilt(disk=DISK, commit=FIRST, lock=lock, format=DISK_FORMAT)], actor="ana")
+        await _built(site, inputs, SECOND, "another lock")
+        again.report = replace(
+            again.report,
+            disk=DiskReport(wanted=DISK.digest, made=digest_of(b"other"), known=True, parts=("initrd", "uki")),
+        )
+        told = await _told(site, again, inputs, DISK.digest[7:19])
+        assert again.disks == [DISK.digest]
+        wanted, request = again.asked[0]
+        assert (wanted, request.commit, request.lock) == (IMAGE.digest, FIRST, "lock of both")
+        result = told[-1]["result"]
+        assert result["disk"] == {
+            "disk": DISK.digest, "made": digest_of(b"other"), "known": True, "parts": ["initrd", "uki"],
+        }  # fmt: skip
+        assert (result["image"], result["equal"]) == (IMAGE.digest, False)
+        await _told(site, again, inputs, FIRST)
+        assert again.disks[-1] is None, "who names the image, or its commit, means the image"
+
+    on_site(tmp_path, body)
+
+
+def test_a_disk_from_elsewhere_or_of_another_format_cannot_be_made_again_here(tmp_path: Path) -> None:
+    async def body(site: Site) -> None:
+        inputs, again = Inputs(tmp_path / "inputs"), Again()
+        await site.record.append([ev.DiskImported(disk=DISK, name="r.example.com/shop")], actor="ana")
+        with pytest.raises(Failed, match=r"does not say how disk .* was made") as caught:
+            await _told(site, again, inputs, DISK.digest)
+        assert "reproduce it where it was made" in caught.value.hint
+        lock = inputs.blobs.add(b"lock")
+        old = ev.DiskBuilt(disk=DISK, commit=FIRST, lock=lock, format=DISK_FORMAT + 1)
+        await _built(site, inputs, FIRST, "lock")
+        await site.record.append([old], actor="ana")
+        with pytest.raises(InvalidInput, match=f"built by format {DISK_FORMAT + 1}, and this Stelae builds"):
+            await _told(site, again, inputs, DISK.digest)
+        assert again.asked == []
 
     on_site(tmp_path, body)

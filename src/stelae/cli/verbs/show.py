@@ -15,9 +15,11 @@ _WIDTH = 100
 """Characters of a line of packages."""
 
 
-@click.command("show", short_help="Show a commit, image, release, deployment, instance, run or person.")
+@click.command("show", short_help="Show a commit, image, disk, release, deployment, instance, run or person.")
 @click.argument("ref", metavar="REF")
-@click.option("--sbom", "document", flag_value="sbom", help="Print an image's list of what is inside (CycloneDX).")
+@click.option(
+    "--sbom", "document", flag_value="sbom", help="Print an image's or a disk's list of what is inside (CycloneDX)."
+)
 @click.option("--provenance", "document", flag_value="provenance", help="Print how an image was built (SLSA).")
 @verb
 def command(ref: str, document: str | None) -> None:
@@ -32,7 +34,8 @@ def command(ref: str, document: str | None) -> None:
         _write(out, controller.get("/v1/documents", ref=ref, kind=document)["document"])
         return
     answer = controller.get("/v1/show", ref=ref)
-    proof = controller.get("/v1/proofs", ref=answer["image"]) if answer["kind"] == "image" else None
+    named = answer[answer["kind"]] if answer["kind"] in ("image", "disk") else ""
+    proof = controller.get("/v1/proofs", ref=named) if named else None
     out.result(answer if proof is None else {**answer, "proof": proof})
     out.line(f"  {answer['kind']} {answer.get(answer['kind'], answer.get('id', ''))}".rstrip())
     if answer["kind"] == "person":

@@ -62,7 +62,7 @@ class Scaling(TypedDict):
 class PlatformChoice(TypedDict):
     """What holds an environment; all but ``kind`` are of a cluster, ``context`` and ``gateway`` only where given."""
 
-    kind: Literal["local", "kubernetes"]
+    kind: Literal["local", "kubernetes", "vm"]
     context: NotRequired[str]
     namespace: NotRequired[str]
     registry: NotRequired[str]

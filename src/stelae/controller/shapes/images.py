@@ -116,9 +116,20 @@ class ChangedLayer(TypedDict):
     paths: list[ChangedPath]
 
 
+class ReproducedDisk(TypedDict):
+    """What making a disk again gave: the digest that ``disk`` was, and what came out; ``parts`` are those that
+    differ, by their names, as far as the disk is still ``known``."""
+
+    disk: Digest
+    made: Digest
+    known: bool
+    parts: list[str]
+
+
 class Reproduced(TypedDict):
-    """What building again gave: ``equal`` when ``made`` is ``image``. ``known`` is false when there is no image left
-    to compare files with; ``config`` are the fields of the image's config that differ."""
+    """What building again gave: ``equal`` when ``made`` is ``image``, and the disk the same where there is one.
+    ``known`` is false when there is no image left to compare files with; ``config`` are the fields of the image's
+    config that differ."""
 
     image: Digest
     made: Digest
@@ -126,6 +137,7 @@ class Reproduced(TypedDict):
     known: bool
     layers: list[ChangedLayer]
     config: list[str]
+    disk: ReproducedDisk | None
     seconds: float
     commit: str
     repository: str
