@@ -8,10 +8,11 @@ in it: a sleeping one holds it.
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import threading
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 
 from stelae.domain.errors import Failed
@@ -51,8 +52,11 @@ def end_scope(installation: Installation, *, root: Path = Path("/sys/fs/cgroup")
     folder = _folder(installation, root)
     deadline = time.monotonic() + PATIENCE
     while folder.is_dir():
-        with suppress(FileNotFoundError):
+        try:
             (folder / "cgroup.kill").write_text("1")
+        except OSError as error:  # a group that goes while its file is opened says ENODEV (kernfs)
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise Failed(f"the scope cannot be ended: {error.strerror}", where=str(folder)) from error
         if time.monotonic() > deadline:
             raise Failed(f"systemd did not take the scope away within {PATIENCE:g} s", where=str(folder))
         time.sleep(0.01)
