@@ -24,10 +24,10 @@ test: ## run all checks and tests, on real parts
 test-fast: env ## run the checks and the tests that need no root and no network
 	@scripts/test fast
 
-test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cut and a reboot
+test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cut and a reboot (ARGS=contract for a part)
 	@scripts/system-packages vm
 	@scripts/environment
-	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py
+	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py $(ARGS)
 
 test-kubernetes: ## run the tests on a cluster that is there: STELAE_TEST_KUBECONFIG names it (ARGS=tests/kubernetes/test_contract.py)
 	@scripts/system-packages test

@@ -39,6 +39,9 @@ def _layer() -> bytes:
         program.size, program.mode = BUSYBOX.stat().st_size, 0o755
         with BUSYBOX.open("rb") as file:
             archive.addfile(program, file)
+        folder = tarfile.TarInfo("mnt")  # where somebody mounts something
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(folder)
         for name in APPLETS:
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

@@ -17,15 +17,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 CACHE = Path("/var/tmp/stelae-test-cache/vm")
 SIZE = "3G"
-FORMAT = 1  # grows when what is done below changes
+FORMAT = 2  # grows when what is done below changes
 
 PACKAGES = [
     "systemd", "systemd-sysv", "dbus", "udev", "linux-image-cloud-amd64", "initramfs-tools", "zstd",
-    "ca-certificates", "busybox-static", "curl", "iproute2", "python3", "python3-venv",
+    "ca-certificates", "busybox-static", "curl", "e2fsprogs", "iproute2", "procps", "python3", "python3-venv",
     "bubblewrap", "conmon", "crun", "debian-archive-keyring", "erofs-utils", "git",
     "golang-github-containers-common", "gpg", "haproxy", "mmdebstrap", "nftables", "skopeo",
 ]  # fmt: skip
 """What boots; what the test itself uses; what scripts/system-packages installs (runc is left out: it is not used)."""
+
+TOOLS = ["pytest", "pytest-timeout"]
+"""What runs tests of tests/real in the machine, beside what Stelae needs and apart from it."""
+TOOLS_FOLDER = "opt/tests"
 
 UNIT = """\
 [Unit]
@@ -69,7 +73,7 @@ def ensure_disk() -> Disk:
     """Return the disk, made when it is not kept from an earlier run."""
     lock = (ROOT / "requirements.lock").read_bytes()
     needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    named = json.dumps([FORMAT, SIZE, PACKAGES, UNIT, needs, hashlib.sha256(lock).hexdigest()])
+    named = json.dumps([FORMAT, SIZE, PACKAGES, TOOLS, UNIT, needs, hashlib.sha256(lock).hexdigest()])
     disk = Disk(CACHE / hashlib.sha256(named.encode()).hexdigest()[:12])
     if disk.folder.is_dir():
         return disk
@@ -91,12 +95,12 @@ def _make(tree: Path, disk: Disk, needs: list[str]) -> None:
     (tree / "etc/systemd/system/stelae-test.service").write_text(UNIT)
     _run("chroot", tree, "systemctl", "--quiet", "enable", "stelae-test.service")
     _run("chroot", tree, "python3", "-m", "venv", "--without-pip", "/opt/stelae")
-    _run(
-        ROOT / "scripts/uv", "pip", "install", "--quiet", "--python-version", "3.11", "--only-binary", ":all:",
-        "--target", tree / "opt/stelae/lib/python3.11/site-packages", "--constraint", ROOT / "requirements.lock",
-        *needs,
-    )  # fmt: skip
-    _run("chroot", tree, "python3", "-m", "compileall", "-q", "/opt/stelae")
+    for folder, wheels in (("opt/stelae/lib/python3.11/site-packages", needs), (TOOLS_FOLDER, TOOLS)):
+        _run(
+            ROOT / "scripts/uv", "pip", "install", "--quiet", "--python-version", "3.11", "--only-binary", ":all:",
+            "--target", tree / folder, "--constraint", ROOT / "requirements.lock", *wheels,
+        )  # fmt: skip
+        _run("chroot", tree, "python3", "-m", "compileall", "-q", f"/{folder}")
     shutil.copy(next(tree.glob("boot/vmlinuz-*")), disk.kernel)
     shutil.copy(next(tree.glob("boot/initrd.img-*")), disk.initrd)
     _run("mke2fs", "-q", "-t", "ext4", "-d", tree, disk.root, SIZE)

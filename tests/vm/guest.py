@@ -23,8 +23,10 @@ import base
 from tools import (
     CGROUPS,
     HOSTS,
+    PYTHON,
     SCOPE,
     STELAE,
+    TOOLS,
     Traffic,
     answers,
     group_of,
@@ -35,11 +37,13 @@ from tools import (
     run,
     serves,
     status,
+    suite,
     tell,
     until,
 )
 
 HERE = Path(__file__).parent
+TOKEN = "a secret of the test"
 EXPECTED = Path("/var/lib/stelae-test.json")
 SOCKET = Path("/run/stelae/controller.sock")
 APPS = Path("/srv/apps")
@@ -47,7 +51,7 @@ APPS = Path("/srv/apps")
 
 def main() -> int:
     """Run the part of this boot, report, and return the exit status."""
-    boot = re.search(r"stelae\.boot=(\d)", Path("/proc/cmdline").read_text())
+    boot = re.search(r"stelae\.boot=(\w+)", Path("/proc/cmdline").read_text())
     assert boot is not None
     tell("booted")
     try:
@@ -74,10 +78,16 @@ def machine() -> str:
     return f"Linux {os.uname().release}, pure cgroup v2, systemd"
 
 
-def installed() -> str:
-    """The wheel, the doctor's word, and the unit."""
+def wheel() -> str:
+    """Stelae itself."""
     run("/opt/stelae/bin/python", "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--root-user-action",
         "ignore", *HERE.glob("*.whl"))  # fmt: skip
+    return "Stelae is installed"
+
+
+def installed() -> str:
+    """The wheel, the doctor's word, and the unit."""
+    wheel()
     report = run(STELAE, "doctor")
     assert "through loop devices" in report
     assert "cgroup v2" in report
@@ -232,6 +242,44 @@ def at_rest() -> None:
     until("every environment is whole", whole, 90)
 
 
+def sealed() -> str:
+    """The key of the secrets is systemd's to give, as docs/secrets.md has it."""
+    sealing = "openssl rand -hex 32 | systemd-creds encrypt --name=stelae-secrets-key - /etc/stelae-secrets-key.cred"
+    run("sh", "-c", sealing)
+    drop_in = Path("/etc/systemd/system/stelae.service.d/secrets.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nLoadCredentialEncrypted=stelae-secrets-key:/etc/stelae-secrets-key.cred\n")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "stelae")
+    at_rest()
+    prey = APPS / "prey"
+    commit(prey)
+    run(STELAE, "env", "apply", cwd=prey)
+    given = Path("/run/vm/token")
+    given.write_text(TOKEN)
+    run(STELAE, "secret", "set", "testing", "TOKEN", "--file", given, cwd=prey)
+    run(STELAE, "deploy", "testing", cwd=prey)
+    assert not Path("/var/lib/stelae/keys/secrets.key").exists(), "a key was made beside the one that was given"
+    read_by_all()
+    return "secrets are encrypted with a key that systemd has sealed, and read by their instances"
+
+
+def read_by_all() -> None:
+    """Each instance of prey has its secret."""
+    pids = [pids[0] for name, pids in instances().items() if name.startswith("prey.testing.web-") and pids]
+    assert pids
+    for pid in pids:
+        assert Path(f"/proc/{pid}/root/run/secrets/TOKEN").read_text() == TOKEN
+
+
+def attacked() -> str:
+    """What somebody does to instances from outside is found as what it is, and they are replaced."""
+    environment = {**os.environ, "PYTHONPATH": TOOLS}
+    subprocess.run([PYTHON, "-m", "tests.vm.attacked"], cwd=HERE / "repository", env=environment, check=True)
+    run(STELAE, "scale", "testing", "web=1", cwd=APPS / "prey")
+    return "each of the attacks on 6 instances is found as what it is, and no other; all are replaced"
+
+
 def scaled() -> str:
     """The last word before the power goes: it is recorded, so it must hold after that."""
     run(STELAE, "scale", "production", "web=3", cwd=APPS / "shop")
@@ -247,6 +295,8 @@ def back() -> str:
     at_rest()
     rows = status()
     assert rows["shop/production"]["processes"]["web"]["wanted"] == 3, rows
+    until("prey serves too", lambda: status()["prey/testing"]["instances"]["ready"] > 0, 90)
+    read_by_all()
     report = run(STELAE, "doctor")
     assert "every hash is right" in report
     outside()
@@ -296,10 +346,23 @@ def hungry_build() -> str:
     return "a hungry build is stopped at its limit of memory"
 
 
+def contract() -> str:
+    """The contract of a platform, on the local one."""
+    return f"the local platform's contract: {suite('tests/real/test_contract.py')}"
+
+
+def drift() -> str:
+    """What inspections find, by one after the other who attacks an instance."""
+    names = ("files", "network", "processes", "unknown")
+    return f"drift: {suite(*(f'tests/real/test_drift_{name}.py' for name in names))}"
+
+
 PARTS: dict[str, list[Callable[[], str]]] = {
-    "1": [machine, installed, deployed, hungry_build, outside, limits, apart, restarted, scaled],
+    "1": [machine, installed, deployed, hungry_build, outside, limits, apart, restarted, sealed, attacked, scaled],
     "2": [back, reboot_asked],
     "3": [back, unharmed, nothing_left],
+    "contract": [wheel, contract],
+    "drift": [wheel, drift],
 }
 
 if __name__ == "__main__":

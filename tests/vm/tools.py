@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import threading
 import time
@@ -11,7 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+HERE = Path(__file__).parent
 STELAE = "/opt/stelae/bin/stelae"
+PYTHON = "/opt/stelae/bin/python"
+TOOLS = "/opt/tests"
+PATIENCE = 5
+"""How many times as long as on a machine of its own everything may take in tests that are made for those."""
 CGROUPS = Path("/sys/fs/cgroup")
 SCOPE = "/stelae.slice/stelae-hold.scope"
 HOSTS = {"shop/testing": "shop.testing.localhost", "shop/production": "shop.example.com"}
@@ -37,6 +44,25 @@ def run(*command: str | Path, cwd: Path | None = None, status: int = 0) -> str:
     assert done.returncode == status, f"{command} ended with {done.returncode}: {done.stdout[-1500:]}"
     assert "Traceback" not in done.stdout, done.stdout[-1500:]
     return done.stdout
+
+
+def suite(*words: str) -> str:
+    """Run tests of the repository that was brought along; return how many passed. Fails when one fails, or is not
+    run."""
+    done = subprocess.Popen(
+        [PYTHON, "-u", "-m", "pytest", "-v", "-rA", "--tb=short", "--no-header", "-p", "no:cacheprovider",
+         f"--timeout={300 * PATIENCE}", *words],
+        cwd=HERE / "repository", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, env={**os.environ, "PYTHONPATH": TOOLS, "STELAE_TEST_PATIENCE": str(PATIENCE)},
+    )  # fmt: skip
+    line = ""
+    with done:
+        assert done.stdout is not None
+        for line in done.stdout:
+            print(line, end="", flush=True)
+    found = re.fullmatch(r"=+ (\d+ passed) in .*=+\n", line)
+    assert found is not None, f"{line.strip('= ')!r}"
+    return found[1]
 
 
 def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
