@@ -86,6 +86,16 @@ class Registry:
         target = f"docker://{HOST}/{name}:latest"
         copy = ["skopeo", "--insecure-policy", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false"]
         assert self.run([*copy, f"oci:{layout.folder}:{tag}", target]).returncode == 0
+        return self._with_referrers(layout, image, name)
+
+    def push_disk(self, layout: Layout, disk: Digest, name: str) -> str:
+        """Push the disk *disk* and what speaks of it, as ``push`` does an image."""
+        for digest in sorted(layout.blobs_of(disk) - {disk}):
+            self._blob(name, digest, layout.blob_path(digest).read_bytes())
+        self._manifest(name, disk, layout.blobs.read(disk), MANIFEST)
+        return self._with_referrers(layout, disk, name)
+
+    def _with_referrers(self, layout: Layout, image: Digest, name: str) -> str:
         for item in referrers.of(layout, image):
             for digest, data in item.blobs.items():
                 self._blob(name, digest, data)

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from stelae.attest import signing
+from stelae.attest import disks, signing
 from stelae.attest.contents import Inspector
 from stelae.attest.keys import Keys, PrivateKey
 from stelae.domain.digest import Digest
 from stelae.images import referrers
+from stelae.images.disks import Disks
 from stelae.images.layout import Layout
 from tests.real.cosign import SUITES, Registry, program, registry
 from tests.unit.attest.samples import build_of, packaged
+from tests.unit.attest.test_disks import disk_build_of
+from tests.unit.images.disk_parts import a_disk
 
 pytestmark = [
     pytest.mark.real,
@@ -110,6 +113,21 @@ def test_the_documented_commands_verify_an_image_of_ours(verifier: Verifier, sig
         assert status == 0, (command, text)
     payloads = [json.loads(line) for _, text in found.values() for line in text.splitlines() if line[:1] == "{"]
     assert len(payloads) == 2, "both attestations are printed"
+
+
+def test_the_documented_commands_verify_a_disk_of_ours_and_no_other(
+    verifier: Verifier, signed: Signed, tmp_path: Path
+) -> None:
+    store = Disks(signed.layout, tmp_path / "disks")
+    disk, other = (a_disk(store, signed.image, f"{verifier.version} {n}".encode()) for n in (1, 2))
+    inspector = Inspector(signed.layout, tmp_path / "contents")
+    disks.attest(signed.layout, inspector, disk_build_of(signed.layout, disk), signed.key)
+    plain = verifier.version.replace(".", "")
+    name = signed.shop.push_disk(signed.layout, disk.digest, f"disk{plain}")
+    for command, (status, text) in verifier.verdicts(name).items():
+        assert status == 0, (command, text)
+    unsigned = signed.shop.push_disk(signed.layout, other.digest, f"other{plain}")
+    assert all(status for status, _ in verifier.verdicts(unsigned).values())
 
 
 def test_the_key_of_somebody_else_is_refused(signed: Signed, tmp_path: Path) -> None:

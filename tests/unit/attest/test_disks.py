@@ -15,6 +15,7 @@ from stelae.attest import disks
 from stelae.attest.checking import Proof, check
 from stelae.attest.contents import Inspector
 from stelae.attest.disks import DiskBuild
+from stelae.domain.artifact import Disk
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import digest_of, hex_of
 from stelae.domain.errors import Failed
@@ -50,6 +51,16 @@ INPUTS = (
 )
 
 
+def disk_build_of(layout: Layout, disk: Disk) -> DiskBuild:
+    """A making that gave the disk."""
+    boot = layers_of(layout, {b"var/lib/dpkg/status": KERNEL, b"etc/os-release": b'ID=debian\nVERSION_ID="12"\n'})
+    return DiskBuild(
+        disk=disk, image=image_of(layout, disk.image), source=SOURCE, inputs=INPUTS,
+        packages=("linux-image-6.1", "libc6"), boot=tuple(boot), lock=digest_of(b"lock"), format=1,
+        architecture="amd64", index=9, started=1_796_040_000_000_000, finished=1_796_040_003_000_000,
+    )  # fmt: skip
+
+
 class Place:
     """A store with a signed disk."""
 
@@ -58,14 +69,7 @@ class Place:
         self.store = Disks(self.layout, folder / "disks")
         self.image = packaged(self.layout, "shop")
         self.disk = a_disk(self.store, self.image)
-        boot = layers_of(
-            self.layout, {b"var/lib/dpkg/status": KERNEL, b"etc/os-release": b'ID=debian\nVERSION_ID="12"\n'}
-        )
-        self.build = DiskBuild(
-            disk=self.disk, image=image_of(self.layout, self.image), source=SOURCE, inputs=INPUTS,
-            packages=("linux-image-6.1", "libc6"), boot=tuple(boot), lock=digest_of(b"lock"), format=1,
-            architecture="amd64", index=9, started=1_796_040_000_000_000, finished=1_796_040_003_000_000,
-        )  # fmt: skip
+        self.build = disk_build_of(self.layout, self.disk)
         self.inspector = Inspector(self.layout, folder / "contents")
 
     def sign(self, build: DiskBuild | None = None) -> Proof:
