@@ -72,18 +72,22 @@ def initrd(boot: BootRoot, kernel: Kernel) -> bytes:
         for path in _LIBRARY.findall(listed):
             entries[path.strip("/")] = cpio.file(boot.read(path.strip("/")), 0o755)
     order = []
-    for name, data in _modules(boot, kernel):
+    for name, data in modules(boot, kernel):
         order.append(f"{name}\n")
         entries[f"lib/modules/{name}.ko"] = cpio.file(data)
     entries["modules"] = cpio.file("".join(order).encode())
     return cpio.archive(entries)
 
 
-def _modules(boot: BootRoot, kernel: Kernel) -> Iterator[tuple[str, bytes]]:
-    """Yield the modules that a machine needs, and those that they need, in the order in which they can be loaded."""
+def modules(boot: BootRoot, kernel: Kernel) -> Iterator[tuple[str, bytes]]:
+    """Yield the modules that a machine needs, and those that they need, in the order in which they can be loaded, as
+    names and contents; raises Failed when there is one that *boot* lacks."""
     found = sorted((boot.path / kernel.modules).rglob("*.ko*"))
     files = {_name(path.name): path.relative_to(boot.path).as_posix() for path in found}
-    done: set[str] = set()
+    # What the kernel has inside of it, besides: it is not the same in each of Debian's.
+    done = {
+        _name(line.rpartition("/")[2]) for line in boot.read(f"{kernel.modules}/modules.builtin").decode().split()
+    }
 
     def with_needs(name: str) -> Iterator[tuple[str, bytes]]:
         if name in done:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 from pathlib import Path
 
 import pytest
 
-from stelae.build.disk.initrd import initrd, kernel_of
+from stelae.build.disk.initrd import Kernel, initrd, kernel_of, modules
 from stelae.build.disk.tree import BootRoot
 from stelae.domain.errors import Failed
 
@@ -67,3 +68,46 @@ def test_what_the_packages_lack_is_named(boot: BootRoot) -> None:
     (boot.path / "boot/vmlinuz-6.1.0-1").write_bytes(b"")
     with pytest.raises(Failed, match="no file /usr/bin/busybox"):
         initrd(boot, kernel_of(boot))
+
+
+NEEDS = {
+    "virtio_pci": "virtio,virtio-ring", "virtio": "virtio_ring", "virtio_ring": "", "virtio_blk": "virtio",
+    "virtio_net": "net_failover,virtio", "net_failover": "", "virtio_console": "", "virtio_rng": "",
+    "dm-verity": "dm-mod", "dm-mod": "", "erofs": "libcrc32c", "libcrc32c": "",
+}  # fmt: skip
+"""Modules of a kernel as files name them, and what each needs."""
+
+
+def _kernel(boot: BootRoot, *, inside: str = "", packed: bool = False) -> Kernel:
+    kernel = Kernel(release="6", image="boot/vmlinuz-6", modules="usr/lib/modules/6")
+    folder, lines = boot.path / kernel.modules, []
+    (folder / "kernel").mkdir(parents=True)
+    for name, needs in NEEDS.items():
+        data = b"\x7fELF" + name.encode() + b"\0license=GPL\0depends=" + needs.encode() + b"\0name=x\0"
+        file = folder / "kernel" / (name + (".ko.xz" if packed else ".ko"))
+        if name != inside:
+            file.write_bytes(lzma.compress(data) if packed else data)
+        lines.append(f"/lib/modules/6/kernel/{file.name}\n")
+    (folder / "modules.builtin").write_text(f"kernel/{inside}.ko\n" if inside else "")
+    listed = [*lines, "/lib/modules/6/modules.builtin\n"]
+    (boot.path / "var/lib/dpkg/info/linux-image-6.list").write_text("".join(listed))
+    return kernel
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_module_comes_after_those_that_it_needs(boot: BootRoot, packed: bool) -> None:
+    found = dict(modules(boot, _kernel(boot, packed=packed)))
+    order = [*found]
+    assert sorted(order) == sorted(name.replace("-", "_") for name in NEEDS)
+    for name, needs in NEEDS.items():
+        for needed in filter(None, needs.split(",")):
+            assert order.index(needed.replace("-", "_")) < order.index(name.replace("-", "_"))
+    assert all(data.startswith(b"\x7fELF") for data in found.values())
+
+
+def test_what_the_kernel_has_inside_is_no_module_and_what_it_lacks_is_named(boot: BootRoot) -> None:
+    kernel = _kernel(boot, inside="virtio_console")
+    assert "virtio_console" not in dict(modules(boot, kernel))
+    (boot.path / kernel.modules / "kernel/dm-mod.ko").unlink()
+    with pytest.raises(Failed, match="has no module dm_mod"):
+        dict(modules(boot, kernel))
