@@ -47,8 +47,7 @@ Seed=6f2a52a2-9a35-4a5d-8d3c-3f0a1f6f0001
 [Content]
 Bootable=yes
 Bootloader=uki
-Packages=usr-is-merged,python3,linux-image-cloud-amd64,systemd-boot-efi
-InitrdPackages=usr-is-merged
+Packages=python3,linux-image-cloud-amd64,systemd-boot-efi
 ExtraTrees=extra
 SourceDateEpoch=1704067200
 CleanPackageMetadata=no
@@ -63,8 +62,7 @@ PackageCacheDirectory=packages
 SandboxTrees=sandbox
 """
 _PARTS = {
-    "00-esp.conf": "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nSizeMinBytes=64M\n"
-    "SizeMaxBytes=64M\n",
+    "00-esp.conf": "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nSizeMinBytes=64M\nSizeMaxBytes=64M\n",
     "10-root.conf": "[Partition]\nType=root\nFormat=erofs\nCompression=lz4\nCopyFiles=/\nExcludeFiles=/boot/\n"
     "ExcludeFiles=/efi/\nExcludeFiles=/usr/lib/modules/\nExcludeFiles=/usr/lib/systemd/boot/\nVerity=data\n"
     "VerityMatchKey=root\nMinimize=best\n",
@@ -86,6 +84,10 @@ os.setgid({USER})
 os.setuid({USER})
 os.execv("/usr/bin/python3", ["python3", "-m", "app"])
 """
+_FOLDERS = ("mkosi.repart", "extra", "cache", "packages", "out")
+_SLIM = "Package: usrmerge\nPin: release a=*\nPin-Priority: -1\n"
+"""usr-is-merged takes its place, as in our bases: it would bring all of Perl."""
+
 _MOUNTED = r"""
 set -e
 root=$1 work=$2; shift 2
@@ -137,7 +139,7 @@ class Mkosi:
 
     def cmdline(self) -> str:
         """Return the kernel's command line in the unified kernel image."""
-        said = self._run("ukify", "inspect", "--json=short", "--section=.cmdline:text", "out/guestbook.efi")
+        said = self._run("ukify", "inspect", "out/guestbook.efi", "--json=short", "--section=.cmdline:text")
         return str(json.loads(said)[".cmdline"]["text"]).strip("\0\n ")
 
     @property
@@ -158,13 +160,16 @@ class Mkosi:
         subprocess.run(["mmdebstrap", "-q", *words], check=True, stdin=subprocess.DEVNULL)
 
     def _write(self) -> None:
-        for name in ("mkosi.repart", "extra", "cache", "packages", "out", "sandbox/etc/apt/sources.list.d"):
-            (self.project / name).mkdir(parents=True, exist_ok=True)
+        apt = self.project / "sandbox/etc/apt"
+        folders = (apt / "sources.list.d", apt / "preferences.d")
+        for folder in (*folders, *(self.project / name for name in _FOLDERS)):
+            folder.mkdir(parents=True, exist_ok=True)
         (self.project / "mkosi.conf").write_text(_CONF)
         for name, text in _PARTS.items():
             (self.project / "mkosi.repart" / name).write_text(text)
-        sources = self.project / "sandbox/etc/apt/sources.list.d/mkosi.sources"
-        sources.write_text(_sources((self._root / "etc/apt/sources.list").read_text()))
+        archives = (self._root / "etc/apt/sources.list").read_text()
+        (folders[0] / "mkosi.sources").write_text(_sources(archives))
+        (folders[1] / "slim").write_text(_SLIM)
         shutil.copyfile("/etc/resolv.conf", self._root / "etc/resolv.conf")
         self._content()
 
