@@ -173,6 +173,23 @@ def test_a_watch_that_the_server_ends_is_opened_again_and_nothing_is_called_unkn
     play(tmp_path, body, timing=Timing(lasts=0.5, opens=20.0, shortest=0.0))
 
 
+def test_a_watch_of_which_nothing_comes_is_opened_anew_and_nothing_is_called_unknown(tmp_path: Path) -> None:
+    """No server promises when a bookmark comes."""
+
+    async def body(double: Double, cluster: Cluster) -> None:
+        double.faults.bookmarks = 1000.0
+        double.controllers.paused = True
+        told: list[EnvironmentId] = []
+        cluster.watch(told.append)
+        double.table.put(kinds.SERVICE, service("s"))
+        await until(lambda: double.calls["watch", "configmaps"] >= 4)
+        assert told == [PLACE], "and the only news is the Service"
+        assert cluster.cache.fresh
+        assert double.calls["list", "configmaps"] == 1
+
+    play(tmp_path, body, timing=Timing(opens=20.0, shortest=0.0, silence=0.2))
+
+
 def test_a_version_that_is_too_old_is_listed_anew_and_what_went_meanwhile_is_gone(tmp_path: Path) -> None:
     async def body(double: Double, cluster: Cluster) -> None:
         for name in ("stays", "goes"):

@@ -31,7 +31,6 @@ MERGE: Final = "application/merge-patch+json"
 
 _ATTEMPT = 10.0  # seconds that one answer may take
 _ALTOGETHER = 20.0  # seconds until a request that is tried again and again is given up
-_SILENCE = 100.0  # seconds without a byte after which a stream is begun anew; bookmarks come every minute
 _LARGEST = 32 * 1024 * 1024  # bytes of one line of a stream
 _WHOLE = 8 * _LARGEST  # and of one answer: the list of some ten thousand pods
 _ALIVE = (
@@ -167,10 +166,11 @@ class Connection:
 
     @asynccontextmanager
     async def stream(
-        self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON, silence: float | None = _SILENCE
+        self, path: str, what: str, *, params: Mapping[str, str], accept: str = JSON, silence: float | None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a stream, and give its lines, without their ends, as they come; *silence* is the longest pause in
-        seconds between them. Nothing is tried again. Raises ``Ended`` for a refusal, Unreachable."""
+        seconds between them. Nothing is tried again. Raises ``Ended`` for a refusal, Unreachable; the lines raise
+        ``Silent`` after such a pause."""
         timeout = httpx2.Timeout(_ATTEMPT, read=silence, pool=None)
         request = self._client.build_request("GET", path, params=params, headers={"Accept": accept}, timeout=timeout)
         try:
@@ -199,6 +199,11 @@ class Connection:
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+
+class Silent(Unreachable):
+    """Nothing came of a stream for long. Nothing may have happened: a server sends bookmarks when it likes, and of a
+    kind of which nothing changes some never do."""
 
 
 class Ended(Exception):
@@ -234,6 +239,8 @@ async def _lines(answer: httpx2.Response, what: str) -> AsyncIterator[bytes]:
             size += len(last)
             if size > _LARGEST:
                 raise Unreachable(f"{what}: a line is longer than {_LARGEST} bytes")
+    except httpx2.ReadTimeout as error:
+        raise Silent(f"{what}: nothing came any more") from error
     except (httpx2.HTTPError, OSError) as error:
         raise Unreachable(f"{what}: the connection broke: {_words(error)}") from error
     if any(rest):

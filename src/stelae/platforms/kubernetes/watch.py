@@ -19,7 +19,7 @@ from stelae.domain.errors import StelaeError
 from stelae.platforms.kubernetes import kinds
 from stelae.platforms.kubernetes.backoff import Backoff, Jitter
 from stelae.platforms.kubernetes.cache import Cache, kept
-from stelae.platforms.kubernetes.connection import JSON, Connection, Ended
+from stelae.platforms.kubernetes.connection import JSON, Connection, Ended, Silent
 from stelae.platforms.kubernetes.kinds import Kind, Object
 
 _PAGE: Final = "500"  # objects in one answer
@@ -38,7 +38,7 @@ class Timing:
     The server is asked to end it after ``lasts``, up to twice that, so that a load balancer's limit does not.
     What is known is taken for old when a watch that ended is not open again in ``opens``. After a break the server
     sends what was missed; ``settles`` is for how long what comes is taken for that. A watch that ends in less than
-    ``shortest`` is followed by a pause.
+    ``shortest`` is followed by a pause. One of which nothing came for ``silence`` is opened anew.
     ``looks`` is how often it is looked whether a kind is there that a cluster need not have.
     """
 
@@ -46,6 +46,7 @@ class Timing:
     opens: float = 2.0
     settles: float = 0.5
     shortest: float = 1.0
+    silence: float = 100.0
     looks: float = 60.0
 
 
@@ -82,14 +83,15 @@ class Follower:
 
     async def _again(self) -> None:
         """List where that is needed, then follow until the server ends it, something breaks or a version is gone."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = asyncio.get_running_loop().time()
         try:
             if not self._version:
                 await self._list()
             async with asyncio.timeout(None) as self._limit:
                 await self._follow()
-            pause = self._backoff.pause() if loop.time() - began < self._timing.shortest else 0.0
+            pause = self._ended(began)
+        except Silent:  # where that is a server's fault, it cannot be opened again either
+            pause = self._ended(began)
         except Ended as ended:
             if ended.code == _GONE:
                 self._version = ""
@@ -102,6 +104,11 @@ class Follower:
             self._version = ""
             pause = self._failed(0, f"the server sent what is no {self._kind.name}: {error!r}")
         await asyncio.sleep(pause)
+
+    def _ended(self, began: float) -> float:
+        """Return how long to wait where a watch that was opened at *began* has ended, and nothing is wrong."""
+        early = asyncio.get_running_loop().time() - began < self._timing.shortest
+        return self._backoff.pause() if early else 0.0
 
     def _doubt(self) -> None:
         """A request got no answer: that nothing comes of a watch may mean that nothing can. Open it anew."""
@@ -147,7 +154,9 @@ class Follower:
         }  # fmt: skip
         accept = _accept(self._kind, "PartialObjectMetadata")
         self._start_timer(self._timing.opens, f"it could not be watched again for {self._timing.opens:g} seconds")
-        async with self._connection.stream(self._path, f"watch {self._what}", params=params, accept=accept) as lines:
+        what, silence = f"watch {self._what}", self._timing.silence
+        stream = self._connection.stream(self._path, what, params=params, accept=accept, silence=silence)
+        async with stream as lines:
             self._start_timer(self._timing.settles, "")
             async for line in lines:
                 if line.strip():
