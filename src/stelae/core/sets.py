@@ -143,19 +143,29 @@ def _traffic(look: _Look) -> Iterator[Action]:
 def _shrinking(look: _Look, wanted: Mapping[SetKey, int]) -> Iterator[Action]:
     """Make sets smaller: those that get no requests, and others as far as what is left is above the floor."""
     working = {key: _working(look, key) for key in look.seen.sets}
-    spare = Counter[str]()
-    for key, able in working.items():
-        spare[key[1]] += len(able)
-    spare.subtract(look.target.floor)
+    spare = _spare(look, {key: len(able) for key, able in working.items()})
+    soon = {key: _soon(look, key) for key in look.seen.sets}  # once the requests are as they should be
+    spare_soon = _spare(look, soon)
     for key, count in sorted(wanted.items(), key=lambda item: item[1]):
-        now, able = look.count(key), working.get(key, [])
+        now, able, will = look.count(key), working.get(key, []), soon.get(key, 0)
         if count >= now or _has_to_leave_first(look, key):
             continue
         stay = len(able) - min(len(able), max(0, spare[key[1]]))
-        left = max(count, min(now, stay))
+        stay_soon = will - min(will, max(0, spare_soon[key[1]]))
+        left = max(count, min(now, max(stay, stay_soon)))
         if left < now:
             spare[key[1]] -= max(0, len(able) - left)
+            spare_soon[key[1]] -= max(0, will - left)
             yield _ensure(key, left, _victims(look, key, able, left))
+
+
+def _spare(look: _Look, working: Mapping[SetKey, int]) -> Counter[str]:
+    """How many instances of each process are beyond its floor, of those that work in each set."""
+    found = Counter[str]()
+    for key, count in working.items():
+        found[key[1]] += count
+    found.subtract(look.target.floor)
+    return found
 
 
 def _working(look: _Look, key: SetKey) -> Sequence[Instance]:
@@ -165,6 +175,14 @@ def _working(look: _Look, key: SetKey) -> Sequence[Instance]:
     if able and is_entry(env, able[0]) and not look.stays(key[0]):
         return ()
     return able[: look.count(key)]
+
+
+def _soon(look: _Look, key: SetKey) -> int:
+    """How many instances of a set are capacity when the requests are shared out as they should be."""
+    ready = [one for one in look.of(key) if is_ready(one, look.seen)]
+    if ready and is_entry(look.env, ready[0]) and not look.stays(key[0]):
+        return 0
+    return min(len(ready), look.count(key))
 
 
 def _has_to_leave_first(look: _Look, key: SetKey) -> bool:

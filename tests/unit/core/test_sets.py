@@ -203,6 +203,16 @@ def test_what_leaves_the_traffic_is_no_capacity_for_what_ends_with_it() -> None:
     assert acts(found) == [("traffic", {V1.id: 1, V2.id: 2})]
 
 
+def test_what_gets_requests_from_now_on_stays_as_far_as_the_floor_needs_it() -> None:
+    """All that got requests is lost: the requests go to what is there, and that does not get smaller with the same
+    look."""
+    old, new = pods(OLD, 3), pods(NEW, 3, ready_at=None)
+    env = settled(native(*old, *new, weights={V2.id: 1}), old=3, new=3)
+    seen = observed(env, {OLD: 3, NEW: 3}, {V2.id: 1})
+    found = sets.actions(hold((OLD, 1), (NEW, 3), floor=3), env, seen)
+    assert acts(found) == [("traffic", {V1.id: 1})]
+
+
 def test_a_release_that_is_to_get_nothing_loses_its_requests_first() -> None:
     old, new = pods(OLD, 2), pods(NEW, 2)
     env = settled(native(*old, *new, weights={V1.id: 1}), old=2, new=2)
