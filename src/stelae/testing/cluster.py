@@ -63,7 +63,8 @@ class Pod:
 @dataclass(slots=True, kw_only=True)
 class Cluster:
     """One environment's part of a cluster, whose controllers act ``lag`` after they were told something; what ends
-    takes at least ``drain``. ``chance`` decides what nobody has decided."""
+    takes at least ``drain``. ``chance`` decides what nobody has decided. ``edited`` are the sets that somebody else
+    changed, and ``strays`` the pods that somebody else made, of the set that each has the labels of."""
 
     behaviours: dict[ReleaseId, Behaviour] = field(default_factory=dict)
     chance: Random = field(default_factory=lambda: Random(0))  # noqa: S311 - a life is drawn, not a key
@@ -76,6 +77,8 @@ class Cluster:
     hosts: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     launched: int = 0
+    edited: set[SetKey] = field(default_factory=set)
+    strays: dict[InstanceId, SetKey] = field(default_factory=dict)
     _told_at: Instant = 0
 
     # What time brings
@@ -133,6 +136,11 @@ class Cluster:
         if pod.thing is not None and pod.thing.ended is None:
             pod.thing.ended = Exit(code=code, at=now)
 
+    def stray(self, key: SetKey) -> None:
+        """Make a pod with the labels of the set *key*, that nothing keeps; it is ready at once."""
+        self.launched += 1
+        self.strays[InstanceId(f"stray-{self.launched}")] = key
+
     def lose(self) -> None:
         """Take every pod away at once, as when all nodes are lost; what keeps the sets makes others."""
         self.pods.clear()
@@ -162,6 +170,7 @@ class Cluster:
         return Observation(
             as_of=now, applied=env.applied, instances={view.id: view for view in seen}, table=self.table(env, now),
             sets=dict(self.sets), weights=None if self.weights is None else dict(self.weights),
+            edited=frozenset(self.edited), strays=frozenset(self.strays),
         )  # fmt: skip
 
     def table(self, env: EnvironmentState, now: Instant) -> dict[InstanceId, int]:
@@ -171,6 +180,8 @@ class Cluster:
             process = entry(env.releases[pod.key[0]]) if pod.key[0] in env.releases else None
             if process is not None and process.name == pod.key[1] and pod.is_ready(now):
                 ready.setdefault(pod.key[0], []).append(pod.incarnation)
+        for name, (release, _) in self.strays.items():  # whoever shares requests out goes by labels
+            ready.setdefault(release, []).append(name)
         weights = self.weights or {}
         if exact(env):
             led = {name: 0 for route in self.routes for name in ready.get(route.release, ())}
@@ -192,7 +203,10 @@ class Cluster:
                 self.hosts, self.routes = action.hosts, action.routes
             case Verb.REMOVE_SET:
                 self.sets.pop(key, None)
+                self.edited.discard(key)
                 self._told_at = now
+            case Verb.REMOVE if action.instance in self.strays:
+                del self.strays[action.instance]
             case _:
                 self._of_run(action, env, now)
         self.age_to(now)
@@ -202,6 +216,7 @@ class Cluster:
             raise Failed(f"release {action.release} has no process {action.process}")
         for pod in self.pods.values():
             pod.cheap = pod.cheap or pod.incarnation in action.victims
+        self.edited.discard(key)
         if self.sets.get(key) != action.count:
             self.sets[key] = action.count
             self._told_at = now

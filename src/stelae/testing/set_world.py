@@ -18,6 +18,7 @@ from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.allocation import InstanceId
+from stelae.domain.drift import Answer, DriftPolicy
 from stelae.domain.environment import Environment
 from stelae.domain.event import Event
 from stelae.domain.observation import Observation, SetKey
@@ -106,6 +107,16 @@ class SetWorld(RecordedWorld):
             key = (action.release, action.process)
             if self.cluster.sets.get(key) or any(pod.key == key for pod in self.cluster.pods.values()):
                 yield "law 6: a set is taken away that is not empty"
+        elif action.instance in self.cluster.strays:
+            yield from self._of_stray()
+
+    def _of_stray(self) -> Iterator[str]:
+        able = self.capacity(self.cluster.sets)
+        for process, floor in self.env.allocation.floor.items():
+            if able[process] < floor:
+                yield f"law 6: what may get requests goes while {able[process]} {process} work, of {floor}"
+        if not mends(self.env):
+            yield "law 10: something is put right where that is only reported"
 
     def _of_set(self, action: Action, seen: Observation) -> Iterator[str]:
         key, cluster = (action.release, action.process), self.cluster
@@ -148,7 +159,8 @@ class SetWorld(RecordedWorld):
         if self.env.allocation.weights:
             serving &= {name for name, part in self.env.allocation.weights.items() if part}
         serving |= {route.release for route in self.env.allocation.routes}
-        strangers = {name for name in table if name not in was and self._key_of(name)[0] not in serving}
+        own = [name for name in table if name not in was and name not in cluster.strays]
+        strangers = {name for name in own if self._key_of(name)[0] not in serving}
         if strangers:
             yield f"law 6: {', '.join(sorted(strangers))} get requests that are not theirs"
 
@@ -198,6 +210,12 @@ class SetWorld(RecordedWorld):
         """Set how pods of *release* that are launched from now on behave."""
         known = self.cluster.behaviours.get(release.id, Behaviour())
         self.cluster.behaviours[release.id] = replace(known, **how)
+
+
+def mends(env: EnvironmentState) -> bool:
+    """True where what somebody else did is to be put right: not where it is only reported, nor in a storm."""
+    policy = env.config.drift if env.config is not None else DriftPolicy()
+    return policy.answer is Answer.REPLACE and env.drift.storm is None
 
 
 def replace_traffic(cluster: Cluster, action: Action) -> Cluster:

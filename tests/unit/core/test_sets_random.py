@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from stelae.core import decide, facts, failures, gates, sets, sharing, target
+from stelae.core import decide, facts, failures, gates, replacing, sets, sharing, target
 from stelae.core.traffic import entry
 from stelae.domain import event as ev
 from stelae.domain.action import Action, Verb
 from stelae.domain.drift import Drift
 from stelae.domain.units import MILLISECOND, SECOND
 from stelae.testing.cluster import Cluster
-from stelae.testing.set_world import SetWorld
+from stelae.testing.set_world import SetWorld, mends
 from stelae.testing.things import Behaviour, BrokenLaw
 from tests.unit.core.fixtures import release
 from tests.unit.core.people import by_a_person
@@ -58,6 +58,8 @@ def _draw(chance: random.Random, kind: str) -> SetWorld:
 
 def _happen(made: SetWorld, chance: random.Random) -> None:
     what, cluster = chance.randrange(14), made.cluster
+    if chance.random() < 0.15:
+        _attack(cluster, chance)
     pods = list(cluster.pods.values())
     if what <= 5:
         by_a_person(made, chance, max(0, what - 2))
@@ -84,6 +86,15 @@ def _happen(made: SetWorld, chance: random.Random) -> None:
             cluster.lose()
         made.now += chance.choice([SECOND, 60 * SECOND])  # nobody looks for a while
         cluster.age_to(made.now)
+
+
+def _attack(cluster: Cluster, chance: random.Random) -> None:
+    """Somebody changes a set, or makes a pod with the labels of one."""
+    web = [key for key in cluster.sets if key[1] == "web"]
+    if web and chance.random() < 0.5:
+        cluster.stray(chance.choice(web))
+    elif cluster.sets:
+        cluster.edited.add(chance.choice(list(cluster.sets)))
 
 
 def live(kind: str, seed: int) -> SetWorld:
@@ -122,6 +133,8 @@ def _at_rest(made: SetWorld) -> Iterator[str]:
     allowed = {env.stable, *env.warm}
     if any(made.ready(env.stable, name) < count for name, count in env.allocation.floor.items()):
         return
+    if mends(env) and (cluster.edited or cluster.strays):
+        yield f"law 10: what somebody did is left: {cluster.edited or cluster.strays}"
     for pod in cluster.pods.values():
         if pod.key[0] not in allowed:
             yield f"{pod.name} still runs"
@@ -133,7 +146,8 @@ def _at_rest(made: SetWorld) -> Iterator[str]:
         wanted = count if stable.process(name) else 0
         if cluster.sets.get((stable.id, name), 0) != wanted:
             yield f"{cluster.sets.get((stable.id, name), 0)} {name} are kept, of {wanted}"
-        if first is not None and name == first.name and len(table) != made.ready(stable.id, name):
+        own = [one for one in table if one not in cluster.strays]
+        if first is not None and name == first.name and len(own) != made.ready(stable.id, name):
             yield f"requests go to {sorted(table)}"
 
 
@@ -185,6 +199,12 @@ PLANTED: dict[str, tuple[str, Any, str, Any]] = {
     "what is gone is never forgotten (exact inventory)": ("rolling", facts, "_vanished", lambda *_: iter(())),
     "old sets are never emptied (exact inventory)": ("rolling", sets, "_shrinking", lambda *_: iter(())),
     "old sets are never taken away (exact inventory)": ("rolling", sets, "_going", lambda *_: iter(())),
+    "an edited set stays as it is, and a stray too (law 10)": ("rolling", replacing, "puts_right", lambda _: False),
+    "what may get requests goes before there is enough (law 6)": (
+        "rolling", sets, "_strays", lambda look: (
+            Action(verb=Verb.REMOVE, instance=name) for name in sorted(look.seen.strays)
+        ),
+    ),
     "sets are taken away with what is in them (law 6)": (
         "rolling", sets, "_going", lambda look, wanted: (
             Action(verb=Verb.REMOVE_SET, release=of, process=name) for (of, name), n in wanted.items() if not n
