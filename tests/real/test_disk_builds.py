@@ -18,11 +18,10 @@ import pytest
 
 from stelae.build import lock as locks
 from stelae.build.disk.packages import PACKAGES
-from stelae.build.disk_builder import DiskBuilder, making
-from stelae.build.reproduce import Reproducer
+from stelae.build.disk_builder import DiskBuilder
 from stelae.build.request import BuildRequest, DiskResult
 from stelae.build.source import with_disk
-from stelae.domain.digest import Digest, hex_of
+from stelae.domain.digest import hex_of
 from stelae.domain.errors import Failed, Unreachable
 from stelae.domain.inputs import InputKind
 from stelae.images.disks import Disks
@@ -175,29 +174,3 @@ def test_a_disk_that_is_gone_is_made_again_with_the_same_digest(site: Site) -> N
     assert site.build().disk == first.disk
     assert site.disks.open(first.disk.digest).raw.stat().st_size == first.disk.size
     assert site.workshop.leftovers() == []
-
-
-def test_it_is_made_again_in_a_clean_place_and_a_part_that_differs_is_named(site: Site, tmp_path: Path) -> None:
-    site.lock()
-    made = site.build()
-    shop = site.workshop
-    lent = tmp_path / "again"
-
-    def quick(root: Path, boot: Path, folder: Path, image: Digest, progress: Any) -> Any:
-        found = making(root, boot, folder, image, progress)
-        found.initrd.write_bytes(found.initrd.read_bytes() + bytes(512))
-        return found
-
-    request = replace(site.request(), lock=made.lock)
-    inputs = shop.folder / "inputs"
-    same = Reproducer(shop.layout, shop.mirror, lent, inputs)
-    report = same.reproduce(made.disk.image, request, disk=made.disk.digest)
-    assert report.equal
-    assert report.disk is not None
-    assert (report.disk.made, report.disk.parts) == (made.disk.digest, ())
-    other = Reproducer(shop.layout, shop.mirror, lent, inputs, make=quick)
-    report = other.reproduce(made.disk.image, request, disk=made.disk.digest)
-    assert (report.wanted == report.made, report.equal) == (True, False)
-    assert report.disk is not None
-    assert report.disk.parts == ("initrd",)
-    assert list(lent.iterdir()) == []
