@@ -29,6 +29,7 @@ from stelae.platforms.port import EngineInspection, LaunchSpec
 from stelae.system.installation import Installation
 from stelae.system.mount import MS_NODEV, MS_NOSUID, MS_RDONLY, mount
 from tests.real.busybox import CONFIG, ENVIRONMENT, make_erofs, process, spec_of
+from tests.real.patience import PATIENCE
 
 PYTHON = Path("/usr/bin/python3")
 """The interpreter of the image is the machine's own."""
@@ -216,7 +217,7 @@ def cmdline(pid: int) -> bytes:
     return b""
 
 
-async def until(true: Callable[[], object], seconds: float = 30) -> None:
+async def until(true: Callable[[], object], seconds: float = 30 * PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "it did not come to be in time"

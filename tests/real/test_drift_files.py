@@ -21,6 +21,7 @@ from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import Failed
 from stelae.domain.units import MIB
 from stelae.images.loop import loop_device
+from stelae.images.roots import mount_erofs
 from stelae.platforms.local import runtime
 from stelae.platforms.local.engine import LocalEngine
 from stelae.platforms.local.inspect import layer_watch
@@ -245,7 +246,7 @@ async def test_what_is_mounted_over_a_layer_is_found(ground: Ground) -> None:
     await ground.launch()
     await ground.clean()
     point = ground.roots.layers_of(ground.image)[1].point
-    mount(ground.layer_file(ground.base), point, "erofs", MS_RDONLY)
+    mount_erofs(ground.layer_file(ground.base), point)
     found = await ground.finds(
         Drift.LAYER, f"the layer {ground.app[:19]} of its image is mounted from something else"
     )
@@ -378,11 +379,11 @@ case " $* " in *" create "*)
   for word in "$@"; do [ "$last" = --bundle ] && bundle=$word; last=$word; done
   cp "$bundle/config.json" "$bundle/kept"
   sed -i "$EVIL" "$bundle/config.json"
-  runc "$@"; status=$?
+  RUNTIME "$@"; status=$?
   cat "$bundle/kept" > "$bundle/config.json"; rm "$bundle/kept"
   exit $status;;
 esac
-exec runc "$@"
+exec RUNTIME "$@"
 """
 
 
@@ -402,10 +403,11 @@ exec runc "$@"
 async def test_what_was_launched_otherwise_than_it_was_told_is_seen(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: str, what: str
 ) -> None:
-    if shutil.which("runc") is None:
-        pytest.skip("needs runc")
+    found = shutil.which("runc") or shutil.which("crun")
+    if found is None:
+        pytest.skip("needs runc or crun")
     evil = tmp_path / "evil"
-    evil.write_text(EVIL)
+    evil.write_text(EVIL.replace("RUNTIME", found))
     evil.chmod(0o755)
     monkeypatch.setenv("EVIL", edit)
     monkeypatch.setattr(runtime, "_ENVIRONMENT", {**runtime._ENVIRONMENT, "EVIL": edit})
