@@ -112,6 +112,7 @@ def test_a_flipped_byte_stops_the_machine_and_the_record_says_why(machine: Machi
     (raw,) = (machine.installation.cache / "disks").glob("*/disk.raw")
     at = raw.read_bytes().find(content[700_000:700_064])
     assert at > 0, "what cannot be compressed is on the disk as it is"
+    assert machine.cli("verify", "machines").returncode == 0
     with raw.open("r+b") as file:
         file.seek(at)
         file.write(bytes([content[700_000] ^ 1]))

@@ -78,6 +78,10 @@ def test_what_was_refused_and_how_qemu_ended_are_told(tmp_path: Path) -> None:
     assert end(start(tmp_path, "echo qemu: no such option >&2; exit 5")) == (
         1, "", "qemu: no such option\nQEMU ended with status 5\n",
     )  # fmt: skip
+    for file in tmp_path.iterdir():
+        file.unlink()
+    status, _, err = end(start(tmp_path, "kill -KILL $$"))
+    assert (status, err.splitlines()[-1]) == (137, "QEMU ended with status 137")
 
 
 def test_the_wish_to_end_reaches_the_machine_and_waits_for_it(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ if [ -n "$refused" ]; then
     printf 'the machine did not start its program: %s\n' "$refused" >&2
 elif [ "$status" -ne 0 ]; then
     printf 'QEMU ended with status %s\n' "$status" >&2
+    [ "$status" -ne 137 ] || exit 137 # by the kernel of the host: perhaps for want of memory, which is told then
 else
     printf 'the machine stopped, and did not say how its program ended\n' >&2
 fi
