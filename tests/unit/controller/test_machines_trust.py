@@ -54,8 +54,8 @@ class Machines(Trusting):
         if self.signs and self.proofs.wanting(disk.digest, samples.SOURCE):
             await self.proofs.attest_disk(
                 DiskBuild(
-                    disk=disk, image=image, source=samples.SOURCE, inputs=samples.INPUTS, packages=(), boot=(), lock=digest_of(b"lock"), format=1, architecture="amd64", index=0, started=0,
-                    finished=0,
+                    disk=disk, image=image, source=samples.SOURCE, inputs=samples.INPUTS, packages=(), boot=(),
+                    lock=digest_of(b"lock"), format=1, architecture="amd64", index=0, started=0, finished=0,
                 )
             )  # fmt: skip
         return disk
