@@ -23,8 +23,8 @@ from tests.real.busybox import IMAGE, make_erofs
 
 MEMORY = 200  # MiB
 TRIES = 5
-SILENCE = 60  # seconds without a word from a machine that boots
-LONGEST = 150
+SILENCE = 120  # seconds without a word from a machine that boots
+LONGEST = 240
 FIRMWARE = Path("/usr/share/OVMF/OVMF_CODE.fd")
 
 

@@ -36,7 +36,7 @@ read_config() { # DEVICE BYTES
     one gateway "($BYTE\.){3}$BYTE"
     gateway=$value
     one cwd '/.*'
-    [ "$(grep -cvxE -e '[0-9]{1,15} [0-9]{1,9} [0-9]{1,9} /.+' "$CONFIG/tmpfs")" = 0 ] ||
+    [ "$(grep -cvxE -e '[0-9]{1,15} [0-9]{1,9} [0-9]{1,9} /[^[:cntrl:]]+' "$CONFIG/tmpfs")" = 0 ] ||
         refuse "the config disk has a wrong tmpfs"
 }
 

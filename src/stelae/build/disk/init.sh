@@ -24,8 +24,9 @@ end() {
 }
 
 refuse() {
-    echo "stelae: refused: $1" >/dev/console
-    say "refused $1"
+    reason=$(printf '%s' "$1" | tr -d '[:cntrl:]')
+    echo "stelae: refused: $reason" >/dev/console
+    say "refused $reason"
     end
 }
 
@@ -33,6 +34,12 @@ try() {
     what=$1
     shift
     "$@" >/dev/null || refuse "$what"
+}
+
+put() { # PLACE OPTION...: mounts something in the root; what is not mounted, or not in this way, starts no process
+    put=$1
+    shift
+    try "nothing can be mounted at $put" mount "$@" "$ROOT$put"
 }
 
 # These set "found". A command costs more than anything else here where a machine is emulated, so they start none.
@@ -80,10 +87,14 @@ await() { # FUNCTION ARGUMENT
     done
 }
 
-is_below_root() { # PATH: a folder of the root, and no symbolic link on the way
+is_plain() { # PATH: it is absolute, and leads nowhere but down
     case $1/ in
         *//* | */./* | */../* | [!/]*) return 1 ;;
     esac
+}
+
+is_below_root() { # PATH: a folder of the root, and no symbolic link on the way
+    is_plain "$1" || return 1
     walked=$ROOT rest=${1#/}/
     while [ -n "$rest" ]; do
         walked=$walked/${rest%%/*} rest=${rest#*/}
@@ -156,21 +167,21 @@ start_network() {
 
 mount_devices() {
     # The folder is in this first file system already, with all that is in it.
-    mount -o bind /devices $ROOT/dev
-    mount -o remount,bind,ro,nosuid,noexec $ROOT/dev
-    mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts $ROOT/dev/pts
-    mount -t mqueue -o $QUIET mqueue $ROOT/dev/mqueue
-    grep -q ' /dev/shm$' $CONFIG/tmpfs || mount -t tmpfs -o $QUIET,mode=1777,size=64k tmpfs $ROOT/dev/shm
+    put /dev -o bind /devices
+    put /dev -o remount,bind,ro,nosuid,noexec
+    put /dev/pts -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620 devpts
+    put /dev/mqueue -t mqueue -o $QUIET mqueue
+    grep -q ' /dev/shm$' $CONFIG/tmpfs || put /dev/shm -t tmpfs -o $QUIET,mode=1777,size=64k tmpfs
 }
 
 mount_kernel() {
-    mount -t proc -o $QUIET proc $ROOT/proc
-    mount -t sysfs -o $QUIET,ro sysfs $ROOT/sys
+    put /proc -t proc -o $QUIET proc
+    put /sys -t sysfs -o $QUIET,ro sysfs
     # What a process of user 0 could change by its number alone, though it has no capability.
     for name in bus fs irq sys sysrq-trigger; do
         if [ -e "$ROOT/proc/$name" ]; then
-            mount -o bind "$ROOT/proc/$name" "$ROOT/proc/$name"
-            mount -o remount,bind,ro,$QUIET "$ROOT/proc/$name"
+            put "/proc/$name" -o bind "$ROOT/proc/$name"
+            put "/proc/$name" -o remount,bind,ro,$QUIET
         fi
     done
 }
@@ -184,47 +195,47 @@ mount_files() {
     for name in hostname hosts resolv.conf; do
         [ -f "$ROOT/etc/$name" ] && [ ! -L "$ROOT/etc/$name" ] && is_below_root /etc ||
             refuse "the image has no /etc/$name to mount on"
-        cat "$CONFIG/$name" >"/etc/$name"
-        mount -o bind "/etc/$name" "$ROOT/etc/$name" && mount -o remount,bind,ro,$QUIET "$ROOT/etc/$name"
+        try "there is no memory for /etc/$name" cp "$CONFIG/$name" "/etc/$name"
+        chmod 0644 "/etc/$name"
+        put "/etc/$name" -o bind "/etc/$name"
+        put "/etc/$name" -o remount,bind,ro,$QUIET
     done
 }
 
 mount_memory() {
-    secrets=$(ls $CONFIG/secrets)
+    secrets=$(ls $CONFIG/secrets) covered=
     if [ -n "$secrets" ] && ! is_below_root /run/secrets && ! grep -q ' /run$' $CONFIG/tmpfs; then
         is_below_root /run || refuse "the image has no /run to mount on"
-        mount -t tmpfs -o $QUIET,mode=0755,size=64k tmpfs $ROOT/run
+        put /run -t tmpfs -o $QUIET,mode=0755,size=64k tmpfs
         mkdir $ROOT/run/secrets
         covered=yes
     fi
-    while read -r bytes owner group place; do
-        case $place in
-            /run/*) [ -z "${covered:-}" ] || mkdir -p "$ROOT$place" ;;
+    while read -r bytes owner group place || [ -n "$bytes" ]; do
+        case $covered$place in
+            yes/run/*) ! is_plain "$place" || mkdir -p "$ROOT$place" ;;
         esac
         is_below_root "$place" || refuse "the image has no $place to mount on"
-        try "memory cannot be mounted at $place" mount -t tmpfs \
-            -o "$QUIET,size=$bytes,uid=$owner,gid=$group,mode=1777" tmpfs "$ROOT$place"
+        put "$place" -t tmpfs -o "$QUIET,size=$bytes,uid=$owner,gid=$group,mode=1777" tmpfs
         [ "$place" != /run ] || [ -z "$secrets" ] || mkdir $ROOT/run/secrets
     done <$CONFIG/tmpfs
-    [ -z "${covered:-}" ] || mount -o remount,ro $ROOT/run
+    [ -z "$covered" ] || put /run -o remount,ro
     if [ -n "$secrets" ]; then
-        mount -t tmpfs -o $QUIET,mode=0755,size=2m tmpfs $ROOT/run/secrets
-        cp $CONFIG/secrets/* $ROOT/run/secrets/
-        chown "$user" $ROOT/run/secrets/*
-        mount -o remount,ro $ROOT/run/secrets
+        put /run/secrets -t tmpfs -o $QUIET,mode=0755,size=2m tmpfs
+        try "there is no memory for the secrets" cp $CONFIG/secrets/* $ROOT/run/secrets/
+        try "the secrets cannot be given to their user" chown "$user" $ROOT/run/secrets/*
+        put /run/secrets -o remount,ro
     fi
 }
 
 harden() {
     # From here on no module, no other kernel, no user namespace, whatever the process finds.
-    echo 1 >/proc/sys/kernel/modules_disabled
-    echo 1 >/proc/sys/kernel/kexec_load_disabled
-    echo 0 >/proc/sys/user/max_user_namespaces
-    echo 1 >/proc/sys/kernel/dmesg_restrict
-    echo 0 >/proc/sys/kernel/sysrq
-    echo 2 >/proc/sys/kernel/kptr_restrict
-    echo 1 >/proc/sys/kernel/unprivileged_bpf_disabled
-    echo 3 >/proc/sys/kernel/perf_event_paranoid
+    for entry in kernel/modules_disabled=1 kernel/kexec_load_disabled=1 user/max_user_namespaces=0 \
+        kernel/dmesg_restrict=1 kernel/kptr_restrict=2 kernel/sysrq=0 kernel/unprivileged_bpf_disabled=1 \
+        kernel/perf_event_paranoid=3; do
+        file=/proc/sys/${entry%=*}
+        # Not each kernel has all of it to switch off.
+        [ ! -e "$file" ] || echo "${entry#*=}" >"$file" || refuse "the kernel does not take $entry"
+    done
     ulimit -Sc 0
     ulimit -Hn 524288
 }

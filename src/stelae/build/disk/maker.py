@@ -28,7 +28,7 @@ from stelae.system.architecture import architecture
 
 _NAMESPACE = UUID("0d9a1fd7-43c0-5d16-a3ac-0b5b1c5f4a57")
 _STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
-_OPTIONS = "ro console=ttyS0 loglevel=4 no_timer_check panic=-1 oops=panic"
+OPTIONS = "ro console=ttyS0 loglevel=4 no_timer_check panic=-1 oops=panic"
 """The console has errors only, as of a corrupted root; a machine whose kernel is not well ends, and is replaced. The
 kernel does not test its timer: where a busy host emulates that, it is found too slow, and the kernel panics."""
 
@@ -62,9 +62,9 @@ def make(
         raise Failed(f"disks are made on amd64, and this machine is {architecture()}")
     progress("disk: writing the root")
     file = folder / "root.erofs"
-    write_root(root, boot, file, _identity("root", image))
+    write_root(root, boot, file, identity("root", image))
     salt = hashlib.sha256(f"stelae disk {DISK_FORMAT} {image}".encode()).digest()
-    tree = hash_tree(file, salt=salt, identity=_identity("verity", image))
+    tree = hash_tree(file, salt=salt, identity=identity("verity", image))
     progress("disk: writing the kernel and the first program")
     made = _program(BootRoot(boot), folder, image, tree.root_hash)
     progress("disk: putting it together")
@@ -76,10 +76,10 @@ def make(
 def _program(boot: BootRoot, folder: Path, image: Digest, root_hash: str) -> Made:
     """Write the unified kernel image and its parts."""
     kernel = kernel_of(boot)
-    cmdline = f"roothash={root_hash} {_OPTIONS}"
+    cmdline = f"roothash={root_hash} {OPTIONS}"
     linux, first = boot.read(kernel.image), initrd(boot, kernel)
     sections = {
-        ".osrel": _os_release(image), ".cmdline": cmdline.encode(), ".uname": kernel.release.encode(),
+        ".osrel": os_release(image), ".cmdline": cmdline.encode(), ".uname": kernel.release.encode(),
         ".initrd": first, ".linux": linux,
     }  # fmt: skip
     program = unified(boot.read(_STUB), sections)
@@ -94,12 +94,12 @@ def _program(boot: BootRoot, folder: Path, image: Digest, root_hash: str) -> Mad
 
 def _write(made: Made, root: Path, tree: bytes) -> None:
     program = made.uki.read_bytes()
-    whole = _identity("disk", f"{made.root_hash} {digest_of(program)}")
+    whole = identity("disk", f"{made.root_hash} {digest_of(program)}")
     firmware, size = esp(program, whole.fields[0])
     short = made.root_hash[:16]
     table = gpt.table(
         (
-            gpt.Partition(kind=gpt.ESP, identity=_identity("esp", digest_of(program)), size=size, label="esp"),
+            gpt.Partition(kind=gpt.ESP, identity=identity("esp", digest_of(program)), size=size, label="esp"),
             gpt.Partition(
                 kind=gpt.ROOT, identity=UUID(made.root_hash[:32]), size=root.stat().st_size, label=f"root-{short}",
                 flags=gpt.READ_ONLY,
@@ -124,9 +124,11 @@ def _write(made: Made, root: Path, tree: bytes) -> None:
         raw.write(table.tail)
 
 
-def _os_release(image: Digest) -> bytes:
+def os_release(image: Digest) -> bytes:
+    """Return what the unified kernel image says of itself (os-release(5))."""
     return f'ID=stelae\nNAME="Stelae"\nPRETTY_NAME="Stelae machine"\nIMAGE_VERSION="{image[7:19]}"\n'.encode()
 
 
-def _identity(what: str, of: str) -> UUID:
+def identity(what: str, of: str) -> UUID:
+    """Return the UUID of a part that was made *of* something: the same for the same, another for another."""
     return uuid5(_NAMESPACE, f"{DISK_FORMAT} {what} {of}")

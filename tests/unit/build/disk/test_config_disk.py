@@ -163,6 +163,7 @@ def test_a_file_that_is_missing_is_named(read: Callable[..., tuple[str, str]], n
         ("gateway", b"host"), ("gateway", b"10.1.2.1/24"), ("hostname", b"-x"), ("hostname", b"a b"),
         ("hostname", b"a" * 64), ("tmpfs", b"1 2 /tmp\n"), ("tmpfs", b"1 2 3 tmp\n"), ("tmpfs", b"x 2 3 /tmp\n"),
         ("tmpfs", b"1,exec 2 3 /tmp\n"), ("tmpfs", b"1 2 3 /tmp\n\n"),
+        ("tmpfs", b"1 2 3 /a\x1b[2J\n"),
     ],
 )  # fmt: skip
 def test_a_word_that_cannot_be_is_refused(read: Callable[..., tuple[str, str]], name: str, value: bytes) -> None:
