@@ -211,7 +211,9 @@ class Deployments:
             return references.release(env, request["release"])
         if not request["image"]:
             raise InvalidInput("no image and no release is named", hint="name one: --image DIGEST or --release ID")
-        return await self._artifacts.release_of(env, request["image"], disk=request.get("disk", ""), actor=actor)
+        # What was planned takes the disk that was there to plan with.
+        maker = actor if request.get("plan") is None else ""
+        return await self._artifacts.release_of(env, request["image"], disk=request.get("disk", ""), actor=maker)
 
     async def _refused(self, env: EnvironmentState, actor: str, request: str, error: StelaeError) -> StelaeError:
         """Record the refusal and return it as it is told."""

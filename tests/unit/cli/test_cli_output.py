@@ -310,6 +310,20 @@ def test_where_a_cluster_holds_one_environment_each_says_where_it_is(stelae: Ste
     ) in told
 
 
+def test_where_machines_boot_disks_these_are_told(stelae: Stelae, service: FakeService) -> None:
+    machines = {"platform": {"kind": "vm"}, "disk": NEXT_IMAGE}
+    service.answers["status"]["environments"].append(row(environment="big", **machines))
+    lines = [line.split("  ") for line in plain(stelae("status")).splitlines()]
+    told = [[cell.strip() for cell in line if cell.strip()][2:5] for line in lines[:3]]
+    assert told == [["on", "image", "disk"], ["-", "9b1d02c4aa37", "-"], ["vm", "9b1d02c4aa37", "51e8c07d91f2"]]
+    [shown] = service.answers["environments"]["environments"]
+    shown["platform"] = {"kind": "vm"}
+    assert "    platform: vm\n" in plain(stelae("env", "show"))
+    [then] = service.answers["state"]["environments"]
+    then |= machines
+    assert "image 9b1d02c4aa37  disk 51e8c07d91f2  commit" in plain(stelae("state", "--at", "2026-11-19 14:00"))
+
+
 def test_env(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert plain(stelae("env", "apply")) == snapshot("""\
   guestbook/production  processes.web: 2 -> 3
@@ -430,7 +444,30 @@ def test_building_again(stelae: Stelae, service: FakeService, folder: Path) -> N
     ran = stelae("build", "--check")
     assert ran.code == 1
     assert "building" in ran.out
-    assert set(asked(service, "check")[1]) == {"repository", "commit", "path", "offline", "secrets"}
+    assert set(asked(service, "check")[1]) == {"repository", "commit", "path", "offline", "secrets", "artifact"}
+
+
+def test_a_disk_that_is_made_again(stelae: Stelae, service: FakeService, folder: Path) -> None:
+    answer = service.answers["reproduce"][-1]["result"]
+    answer["disk"] = {"disk": IMAGE, "made": IMAGE, "known": True, "parts": []}
+    assert plain(stelae("reproduce", IMAGE)).endswith("12 s\n  the same disk 9b1d02c4aa37 again\n")
+    answer["disk"] |= {"made": NEXT_IMAGE, "parts": ["initrd", "uki"]}
+    answer["equal"] = False
+    ran = stelae("reproduce", IMAGE)
+    assert (ran.code, ran.out.splitlines()[1:]) == (
+        1,
+        [
+            "  the same image 9b1d02c4aa37 again from 3f9c1e2   12 s",
+            "  another disk: 51e8c07d91f2, it was 9b1d02c4aa37",
+            "  part       initrd differs",
+            "  part       uki differs",
+        ],
+    )
+    answer["disk"] |= {"known": False, "parts": []}
+    assert "the old disk is not in the store any more" in stelae("reproduce", IMAGE).out
+    service.answers["check"][-1]["result"] = answer
+    assert stelae("build", "--check", "--artifact", "disk").code == 1
+    assert asked(service, "check")[1]["artifact"] == "disk"
 
 
 def test_gc(stelae: Stelae, service: FakeService) -> None:

@@ -46,6 +46,18 @@ def test_a_plan_on_one_screen(stelae: Stelae, service: FakeService) -> None:
     assert {name for name, _ in service.calls} == {"plan"}
 
 
+def test_a_plan_for_virtual_machines_names_the_disk(stelae: Stelae, service: FakeService) -> None:
+    made = plan()
+    for old, new, told in (("", IMAGE, "9b1d02c4aa37"), (IMAGE, NEXT_IMAGE, "9b1d02c4aa37 -> 51e8c07d91f2")):
+        ends = {"from": {**made["from"], "disk": old}, "to": {**made["to"], "disk": new}}
+        service.answers["plan"] = plan(**ends, platform={"kind": "vm"})
+        shown = stelae("plan", "production", "--image", NEXT_IMAGE).out.splitlines()
+        assert f"    disk       {told}" in shown
+        assert "    platform   vm" in shown
+    service.answers["plan"] = plan(**{**ends, "from": ends["to"]})
+    assert "    disk       51e8c07d91f2" in stelae("plan", "production", "--image", NEXT_IMAGE).out.splitlines()
+
+
 VERIFIED = {
     "environment": "staging", "ok": True, "at": NOON, "since": NOON, "evidence": "ten minutes", "key": "", "why": "",
 }  # fmt: skip

@@ -67,7 +67,9 @@ class Place:
         self.site = site
         self.maker = Maker(site)
         admission = Admission(site.record, None)
-        site.deployments = Deployments(site.record, site.platform, site.space, admission, site.clock, self.maker, lambda: machine.total())
+        site.deployments = Deployments(
+            site.record, site.platform, site.space, admission, site.clock, self.maker, lambda: machine.total()
+        )
         site.hold()
         self.approvals = Approvals(site.record, site.deployments, admission, site.clock)
 
@@ -151,6 +153,18 @@ def test_a_disk_that_cannot_be_made_is_a_refusal_that_is_recorded(tmp_path: Path
             await place.plan(other, TEST)
         await place.site.record.append([ev.DiskBuilt(disk=disk_of(other), commit="c")])
         assert (await place.plan(other, TEST))["to"]["disk"] == disk_of(other).digest
+
+    on_place(tmp_path, body, MACHINES)
+
+
+def test_what_was_planned_is_of_the_disk_that_was_planned(tmp_path: Path) -> None:
+    async def body(place: Place) -> None:
+        image = await place.site.image("v1")
+        await place.site.record.append([ev.DiskBuilt(disk=disk_of(image, "planned"), commit="c")])
+        plan = await place.plan(image, TEST)
+        done = await place.site.deploy(image, plan=plan["index"])
+        assert done["disk"] == plan["to"]["disk"] == disk_of(image, "planned").digest
+        assert place.maker.made == []
 
     on_place(tmp_path, body, MACHINES)
 
