@@ -9,11 +9,14 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Callable
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
 from stelae.build.disk import config_disk_script
+from stelae.domain.process import Tmpfs
+from stelae.platforms.vm.config_disk import Config, config_disk
 from tests.unit.build.disk.config_disks import FILES, add, archive, disk
 
 COMMANDS = ("cat", "dd", "find", "grep", "head", "ls", "mkdir", "rm", "sha256sum", "tail", "tar", "tr", "wc")
@@ -179,3 +182,16 @@ def test_the_reason_tells_nothing_of_what_is_on_the_disk(read: Callable[..., tup
     for name in ("args/001", "env/PORT", "secrets/TOKEN", "user", "address", "hosts", "tmpfs"):
         for files in ({**FILES, name: b"hunter2\0hunter2"}, {**FILES, f"{name}-hunter2": b""}):
             assert "hunter2" not in "".join(read(disk(archive(files))))
+
+
+def test_what_the_platform_writes_is_read(read: Callable[..., tuple[str, str]], tmp_path: Path) -> None:
+    config = Config(
+        command=("python3", "-c", "print('é\n')", ""), variables={"A": "it's", "EMPTY": ""},
+        secrets={"TOKEN": b"\0\xff\n"}, user=(10001, 10002), folder="/app", address=IPv4Interface("10.1.2.3/24"),
+        gateway="10.1.2.1", hostname="shop-testing-web-1", hosts="127.0.0.1 localhost\n", resolvers="",
+        tmpfs=(Tmpfs(path="/tmp", size=65536),),
+    )  # fmt: skip
+    assert read(config_disk(config)) == ("10001 10002 shop-testing-web-1 10.1.2.3/24 10.1.2.1", "")
+    assert (tmp_path / "config/args/002").read_text() == "print('é\n')"
+    assert (tmp_path / "config/secrets/TOKEN").read_bytes() == b"\0\xff\n"
+    assert (tmp_path / "config/tmpfs").read_text() == "65536 10001 10002 /tmp\n"
