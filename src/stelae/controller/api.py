@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -32,28 +33,41 @@ from stelae.domain.errors import Failed, InvalidInput
 MAX_PACK = 1 << 30
 """The largest git pack that is taken, in bytes."""
 
+_OF_BUILDS = frozenset({"ping", "missing", "receive", "build"})
+"""What a build asks for, which waits for nothing that an earlier one has left to be done."""
+
 _M = TypeVar("_M", bound=messages.Message)
 
 
-def application(service: Service, temporary: Path) -> Starlette:
-    """Return the API over *service*. Packs wait as files in the folder *temporary* until they are taken.
+async def at_once() -> None:
+    """Nothing has to be waited for."""
+
+
+def application(service: Service, temporary: Path, settled: Callable[[], Awaitable[None]] = at_once) -> Starlette:
+    """Return the API over *service*. Packs wait as files in the folder *temporary* until they are taken. *settled*
+    waits until all is done of which an answer has told already, before anything else is asked that may depend on it.
 
     ``state.streams.end()`` ends its open streams.
     """
     paths: dict[str, dict[str, Operation]] = {}
     for operation in ALL:
         paths.setdefault(operation.path, {})[operation.method] = operation
-    routes = [_route(path, methods, service, temporary) for path, methods in paths.items()]
+    routes = [_route(path, methods, service, temporary, settled) for path, methods in paths.items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
     app.router.redirect_slashes = False
     app.state.streams = OpenStreams()
     return app
 
 
-def _route(path: str, methods: dict[str, Operation], service: Service, temporary: Path) -> Route:
+def _route(
+    path: str, methods: dict[str, Operation], service: Service, temporary: Path,
+    settled: Callable[[], Awaitable[None]],
+) -> Route:  # fmt: skip
     async def answered(request: Request) -> Response:
         """The outermost frame of a route: what is raised inside becomes a typed answer."""
         try:
+            if methods[request.method].name not in _OF_BUILDS:
+                await settled()
             return await _carry_out(methods[request.method], request, service, temporary)
         except Exception as error:  # noqa: BLE001 - the outermost frame of the API
             return error_answer(error, request.url.path)

@@ -55,6 +55,9 @@ log = structlog.get_logger(__name__)
 STILL_MINE = 1.0
 """Seconds between two looks at whether another controller has taken over."""
 
+LAST_SECONDS = 5.0
+"""For so long a controller that ends waits for what its answers have told of: signatures of what was built."""
+
 
 async def main(
     installation: Installation, *, ready: Callable[[], None] = lambda: None, take_over: bool = False
@@ -139,7 +142,8 @@ async def _hold(
         loops = Loops(record, platform, clock, group, service.policy, service.watches)
         loops.start()
         kept = (
-            serve(service, installation, ready), service.keep_clean(), service.keep_secrets(), service.keep_signing(),
+            serve(service, installation, ready, service.settled),
+            service.keep_clean(), service.keep_secrets(), service.keep_signing(),
             service.keep_telling(), service.keep_terminals(loops.wake),
             Checker(record, clock, loops.wake).keep_asking(),
             service.keep_publishing(),
@@ -151,6 +155,9 @@ async def _hold(
         for task in beside:
             task.cancel()
         loops.stop()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_SECONDS):
+            await service.settled()
     service.close()
     with suppress(StelaeError, OSError):  # what it watched is not claimed then
         await record.append_drafts(service.watches.ends, urgent=False)

@@ -6,13 +6,13 @@ import contextlib
 import grp
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import anyio
 import uvicorn
 
-from stelae.controller.api import application
+from stelae.controller.api import application, at_once
 from stelae.controller.contract import Service
 from stelae.controller.peer import PeerProtocol
 from stelae.domain.errors import Conflict
@@ -41,14 +41,18 @@ class _Server(uvicorn.Server):
         self.ready()
 
 
-async def serve(service: Service, installation: Installation, ready: Callable[[], None]) -> None:
-    """Answer on the installation's socket until cancelled; *ready* is called when the first request can come.
+async def serve(
+    service: Service, installation: Installation, ready: Callable[[], None],
+    settled: Callable[[], Awaitable[None]] = at_once,
+) -> None:  # fmt: skip
+    """Answer on the installation's socket until cancelled; *ready* is called when the first request can come, and
+    *settled* as ``application`` says.
 
     Raises Conflict when another controller answers there. The socket's file is gone afterwards.
     """
     installation.cache.mkdir(parents=True, exist_ok=True)
     with listening(installation.socket, installation.group) as listener:
-        app = application(service, installation.cache)
+        app = application(service, installation.cache, settled)
         config = uvicorn.Config(
             app, http=PeerProtocol, ws="none", lifespan="off", log_config=None,
             access_log=False, server_header=False, timeout_graceful_shutdown=GRACE, timeout_keep_alive=60,

@@ -93,6 +93,7 @@ class ControllerService:
         self, storage: Storage, reproductions: Reproductions, transfers: Transfers, cleaner: Cleaner
     ) -> None:
         self.build = storage.build
+        self.settled = storage.settled
         self.reproduce = reproductions.reproduce
         self.check = reproductions.check
         self.push = transfers.push

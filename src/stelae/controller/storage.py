@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from stelae.controller.proofs import Proofs
 from stelae.controller.record import Record
 from stelae.controller.space import Space
 from stelae.domain import event as ev
-from stelae.domain.digest import digest_of
+from stelae.domain.digest import Digest, digest_of
 from stelae.domain.errors import Failed, InvalidInput, StelaeError
 from stelae.domain.image import Source
 from stelae.domain.units import HOUR, SECOND, Instant
@@ -54,6 +56,13 @@ class Storage:
         self._clock = clock
         self._space = space
         self._background = Background()
+        self._unsigned: dict[Digest, asyncio.Event] = {}
+        """Images that were told of, and are being signed."""
+
+    async def settled(self) -> None:
+        """Return when all is signed of which a build has told: until then nothing may be asked that it matters to."""
+        for ended in list(self._unsigned.values()):
+            await ended.wait()
 
     async def missing(self, repository: str, objects: list[str]) -> Json:
         """See ``Service.missing``."""
@@ -64,8 +73,9 @@ class Storage:
         return {"objects": await to_thread.run_sync(self._mirror.receive, repository, pack)}
 
     async def build(self, actor: str, request: Json) -> AsyncIterator[Json]:
-        """See ``Service.build``. The image is recorded before its digest is told, and also when the client left; a
-        disk is made after that."""
+        """See ``Service.build``. The image is recorded before its digest is told, and also when the client left. It
+        is signed after that; when it cannot be signed, the stream fails after its result, and that is recorded. A
+        disk is made of an image that is signed."""
         wanted = request.get("artifact", "image")
         source = Source(
             repository=request["repository"], commit=request["commit"], path=request["path"],
@@ -76,22 +86,45 @@ class Storage:
             offline=request.get("offline", False), secrets=secrets_of(request),
         )  # fmt: skip
 
+        owed: list[tuple[Proofs, Build]] = []
+
         async def work(tell: Tell) -> Json:
-            try:
+            async with self._failures_recorded(actor, source):
                 if not self._record.ledger.room():
                     raise Failed("the disk is nearly full; nothing was built", hint="make room: stelae gc")
                 async with self._space.used():
                     result = await to_thread.run_sync(self._builder.build, asked, tell)
-                    await self._built(actor, source, result)
-                    disk = await self._disk(actor, source, asked, result, tell) if wanted == DISK else None
-            except StelaeError as error:
-                reason = str(error)[:LONGEST_REASON]
-                await self._record.append([ev.BuildFailed(source=source, reason=reason)], actor=actor)
-                raise
+                    owed.extend(await self._built(actor, source, result))
+                    disk = None
+                    if wanted == DISK:
+                        await sign()
+                        disk = await self._disk(actor, source, asked, result, tell)
             return {**_result(result), "disk": None if disk is None else disk_view(disk)}
 
-        async for item in self._background.streamed(work):
+        async def sign() -> None:
+            while owed:
+                proofs, build = owed.pop()
+                try:
+                    async with self._space.used():
+                        await proofs.attest(build)
+                finally:
+                    self._unsigned.pop(build.image.digest).set()
+
+        async def sign_later() -> None:
+            async with self._failures_recorded(actor, source):
+                await sign()
+
+        async for item in self._background.streamed(work, sign_later):
             yield item
+
+    @asynccontextmanager
+    async def _failures_recorded(self, actor: str, source: Source) -> AsyncIterator[None]:
+        try:
+            yield
+        except StelaeError as error:
+            reason = str(error)[:LONGEST_REASON]
+            await self._record.append([ev.BuildFailed(source=source, reason=reason)], actor=actor)
+            raise
 
     async def _disk(
         self, actor: str, source: Source, asked: BuildRequest, built: BuildResult, tell: Tell
@@ -102,26 +135,29 @@ class Storage:
             actor, built.image, source, built.lock, tell, offline=asked.offline, secrets=asked.secrets
         )
 
-    async def _built(self, actor: str, source: Source, result: BuildResult) -> None:
-        """Record the build and sign what it made; one that gave again what was built a short while ago from the same
-        source, and what was signed, is no news."""
+    async def _built(self, actor: str, source: Source, result: BuildResult) -> list[tuple[Proofs, Build]]:
+        """Record the build, and return it when what it made has to be signed, and by what; one that gave again what
+        was built a short while ago from the same source, and what was signed, is no news."""
+        if (ended := self._unsigned.get(result.image.digest)) is not None:
+            await ended.wait()
         finished = self._clock()
         wanting = self._proofs is not None and self._proofs.wanting(result.image.digest, source)
         known = self._record.state.images.get(result.image.digest)
         recent = known is not None and source in known.sources and finished - known.last_built_at < NO_NEWS
         if recent and not wanting:
-            return
+            return []
         lock = digest_of(result.lock.encode())
         event = ev.ImageBuilt(image=result.image, source=source, lock=lock, format=FORMAT)
         (recorded,) = await self._record.append([event], actor=actor, urgent=False)
-        if self._proofs is not None and wanting:
-            await self._proofs.attest(
-                Build(
-                    image=result.image, source=source, inputs=result.inputs, lock=lock, format=FORMAT,
-                    architecture=architecture(), index=recorded.index, network=result.network,
-                    started=finished - int(result.seconds * SECOND), finished=finished,
-                )
-            )  # fmt: skip
+        if self._proofs is None or not wanting:
+            return []
+        self._unsigned[result.image.digest] = asyncio.Event()
+        build = Build(
+            image=result.image, source=source, inputs=result.inputs, lock=lock, format=FORMAT,
+            architecture=architecture(), index=recorded.index, network=result.network,
+            started=finished - int(result.seconds * SECOND), finished=finished,
+        )  # fmt: skip
+        return [(self._proofs, build)]
 
     async def lock(self, request: Json) -> AsyncIterator[Json]:
         """See ``Service.lock``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 from anyio.from_thread import start_blocking_portal
 
+from stelae.controller.api import at_once
 from stelae.controller.contract import Json, Service
 from stelae.controller.server import serve
 from stelae.controller.talk import Typed, bytes_of
@@ -310,11 +311,14 @@ class FakeService:
 
 
 @contextmanager
-def served(service: Service, installation: Installation) -> Iterator[None]:
-    """Serve *service* on *installation*'s socket, by an event loop in another thread."""
+def served(
+    service: Service, installation: Installation, settled: Callable[[], Awaitable[None]] = at_once
+) -> Iterator[None]:
+    """Serve *service* on *installation*'s socket, by an event loop in another thread; *settled* as ``serve`` has
+    it."""
     with start_blocking_portal() as portal:
         ready = threading.Event()
-        running = portal.start_task_soon(serve, service, installation, ready.set)
+        running = portal.start_task_soon(serve, service, installation, ready.set, settled)
         running.add_done_callback(lambda _: ready.set())
         ready.wait()
         try:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from stelae.controller.client import Client, ConnectionLost
@@ -422,3 +423,31 @@ def wait_until(true: Any, seconds: float = 30) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_others_wait_for_what_an_answer_has_told_of_and_builds_do_not(
+    service: FakeService, installation: Installation
+) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    async def settled() -> None:
+        asked.set()
+        while not go.is_set():
+            await anyio.sleep(0.01)
+
+    request = {"repository": "app-1", "commit": COMMIT, "path": "", "subject": "", "versioned": True}
+    with served(service, installation, settled):
+        client = Client(installation.socket)
+        client.get("/v1/ping")
+        client.post("/v1/sources/missing", {"repository": "app-1", "objects": [COMMIT]})
+        client.upload("/v1/sources", io.BytesIO(b"PACK"), repository="app-1")
+        client.follow("POST", "/v1/builds", request, lambda _: None)
+        assert not asked.is_set()
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(client.post("/v1/deployments", DEPLOY)))
+        thread.start()
+        assert asked.wait(5)
+        assert "deploy" not in [name for name, _ in service.calls]
+        go.set()
+        thread.join(5)
+        assert answers

@@ -11,6 +11,7 @@ import pytest
 
 from stelae.attest.contents import Inspector
 from stelae.attest.keys import Keys
+from stelae.attest.provenance import Build
 from stelae.build.builder import Builder, BuildRequest, BuildResult
 from stelae.build.mirror import Mirror
 from stelae.controller import admission, deployments
@@ -145,6 +146,50 @@ def test_a_build_that_cannot_be_signed_fails_and_says_so(tmp_path: Path) -> None
         (tmp_path / "keys" / "signing").unlink()
         image = await made.build("v2")
         assert made.site.events(ev.ImageAttested)[-1].image == image, "the next build signs what was not signed"
+
+    trusting(tmp_path, body)
+
+
+def test_an_image_is_told_first_and_signed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, attest = asyncio.Event(), Proofs.attest
+
+    async def slowly(proofs: Proofs, build: Build) -> None:
+        await go.wait()
+        await attest(proofs, build)
+
+    async def body(made: Trusting) -> None:
+        monkeypatch.setattr(Proofs, "attest", slowly)
+        image = samples.image(made.layout, "shop", {b"a": b"1"}, processes=(WEB, WORKER))
+        made.builder.image = image
+        request = {"repository": "shop", "commit": COMMIT, "path": "", "subject": "", "versioned": True}
+        stream = made.storage.build("ana", request)
+        told = await anext(stream)
+        assert told["result"]["image"] == image
+        await stream.aclose()  # type: ignore[attr-defined] # as when the client has what it wanted
+        assert [item.event.kind for item in made.site.ledger.read()] == ["image.built"]
+        waiting = asyncio.create_task(made.storage.settled())
+        again = asyncio.create_task(anext(made.storage.build("ana", request)))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert not again.done(), "whether it has to be signed is not known yet"
+        go.set()
+        await asyncio.wait_for(waiting, 5)
+        assert made.site.record.state.attested[image]
+        assert (await again)["result"]["image"] == image
+        await made.storage.settled()
+        kinds = [item.event.kind for item in made.site.ledger.read()]
+        assert kinds == ["image.built", "key.trusted", "image.attested"]
+
+    trusting(tmp_path, body)
+
+
+def test_nobody_waits_for_ever_for_what_could_not_be_signed(tmp_path: Path) -> None:
+    async def body(made: Trusting) -> None:
+        await made.build("v1")
+        (tmp_path / "keys" / f"{await made.key()}.pem").write_text("x")
+        with pytest.raises(Failed, match="signing key"):
+            await made.build("v2")
+        await asyncio.wait_for(made.storage.settled(), 1)
 
     trusting(tmp_path, body)
 
