@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -99,8 +100,7 @@ def test_versions_change_under_load_without_a_failed_request(machine: Machine) -
     assert "remounted" not in tried, tried
     machine.cli("scale", "machines", "web=3")
     ready(machine, 3)
-    raw = list((machine.installation.cache / "disks").glob("*/disk.raw"))
-    assert len(raw) == 2, "one disk for each version, whatever the number of machines"
+    assert len(disks(machine)) == 2, "one disk for each version, whatever the number of machines"
     machine.power_off()
     machine.start()
     ready(machine, 3)
@@ -109,7 +109,7 @@ def test_versions_change_under_load_without_a_failed_request(machine: Machine) -
 
 def test_a_flipped_byte_stops_the_machine_and_the_record_says_why(machine: Machine) -> None:
     content = (machine.app / "www" / "big").read_bytes()
-    (raw,) = (machine.installation.cache / "disks").glob("*/disk.raw")
+    (raw,) = disks(machine)
     at = raw.read_bytes().find(content[700_000:700_064])
     assert at > 0, "what cannot be compressed is on the disk as it is"
     assert machine.cli("verify", "machines").returncode == 0
@@ -128,6 +128,12 @@ def test_a_flipped_byte_stops_the_machine_and_the_record_says_why(machine: Machi
         return False
 
     machine.until("another machine serves from a disk that was made anew", whole, SECONDS)
+
+
+def disks(machine: Machine) -> list[Path]:
+    """Return the disks that machines boot from."""
+    found = (machine.installation.cache / "disks").glob("*/disk.raw")
+    return [path for path in found if not path.parent.name.startswith(".")]
 
 
 def told(machine: Machine) -> str:

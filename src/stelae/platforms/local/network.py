@@ -111,7 +111,7 @@ class Network:
                 netlink.link("set", index=_LOOPBACK, state="up")
                 index = socket.if_nametoindex("eth0")
                 if tap is not None:
-                    join_tap(netlink, index, tap)
+                    join_tap(netlink, index, tap, mac_of(address), address)
                     return
                 netlink.addr("add", index=index, address=str(address), prefixlen=self._installation.subnet.prefixlen)
                 netlink.route("add", dst="default", gateway=str(self._installation.gateway))

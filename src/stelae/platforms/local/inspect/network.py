@@ -20,9 +20,10 @@ from pathlib import Path
 from stelae.domain.drift import Drift, Finding
 from stelae.platforms.local.inspect.kernel import read, shown
 from stelae.platforms.local.inspect.netlink import NETFILTER, ROUTE, Netlink, attribute, attributes
+from stelae.platforms.local.inspect.packet_filter import NETDEV, digest_of_table
 from stelae.platforms.local.inspect.scene import Scene
 from stelae.platforms.local.network import in_namespace_of, mac_of, veth_name
-from stelae.platforms.local.tap import BRIDGE, TAP
+from stelae.platforms.local.tap import BRIDGE, TABLE, TAP
 
 _AGAIN_SECONDS = 0.05
 _LINKS, _ADDRESSES, _ROUTES, _NEIGHBOURS, _RULES, _QUEUES = 18, 22, 26, 30, 34, 38  # RTM_GET…
@@ -39,6 +40,7 @@ _PARAMETERS = (
     "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/route_localnet",
     "net/ipv4/conf/all/accept_redirects", "net/ipv4/ip_local_port_range", "net/ipv4/ip_unprivileged_port_start",
 )  # fmt: skip
+_FILTER = "the packet filter"
 _BY_ITSELF = (IPv6Network("fe80::/10"), IPv6Network("ff00::/8"), IPv6Network("::1/128"))
 
 
@@ -56,6 +58,11 @@ class Expected:
     def interfaces(self) -> frozenset[str]:
         """The interfaces that are up."""
         return frozenset({"lo", "eth0", TAP, BRIDGE} if self.behind else {"lo", "eth0"})
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """The packet filters that must be there."""
+        return frozenset({TABLE} if self.behind else ())
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -112,11 +119,14 @@ def _differences(scene: Scene) -> list[str]:
     def look() -> None:
         peers.extend(_inside(expected, found))
         parameters.update({name: read(f"/proc/sys/{name}").decode().strip() for name in _PARAMETERS})
+        parameters[_FILTER] = digest_of_table(TABLE, NETDEV) if expected.behind else ""
 
     in_namespace_of(scene.process.pid, look)
     before = scene.memory.keep(Parameters, lambda: Parameters(parameters))
     for name, value in parameters.items():
-        if value != before[name]:
+        if value != before[name] and name == _FILTER:
+            found.append("the packet filter of its tap was changed")
+        elif value != before[name]:
             found.append(f"the parameter {name.replace('/', '.')} of its network is {value} and was {before[name]}")
     found += _outside(veth_name(installation, expected.address), installation.bridge, peers)
     return found
@@ -136,10 +146,13 @@ def _inside(expected: Expected, found: list[str]) -> list[int]:
         found += _of_rules(netlink.dump(_RULES, bytes(12)))
         found += _of_queues(netlink.dump(_QUEUES, bytes(20)), names)
         found += _of_neighbours(netlink.dump(_NEIGHBOURS, bytes(12)), names)
+    tables: list[str] = []
     # a kernel without nftables has none
     with suppress(OSError), Netlink(NETFILTER) as netlink:
         for body in netlink.dump(_TABLES, bytes(4)):
-            found.append(f"its network has the packet filter {shown(attributes(body, 4)[1].rstrip(bytes(1)))}")
+            tables.append(shown(attributes(body, 4)[1].rstrip(bytes(1))))
+    found += [f"its network has the packet filter {name}" for name in tables if name not in expected.tables]
+    found += [f"its network lacks the packet filter {name}" for name in expected.tables - set(tables)]
     return [struct.unpack("=I", fields[5])[0] for index, (_, fields) in links.items()
             if names[index] == "eth0" and 5 in fields]  # fmt: skip
 

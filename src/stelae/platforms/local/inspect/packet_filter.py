@@ -21,7 +21,7 @@ from stelae.platforms.local.network import in_empty_namespace
 from stelae.system.installation import Installation
 
 _CHAINS, _RULES = 0x0A04, 0x0A07  # NFT_MSG_GETCHAIN, NFT_MSG_GETRULE
-_FAMILY = bytes((1, 0, 0, 0))  # struct nfgenmsg: inet
+INET, NETDEV = 1, 5  # NFPROTO_…
 _TABLE = 1  # NFTA_CHAIN_TABLE, NFTA_RULE_TABLE
 _OF_CHAIN = (3, 4, 5, 7)  # name, hook, policy, type
 _OF_RULE = (2, 4)  # chain, expressions
@@ -40,7 +40,7 @@ def check(whole: Whole) -> Iterator[Finding]:
     expected = whole.memory.keep(Expected, Expected)
     if installation.name not in expected:
         expected[installation.name] = _made(installation)
-    if expected[installation.name] and _digest(installation.name) != expected[installation.name]:
+    if expected[installation.name] and digest_of_table(installation.name) != expected[installation.name]:
         what = "the machine's packet filter for instances is not what it should be"
         yield Finding(kind=Drift.NETWORK, what=what, evidence=(f"nft list table inet {installation.name}",))
     with suppress(OSError):
@@ -55,22 +55,22 @@ def _made(installation: Installation) -> str:
 
     def work() -> None:
         firewall.load(installation)
-        found.append(_digest(installation.name))
+        found.append(digest_of_table(installation.name))
 
     with suppress(StelaeError, OSError):  # then it is not compared
         in_empty_namespace(work)
     return found[0] if found else ""
 
 
-def _digest(name: str) -> str:
+def digest_of_table(name: str, family: int = INET) -> str:
     """Return a digest of the table in this thread's network namespace; "" when there is none, or no nftables."""
-    wanted = name.encode() + b"\0"
+    wanted, head = name.encode() + b"\0", bytes((family, 0, 0, 0))  # struct nfgenmsg
     digest = hashlib.sha256()
     there = False
     with suppress(OSError), Netlink(NETFILTER) as netlink:
         for kind, parts in ((_CHAINS, _OF_CHAIN), (_RULES, _OF_RULE)):
-            for body in netlink.dump(kind, _FAMILY + attribute(_TABLE, wanted)):
-                fields = attributes(body, len(_FAMILY))
+            for body in netlink.dump(kind, head + attribute(_TABLE, wanted)):
+                fields = attributes(body, len(head))
                 if fields.get(_TABLE) == wanted:
                     there = True
                     for part in parts:
