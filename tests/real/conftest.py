@@ -21,7 +21,15 @@ from tests.real.machine import SEED, Machine
 from tests.unit.build.repository import Repository
 from tests.unit.build.workshop import Workshop
 
-LONG = ("test_main_job", "test_crash_points", "test_crash", "test_reproducible", "test_dockerfile", "test_takeover")
+LONG = (
+    "test_disk_builds",
+    "test_main_job",
+    "test_crash_points",
+    "test_crash",
+    "test_reproducible",
+    "test_dockerfile",
+    "test_takeover",
+)
 """The files that take longest: they begin first, so that those who run tests side by side end together."""
 
 

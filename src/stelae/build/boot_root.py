@@ -12,6 +12,7 @@ from pathlib import Path
 from stelae.build import lock as locks
 from stelae.build.bench import Bench
 from stelae.build.cache import Made
+from stelae.build.config import architecture
 from stelae.build.debian_base import make_debian_base
 from stelae.build.disk.packages import PACKAGES
 from stelae.build.files_layer import SPEC_NAME
@@ -19,7 +20,7 @@ from stelae.build.inputs import told
 from stelae.build.lock import StageLock
 from stelae.build.source import DISK, Source
 from stelae.build.wish import Wish
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import Failed, InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ class BootRoot:
 def boot_root(bench: Bench, source: Source, wish: Wish = Wish.LOCKED) -> BootRoot:
     """Return the boot root of *source*, made unless it is cached.
 
-    Raises InvalidInput when its app is made into no disks, or the lock is of something else, and what
-    ``make_debian_base`` raises.
+    Raises InvalidInput when its app is made into no disks, or the lock is of something else, Failed on a machine that
+    cannot make disks, and what ``make_debian_base`` raises.
     """
     wanted = StageLock(base=_base(source), packages=PACKAGES)
     locked = source.disk
@@ -60,6 +61,8 @@ def _base(source: Source) -> str:
             "no disks are made of this app", where=f"{SPEC_NAME}: disk",
             hint='add [disk] with base = "debian:bookworm", run: stelae lock, and commit both files',
         )  # fmt: skip
+    if architecture() != "amd64":
+        raise Failed(f"disks are made on amd64, and this machine is {architecture()}")
     return source.spec.disk
 
 

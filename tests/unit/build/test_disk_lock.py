@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from stelae.build import boot_root as boots
 from stelae.build import lock as locks
 from stelae.build.boot_root import boot_root
 from stelae.build.disk.packages import PACKAGES
 from stelae.build.lock import Lock, StageLock
 from stelae.build.source import with_disk
 from stelae.domain.digest import digest_of
-from stelae.domain.errors import InvalidInput, Unreachable
+from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.domain.inputs import Input, InputKind
 
 from .repository import Repository
@@ -76,6 +77,14 @@ def test_an_app_without_disks_says_how_to_have_them(workshop: Workshop, app: Rep
         made(workshop, app)
     assert 'add [disk] with base = "debian:bookworm"' in caught.value.hint
     assert caught.value.exit_code == 2
+
+
+def test_another_machine_says_so_before_anything_is_fetched(
+    workshop: Workshop, app: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boots, "architecture", lambda: "arm64")
+    with pytest.raises(Failed, match="disks are made on amd64, and this machine is arm64"):
+        made(workshop, app)
 
 
 def test_what_is_locked_and_missing_is_named(workshop: Workshop, app: Repository) -> None:
