@@ -28,6 +28,7 @@ test-vm: ## run Stelae on an emulated Debian 12 with systemd, through a power cu
 	@scripts/system-packages vm
 	@scripts/environment
 	@$(AS_ROOT) "$(CURDIR)/.venv/bin/python" tests/vm/run.py $(ARGS)
+	@$(if $(ARGS),,$(AS_ROOT) "$(CURDIR)/.venv/bin/python" -m pytest -q tests/machines)
 
 test-kubernetes: ## run the tests on a cluster that is there: STELAE_TEST_KUBECONFIG names it (ARGS=tests/kubernetes/test_contract.py)
 	@scripts/system-packages test

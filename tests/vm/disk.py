@@ -5,6 +5,7 @@ Made once and kept: it is named by what went into it. Each run works on a copy.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 CACHE = Path("/var/tmp/stelae-test-cache/vm")
-SIZE = "3G"
+SIZE = "4G"
 FORMAT = 2  # grows when what is done below changes
 
 PACKAGES = [
@@ -75,9 +76,15 @@ def ensure_disk() -> Disk:
     needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     named = json.dumps([FORMAT, SIZE, PACKAGES, TOOLS, UNIT, needs, hashlib.sha256(lock).hexdigest()])
     disk = Disk(CACHE / hashlib.sha256(named.encode()).hexdigest()[:12])
-    if disk.folder.is_dir():
-        return disk
     CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:  # two runs make it once, and one takes nothing from under the other
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not disk.folder.is_dir():
+            _make_anew(disk, needs)
+    return disk
+
+
+def _make_anew(disk: Disk, needs: list[str]) -> None:
     for older in (path for path in CACHE.iterdir() if path.is_dir()):
         shutil.rmtree(older)
     with tempfile.TemporaryDirectory(prefix="disk-", dir=CACHE) as name:
@@ -85,7 +92,6 @@ def ensure_disk() -> Disk:
         made.folder.mkdir()
         _make(Path(name) / "tree", made, needs)
         made.folder.rename(disk.folder)
-    return disk
 
 
 def _make(tree: Path, disk: Disk, needs: list[str]) -> None:

@@ -29,8 +29,8 @@ TESTS = [
 """What of the repository the tests of tests/real need in the machine."""
 STORIES = {
     "life": {"1": 1500, "2": 400, "3": 400},
-    "contract": {"contract": 2400},
-    "drift": {"drift": 2400},
+    "contract": {"contract": 3600},
+    "drift": {"drift": 3600},
 }
 """The boots of each, and how many seconds each boot's part may take; emulation is 10 to 30 times slower than the
 machine itself."""

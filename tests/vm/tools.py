@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 STELAE = "/opt/stelae/bin/stelae"
 PYTHON = "/opt/stelae/bin/python"
 TOOLS = "/opt/tests"
-PATIENCE = 5
+PATIENCE = 10
 """How many times as long as on a machine of its own everything may take in tests that are made for those."""
 CGROUPS = Path("/sys/fs/cgroup")
 SCOPE = "/stelae.slice/stelae-hold.scope"
