@@ -3,7 +3,7 @@
 Both have the same cluster, images of the same size that no node has, and the same pod template, that of Stelae. The
 plain Deployment is replaced at once (``maxSurge: 100%``, ``maxUnavailable: 0``), as Stelae's is (rolling, ``batch =
 "100%"``). Times are of whole commands, with their starts: ``kubectl set image`` and ``kubectl rollout status``, and
-``stelae deploy``; the images are in the registry before.
+``stelae deploy``, and go on until the Service leads to the new pods alone; the images are in the registry before.
 
 ``python -m bench.kubernetes [--rounds N]``, as root, with ``kubectl`` in the path, measures and prints this alone, on
 the cluster that ``STELAE_TEST_KUBECONFIG`` names, with the registry of ``STELAE_TEST_REGISTRY``
@@ -24,12 +24,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import machine
 from bench.figure import Row, Section
-from tests.kubernetes.front import Front
+from tests.kubernetes.front import Endpoints, Front
 from tests.kubernetes.ground import KUBECONFIG
 from tests.kubernetes.whole import REGISTRY, Registry, Whole
 
@@ -49,13 +50,18 @@ RATE = 100  # requests a second
 QUIET = 1.0  # seconds between two measurements
 PATIENCE = 120.0
 STELAE = Path(sys.executable).parent / "stelae"
-SERVICE = "swift-bench-web"
-ENVIRONMENT = f"""[env.bench]
+COLD, WARM_KEPT, PLAIN = "bench", "warm", "plain"
+"""The environments: of one nothing that is replaced stays warm, of the other it does; and the plain Deployment."""
+
+ENVIRONMENTS = "".join(
+    f"""[env.{name}]
 platform = PLATFORM
 processes = {{ web = {INSTANCES} }}
 strategy = {{ kind = "rolling", batch = "100%", min_healthy = "0s" }}
-bake = "0s"
+bake = "{bake}"
 """
+    for name, bake in ((COLD, "0s"), (WARM_KEPT, "10m"))
+)
 RECORDED = "of it from the record of the request to that of the outcome"
 PHASES = (
     "from the request's record to the record of the set",
@@ -65,25 +71,54 @@ PHASES = (
 )
 
 
+class Led(Endpoints):
+    """Remembers since when the requests of a Service go where they go."""
+
+    def __init__(self, namespace: str, service: str) -> None:
+        super().__init__(namespace, service)
+        self._now: tuple[float, frozenset[str]] = 0.0, frozenset()
+
+    def led(self, addresses: frozenset[str]) -> None:
+        """Requests go to *addresses* from now on."""
+        if addresses != self._now[1]:
+            self._now = time.perf_counter(), addresses
+
+    def since(self, wanted: Callable[[], frozenset[str]]) -> float:
+        """Wait until requests go where they are *wanted*; return since when they do."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := self._now)[1] != (asked := wanted()) or len(asked) != INSTANCES:
+            assert time.monotonic() < deadline, f"requests go to {sorted(found[1])}, not to {sorted(asked)}"
+        return found[0]
+
+
 class Beside:
-    """Stelae's environment and a plain Deployment of the same in one namespace."""
+    """Stelae's environments and a plain Deployment of the same in one namespace."""
 
     def __init__(self, whole: Whole) -> None:
         self.whole = whole
         self.times: Samples = defaultdict(list)
-        self.serving = ""
+        self.serving: dict[str, str] = {}
+        self.leads: dict[str, Led] = {}
 
     def begin(self) -> None:
-        """Deploy the first version with Stelae, and the same beside it."""
-        self.whole.environments(ENVIRONMENT)
-        self.serving = self.image()
-        self._stelae("deploy", "bench", "--image", self.serving)
-        self._rest()
+        """Deploy the first version with Stelae, and the same beside it; what it replaced is warm where it is kept."""
+        self.whole.environments(ENVIRONMENTS)
+        for name in (COLD, WARM_KEPT, WARM_KEPT):
+            self.serving[name] = self.image()
+            self._stelae("deploy", name, "--image", self.serving[name])
+            self._rest()
         found = self.whole.objects("deployments")[0]
         kubectl = self.whole.kubectl
         kubectl("apply", "-f", self._file("plain.json", _plain(found)))
         kubectl("apply", "-f", self._file("service.json", _service()))
         kubectl("rollout", "status", "deployment/plain")
+        for name in (COLD, WARM_KEPT, PLAIN):
+            self.leads[name] = Led(self.whole.namespace, _service_of(name)).__enter__()
+
+    def end(self) -> None:
+        """Follow nothing any more."""
+        for led in self.leads.values():
+            led.__exit__(None, None, None)
 
     def image(self) -> str:
         """Build the next version, send it to the registry, and return its digest."""
@@ -92,22 +127,18 @@ class Beside:
         cli.cli("push", digest, f"{REGISTRY}/swift:{digest[7:19]}", "--insecure")
         return digest
 
-    def ours(self, deploy: str, back: str) -> None:
-        """Deploy with Stelae, and go back; the times go to *deploy* and *back*."""
-        before, image = self.serving, self.image()
-        self._timed(deploy, image, "deploy", "bench", "--image", image)
-        self._timed(back, before, "rollback", "bench")
-
-    def bake(self, duration: str) -> None:
-        """Keep what is replaced warm for *duration*."""
-        self.whole.environments(ENVIRONMENT.replace('"0s"\n', f'"{duration}"\n'))
-        self._rest()
+    def ours(self, name: str, deploy: str, back: str) -> None:
+        """Deploy with Stelae to the environment *name*, and go back; the times go to *deploy* and *back*."""
+        before, image = self.serving[name], self.image()
+        self._timed(name, deploy, image, "deploy", name, "--image", image)
+        self._timed(name, back, before, "rollback", name)
 
     def plain(self) -> None:
         """Deploy with kubectl, and go back."""
-        image = f"{REGISTRY}/swift@{self.image()}"
-        self._plain("kubectl deploy", "set", "image", "deployment/plain", f"app={image}")
-        self._plain("kubectl rollback", "rollout", "undo", "deployment/plain")
+        before, image = self.serving.get(PLAIN, self.serving[COLD]), self.image()
+        named = f"app={REGISTRY}/swift@{image}"
+        self._plain("kubectl deploy", image, "set", "image", "deployment/plain", named)
+        self._plain("kubectl rollback", before, "rollout", "undo", "deployment/plain")
 
     def under_load(self, service: str, deploys: int, deploy: Callable[[str], None]) -> LoadResult:
         """Have a load go to the pods of *service* through a proxy while it is deployed again and again."""
@@ -122,29 +153,37 @@ class Beside:
 
     def ours_of(self, image: str) -> None:
         """Deploy *image* with Stelae."""
-        self._stelae("deploy", "bench", "--image", image)
+        self._stelae("deploy", COLD, "--image", image)
 
     def plain_of(self, image: str) -> None:
         """Deploy *image* with kubectl."""
         self.whole.kubectl("set", "image", "deployment/plain", f"app={REGISTRY}/swift@{image}")
         self.whole.kubectl("rollout", "status", "deployment/plain")
 
-    def _plain(self, what: str, *command: str) -> None:
+    def _plain(self, what: str, image: str, *command: str) -> None:
         began = time.perf_counter()
         self.whole.kubectl(*command)
         self.whole.kubectl("rollout", "status", "deployment/plain")
-        self.times[what].append((time.perf_counter() - began) * 1000)
+        self._took(what, began, PLAIN, image)
         self._ended()
 
-    def _timed(self, what: str, image: str, *arguments: str) -> None:
+    def _timed(self, name: str, what: str, image: str, *arguments: str) -> None:
         began = time.perf_counter()
         self._stelae(*arguments)
-        self.times[what].append((time.perf_counter() - began) * 1000)
-        addresses = set(self.whole.addresses(SERVICE))
-        images = [_image(pod) for pod in self.whole.pods() if _address(pod) in addresses]
-        assert images == [image] * INSTANCES, f"requests go to {images}, not to {image}"
-        self.serving = image
+        self._took(what, began, name, image)
         self._rest()
+
+    def _took(self, what: str, began: float, name: str, image: str) -> None:
+        """Note what took from *began* until now, and until the requests of *name* go to pods of *image* alone."""
+        ended = time.perf_counter()
+        labels = "app=plain" if name == PLAIN else f"app.kubernetes.io/name=swift,stelae.dev/environment={name}"
+
+        def wanted() -> frozenset[str]:
+            pods = self.whole.objects("pods", "-l", labels)
+            return frozenset(_address(pod) for pod in pods if _image(pod) == image and _is_ready(pod))
+
+        self.times[what].append((max(ended, self.leads[name].since(wanted)) - began) * 1000)
+        self.serving[name] = image
 
     def _stelae(self, *arguments: str) -> None:
         environment = {**os.environ, "STELAE_SOCKET": str(self.whole.machine.installation.socket)}
@@ -154,9 +193,12 @@ class Beside:
 
     def _rest(self) -> None:
         """Wait until nothing ends any more."""
-        status = self.whole.machine.status
-        self.whole.machine.until("steady", lambda: status("bench")["state"] == "steady", PATIENCE)
+        for name in self.serving.keys() - {PLAIN}:
+            self.whole.machine.until("steady", partial(self._is_steady, name), PATIENCE)
         self._ended()
+
+    def _is_steady(self, name: str) -> bool:
+        return bool(self.whole.machine.status(name)["state"] == "steady")
 
     def _ended(self) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -169,6 +211,16 @@ class Beside:
         path = self.whole.machine.folder / name
         path.write_text(json.dumps(content))
         return str(path)
+
+
+def _service_of(name: str) -> str:
+    return PLAIN if name == PLAIN else f"swift-{name}-web"
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions") or ()
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def _address(pod: dict[str, Any]) -> str:
@@ -218,33 +270,35 @@ def measure(rounds: int, deploys: int) -> tuple[Samples, dict[str, LoadResult], 
     with _namespace() as namespace, Whole(namespace) as whole, Registry(whole.machine.folder / "registry"):
         beside = Beside(whole)
         beside.begin()
-        for number in range(rounds):
-            say(f"deploy and go back to what is kept: {number + 1} of {rounds}")
-            beside.plain()
-            beside.ours("deploy", "cold rollback")
-        beside.bake("10m")
-        for number in range(rounds):
-            say(f"deploy and go back to what is warm: {number + 1} of {rounds}")
-            beside.ours("beside warm", "warm rollback")
-        beside.bake("0s")
+        try:
+            for number in range(rounds):
+                say(f"deploy and go back: {number + 1} of {rounds}")
+                beside.plain()
+                beside.ours(COLD, "deploy", "cold rollback")
+                beside.ours(WARM_KEPT, "beside warm", "warm rollback")
+        finally:
+            beside.end()
         loads = {}
         if deploys:
-            loads["Stelae"] = beside.under_load(SERVICE, deploys, beside.ours_of)
-            loads["kubectl rollout"] = beside.under_load("plain", deploys, beside.plain_of)
+            loads["Stelae"] = beside.under_load(_service_of(COLD), deploys, beside.ours_of)
+            loads["kubectl rollout"] = beside.under_load(PLAIN, deploys, beside.plain_of)
         whole.machine.stop()
         ledger = whole.machine.installation.ledger
-        back = rollbacks(ledger)
-        beside.times["cold, recorded"], beside.times["warm, recorded"] = back[:rounds], back[rounds:]
+        for name, what in ((COLD, "cold, recorded"), (WARM_KEPT, "warm, recorded")):
+            beside.times[what] = rollbacks(ledger, name)
         return dict(beside.times), loads, phases(ledger)
 
 
-def rollbacks(path: Path) -> list[float]:
-    """Return the milliseconds from the request's record to that of the outcome, of each rollback in the record."""
+def rollbacks(path: Path, name: str) -> list[float]:
+    """Return the milliseconds from the request's record to that of the outcome, of each rollback of the environment
+    *name*."""
     ledger = Ledger.open(path, clock=now)
     found, asked = [], 0
     try:
         for recorded in ledger.read():
             event = recorded.event
+            if recorded.environment != f"swift/{name}":
+                continue
             if isinstance(event, DeploymentRequested):
                 asked = recorded.at if event.deployment_kind is DeploymentKind.ROLLBACK else 0
             elif isinstance(event, RolloutEnded) and asked:
@@ -255,7 +309,8 @@ def rollbacks(path: Path) -> list[float]:
 
 
 def phases(path: Path) -> Samples:
-    """Return milliseconds by phase of each deployment in the record at *path* that made a set and moved requests."""
+    """Return milliseconds by phase of each deployment in the record at *path* that made a set and moved requests,
+    where nothing stays warm."""
     ledger = Ledger.open(path, clock=now)
     found: Samples = {name: [] for name in PHASES}
     marks: list[int] = []
@@ -263,6 +318,8 @@ def phases(path: Path) -> Samples:
     try:
         for recorded in ledger.read():
             event, at = recorded.event, recorded.at
+            if recorded.environment != f"swift/{COLD}":
+                continue
             if isinstance(event, DeploymentRequested):
                 marks = [at]
             elif isinstance(event, ActionIntended) and event.action.verb is Verb.ENSURE_SET and len(marks) == 1:
@@ -286,16 +343,20 @@ def sections(times: Samples, loads: dict[str, LoadResult], deploys: int) -> list
     return [
         Section(
             title=f"On a cluster: deploy of a new release of {INSTANCES} pods",
-            text="Whole commands; the image is in the registry, and no node has it.",
+            text=(
+                "Whole commands, until the Service leads to the new pods alone; the image is in the registry, and no "
+                "node has it."
+            ),
             rows=[
                 Row(name="`kubectl set image`, `kubectl rollout status`", samples=deploy),
                 Row(name="`stelae deploy --image`", samples=times["deploy"], goal=RATIO * statistics.median(deploy)),
-                Row(name="… while 4 warm instances of an older release end", samples=times["beside warm"]),
+                Row(name="… while 4 warm instances of an older release end", samples=times["beside warm"],
+                    goal=RATIO * statistics.median(deploy)),
             ],
         ),
         Section(
             title=f"On a cluster: rollback of {INSTANCES} pods",
-            text="Whole commands.",
+            text="As above.",
             rows=[
                 Row(name="`kubectl rollout undo`, `kubectl rollout status`", samples=rollback),
                 Row(name="`stelae rollback`, to a release that is kept", samples=times["cold rollback"],

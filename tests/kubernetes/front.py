@@ -41,51 +41,38 @@ backend pods
 """
 
 
-class Front:
-    """Listens on ``port`` of the loopback address; a context manager."""
+class Endpoints:
+    """Follows where the requests of a Service go, and calls ``led`` with the addresses when they change; a context
+    manager."""
 
     def __init__(self, namespace: str, service: str) -> None:
         self._namespace, self._service = namespace, service
-        self.port = free_port()
-        self._folder = Path(tempfile.mkdtemp(prefix="stelae-front-"))
-        self._slots: dict[str, int] = {}
         self._slices: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
-        config = self._folder / "haproxy.cfg"
-        config.write_text(_CONFIG.format(folder=self._folder, port=self.port, slots=SLOTS))
-        haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") or "haproxy"
-        self._proxy = subprocess.Popen([haproxy, "-db", "-q", "-f", str(config)])
         self._watch = subprocess.Popen(
             ["kubectl", "-n", self._namespace, "get", "endpointslices",
              "-l", f"kubernetes.io/service-name={self._service}", "--watch", "--output-watch-events", "-o", "json"],
             stdout=subprocess.PIPE, env={**os.environ, "KUBECONFIG": KUBECONFIG},
         )  # fmt: skip
-        while not (self._folder / "admin").exists():
-            time.sleep(0.01)
-        threading.Thread(target=self._follow, name="front", daemon=True).start()
+        threading.Thread(target=self._follow, name=f"endpoints {self._service}", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        for process in (self._watch, self._proxy):
-            process.kill()
-            process.wait(10)
-        shutil.rmtree(self._folder)
+        self._watch.kill()
+        self._watch.wait(10)
 
-    def leads_to(self, count: int, seconds: float = 60) -> None:
-        """Wait until requests go to so many pods."""
-        deadline = time.monotonic() + seconds
-        while len(self._slots) != count:
-            assert time.monotonic() < deadline, f"requests go to {sorted(self._slots)}, not to {count} pods"
-            time.sleep(0.02)
+    def led(self, addresses: frozenset[str]) -> None:
+        """Requests go to *addresses* from now on."""
+        raise NotImplementedError
 
     def _follow(self) -> None:
         for event in self._events():
             name = event["object"]["metadata"]["name"]
             self._slices[name] = frozenset() if event["type"] == "DELETED" else frozenset(_ready(event["object"]))
-            self._set(frozenset().union(*self._slices.values()))
+            self.led(frozenset().union(*self._slices.values()))
 
     def _events(self) -> Iterator[dict[str, Any]]:
         """What the watch prints: one document after another, with nothing between that could be relied on."""
@@ -101,13 +88,48 @@ class Front:
                 yield event
                 text = text[end:].lstrip()
 
-    def _set(self, wanted: frozenset[str]) -> None:
-        for address in sorted(wanted - self._slots.keys()):
+
+class Front(Endpoints):
+    """Listens on ``port`` of the loopback address; a context manager."""
+
+    def __init__(self, namespace: str, service: str) -> None:
+        super().__init__(namespace, service)
+        self.port = free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="stelae-front-"))
+        self._slots: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        config = self._folder / "haproxy.cfg"
+        config.write_text(_CONFIG.format(folder=self._folder, port=self.port, slots=SLOTS))
+        haproxy = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") or "haproxy"
+        self._proxy = subprocess.Popen([haproxy, "-db", "-q", "-f", str(config)])
+        while not (self._folder / "admin").exists():
+            time.sleep(0.01)
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, at)
+        self._proxy.kill()
+        self._proxy.wait(10)
+        shutil.rmtree(self._folder)
+
+    def leads_to(self, count: int, seconds: float = 60) -> None:
+        """Wait until requests go to so many pods."""
+        deadline = time.monotonic() + seconds
+        while len(self._slots) != count:
+            assert time.monotonic() < deadline, f"requests go to {sorted(self._slots)}, not to {count} pods"
+            time.sleep(0.02)
+
+    def led(self, addresses: frozenset[str]) -> None:
+        """Lead requests there."""
+        for address in sorted(addresses - self._slots.keys()):
             slot = next(number for number in range(1, SLOTS + 1) if number not in self._slots.values())
             host, port = address.rsplit(":", 1)
             self._tell(f"set server pods/pod{slot} addr {host} port {port}; set server pods/pod{slot} state ready")
             self._slots[address] = slot
-        for address in sorted(self._slots.keys() - wanted):
+        for address in sorted(self._slots.keys() - addresses):
             self._tell(f"set server pods/pod{self._slots[address]} state maint")
             del self._slots[address]
 
