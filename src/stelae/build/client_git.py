@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from stelae.build.client_objects import Listed, Listing
 from stelae.build.client_process import Process
@@ -55,7 +55,7 @@ class Checkout:
 
     def __init__(
         self, *, root: str, repository: str, listed: Listed, path: str, dirty: tuple[str, ...] = (),
-        versioned: bool = True, environment: Mapping[str, str] | None = None,
+        versioned: bool = True, environment: Mapping[str, str] | None = None, listing: Listing | None = None,
     ) -> None:  # fmt: skip
         self.root = root
         self.repository = repository
@@ -66,6 +66,17 @@ class Checkout:
         self.versioned = versioned
         self.environment = environment or {}
         self._objects = listed.objects
+        self._listing = listing
+
+    def pack(self, ids: Sequence[str]) -> SmallPack | Pack:
+        """Return the objects *ids* as a git pack that needs no other, to be read once inside a ``with``."""
+        data = self._listing.pack(ids) if self._listing is not None else None
+        return Pack(self, ids) if data is None else SmallPack(data)
+
+    def close(self) -> None:
+        """End the git that was kept."""
+        if self._listing is not None:
+            self._listing.__exit__()
 
     def objects(self) -> tuple[str, ...]:
         """Return the ids of all objects that a build needs: the commit, its trees down to the path, and every tree
@@ -87,14 +98,15 @@ class Asked:
         self._objects = Listing(_start(folder, _OBJECTS, {}), ref)
         self._place, self._origin = (_start(folder, words, {}) for words in (_WHERE, _ORIGIN))
 
-    def checkout(self) -> Checkout:
+    def checkout(self, *, keep: bool = False) -> Checkout:
         """Return the commit. ``dirty`` is looked up only for HEAD: another ref does not speak of the working tree.
+        With *keep* the git that has read it stays until ``close``, so that what is sent soon is read by it.
 
         Raises InvalidInput when the folder is in no repository, or the ref names no commit.
         """
         status, changes, said = self._status.output() if self._status is not None else (0, b"", b"")
         place, (_, origin, _) = self._place.output(), self._origin.output()
-        with self._objects as objects:
+        with nullcontext(self._objects) if keep else self._objects as objects:
             root, path, common = _place(self._folder, *place)
             listed = objects.below(path)
         if listed is None:
@@ -103,7 +115,7 @@ class Asked:
             raise Failed("git status failed", where=root, details=_lines(said))
         return Checkout(
             root=root, repository=_repository_id(_text(origin), common), listed=listed, path=path,
-            dirty=_dirty(_text(changes)),
+            dirty=_dirty(_text(changes)), listing=self._objects if keep else None,
         )  # fmt: skip
 
 
@@ -169,6 +181,24 @@ def snapshot(folder: Path) -> Iterator[Checkout]:
             root=root, repository=_repository_id(origin, common), listed=listed, path=path, versioned=False,
             environment=environment,
         )  # fmt: skip
+
+
+class SmallPack:
+    """A pack that is whole already."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __enter__(self) -> SmallPack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is left."""
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*, b"" at the end."""
+        data, self._data = self._data[:size], self._data[size:]
+        return data
 
 
 class Pack:

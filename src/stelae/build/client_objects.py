@@ -5,11 +5,22 @@ Source of the forms: gitformat-pack(5) and git-cat-file(1); a tree is "MODE NAME
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from stelae.build.client_process import Process
 
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found] # as client_git has it
+except ImportError:
+    from hashlib import sha1
+
+_FEW = 100
+_SMALL = 4 << 20
+_SHA1 = 40  # digits; a repository of another kind of ids has other packs
+_COMMIT_TYPE, _TREE_TYPE, _BLOB_TYPE = 1, 2, 3
 _TREE = b"40000"
 _SUBMODULE = b"160000"
 _GROUP = 100
@@ -31,6 +42,8 @@ class Listing:
 
     def __init__(self, process: Process, ref: str) -> None:
         self._process = process
+        self._seen: dict[str, bytes] = {}
+        self._trees: set[str] = set()
         self._plain = "\n" not in ref  # no ref has one, and git would take it for two
         if self._plain:
             # Asked now, so that git has them ready: both are nearly always wanted.
@@ -48,6 +61,7 @@ class Listing:
         if commit is None:
             return None
         name, data = commit
+        self._seen[name] = data
         top = data.partition(b"\n")[0].removeprefix(b"tree ").decode()
         if tree is None or tree[0] != top:  # the branch has moved on between the two
             tree = self._one(top)
@@ -61,12 +75,14 @@ class Listing:
             if tree is None:
                 return []
             ids.append(tree[0])
+            self._keep(tree)
             names = {name: entry for mode, name, entry in _entries(tree) if mode == _TREE}
             entry = names.get(part.encode("utf-8", "surrogateescape"))
             tree = self._one(entry) if entry is not None else None
         if tree is None:
             return []
         ids.append(tree[0])
+        self._keep(tree)
         level = [tree]
         while level:
             folders = []
@@ -78,7 +94,33 @@ class Listing:
                     if mode == _TREE:
                         folders.append(entry)
             level = [item for item in self._all(list(dict.fromkeys(folders))) if item is not None]
+            for item in level:
+                self._keep(item)
         return ids
+
+    def pack(self, ids: Sequence[str]) -> bytes | None:
+        """Return the objects *ids*, of those that ``below`` told, as a pack: None where they are many or large, or
+        one is damaged, which is better left to git itself. To be asked once.
+
+        Source: gitformat-pack(5), "pack-*.pack files have the following format".
+        """
+        blobs = [name for name in ids if name not in self._seen]
+        if len(ids) > _FEW or any(len(name) != _SHA1 for name in ids):
+            return None
+        parts = [b"PACK" + struct.pack(">II", 2, len(ids))]
+        for name, data in self._seen.items():
+            if name in ids:
+                parts.append(_packed(_TREE_TYPE if name in self._trees else _COMMIT_TYPE, data))
+        size = 0
+        self._send(blobs)
+        for name in blobs:
+            found = self._next(most=_SMALL - size)
+            if found is None or found[0] != name:
+                return None
+            size += len(found[1])
+            parts.append(_packed(_BLOB_TYPE, found[1]))
+        data = b"".join(parts)
+        return data + bytes(sha1(data).digest())  # noqa: S324 - the form of packs wants it
 
     def _one(self, name: str) -> tuple[str, bytes] | None:
         return next(self._all([name]))
@@ -91,21 +133,39 @@ class Listing:
             for _ in group:
                 yield self._next()
 
+    def _keep(self, tree: tuple[str, bytes]) -> None:
+        self._trees.add(tree[0])
+        self._seen[tree[0]] = tree[1]
+
     def _send(self, names: Sequence[str]) -> None:
         with suppress(BrokenPipeError):  # git has ended: there will be nothing to read
             self._process.stdin.write("".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape"))
             self._process.stdin.flush()
 
-    def _next(self) -> tuple[str, bytes] | None:
-        """Return id and bytes of the next object, None when the repository has none of that name."""
+    def _next(self, most: int | None = None) -> tuple[str, bytes] | None:
+        """Return id and bytes of the next object, None when the repository has none of that name, or one of more than
+        *most* bytes, after which nothing can be read any more."""
         out = self._process.stdout
         words = out.readline().split()
         # "NAME missing", "NAME ambiguous": anything but "ID KIND SIZE".
         if len(words) != 3 or words[1] not in _KINDS or not words[2].isdigit():
             return None
+        if most is not None and int(words[2]) > most:
+            return None
         data = out.read(int(words[2]))
         out.read(1)
         return words[0].decode(), data
+
+
+def _packed(kind: int, data: bytes) -> bytes:
+    """Return an object of a pack: its kind and size, seven bits after the first four, and its bytes."""
+    left = len(data) >> 4
+    head = [kind << 4 | len(data) & 15]
+    while left:
+        head[-1] |= 0x80
+        head.append(left & 0x7F)
+        left >>= 7
+    return bytes(head) + zlib.compress(data, 1)
 
 
 def _entries(tree: tuple[str, bytes]) -> Iterator[tuple[bytes, bytes, str]]:

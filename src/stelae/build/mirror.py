@@ -9,6 +9,7 @@ working tree, nor a filter, nor a hook, nor an attribute of the repository can c
 from __future__ import annotations
 
 import re
+import resource
 import struct
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ from stelae.domain.errors import Failed, InvalidInput, Unreachable
 from stelae.domain.units import GIB, MIB
 from stelae.system.command import last_lines
 from stelae.system.files import sync_all
+from stelae.system.limits import lower
 
 MAX_PACK = 2 * GIB
 MAX_FILE = 512 * MIB
@@ -186,22 +188,22 @@ def _check_object(name: str) -> None:
 
 def _index(repository: Path, pack: Stream, target: Path) -> str:
     """Write *pack* to *target* with its index beside it and return its name."""
-    argv = [
-        "prlimit", f"--as={INDEX_MEMORY}", f"--cpu={INDEX_SECONDS}",
-        # what is kept of it is synced below
-        *git.command(
-            "-c", "pack.threads=1", "-c", "core.fsync=none", "index-pack", "--stdin", "--fsck-objects", str(target)
-        ),
-    ]  # fmt: skip
+    # What is kept of it is synced below.
+    argv = git.command(
+        "-c", "pack.threads=1", "-c", "core.fsync=none", "index-pack", "--stdin", "--fsck-objects", str(target)
+    )
     try:
         process = subprocess.Popen(
             argv, env=git.environment(repository), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise Unreachable("prlimit is not installed", hint="stelae doctor says what is missing") from error
+        raise Unreachable("git is not installed", hint="stelae doctor says what is missing") from error
     assert process.stdin is not None
     try:
+        # It has read nothing yet.
+        lower(process.pid, resource.RLIMIT_AS, INDEX_MEMORY)
+        lower(process.pid, resource.RLIMIT_CPU, INDEX_SECONDS)
         _feed(pack, process.stdin)
         stdout, stderr = process.communicate(timeout=INDEX_SECONDS)
     except BaseException:

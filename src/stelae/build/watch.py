@@ -26,6 +26,7 @@ from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB, SECOND
 from stelae.spec.units import format_duration, format_size
 from stelae.system.command import LAST_LINES
+from stelae.system.limits import lower
 
 USERS = 65_536
 
@@ -167,20 +168,13 @@ def _released(process: subprocess.Popen[bytes], memory: MemoryGroup, limits: Lim
     if process.stdout.peek(1)[:6] != b"ready\n":  # type: ignore[attr-defined]
         return  # it failed: what it says is read as its output
     process.stdout.readline()
-    _lower(process.pid, resource.RLIMIT_FSIZE, limits.disk)
+    lower(process.pid, resource.RLIMIT_FSIZE, limits.disk)
     if not memory.add(process.pid):
-        _lower(process.pid, resource.RLIMIT_DATA, limits.memory)
+        lower(process.pid, resource.RLIMIT_DATA, limits.memory)
     for name in ("uid_map", "gid_map"):
         Path(f"/proc/{process.pid}/{name}").write_text(f"0 {FIRST_USER} {USERS}\n")
     process.stdin.write(b"go\n")
     process.stdin.close()
-
-
-def _lower(pid: int, which: int, value: int) -> None:
-    """Set a limit of a process, unless it has a lower one: nobody here may raise one again."""
-    _, most = resource.prlimit(pid, which)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.prlimit(pid, which, (value, value))
 
 
 def _beginnings(stream: IO[bytes]) -> Iterator[bytes]:

@@ -28,9 +28,12 @@ def build(arguments: Sequence[str]) -> int:
         from stelae.cli import source
         from stelae.controller.client import Client
 
-        checkout = asked.checkout()
-        client_git.refuse_dirty(checkout)
-        source.show_built(screen, source.build_checkout(Client(_socket()), screen, checkout))
+        checkout = asked.checkout(keep=True)
+        try:
+            client_git.refuse_dirty(checkout)
+            source.show_built(screen, source.build_checkout(Client(_socket()), screen, checkout))
+        finally:
+            checkout.close()
 
     return framed(work, as_json="--json" in arguments)
 

@@ -49,7 +49,7 @@ def send(client: Client, source: client_git.Checkout) -> None:
         question = {"repository": source.repository, "objects": ids[start : start + _ASK_AT_ONCE]}
         missing += client.post("/v1/sources/missing", question)["missing"]
     if missing:
-        with client_git.Pack(source, missing) as pack:
+        with source.pack(missing) as pack:
             client.upload("/v1/sources", pack, repository=source.repository)
 
 

@@ -194,3 +194,46 @@ def test_a_hook_of_the_user_that_calls_us_does_not_confuse_us(
     monkeypatch.setenv("GIT_DIR", "/nonexistent")
     monkeypatch.setenv("GIT_INDEX_FILE", "/nonexistent/index")
     assert client_git.describe(repository.folder).commit == commit
+
+
+def test_what_is_small_is_packed_without_another_git(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"app/{n % 7}/f{n}": f"{n}" * (n * 50) for n in range(40)}
+    repository.commit({**files, "app/empty": "", "app/large": "x" * 70_000, "other/a": "not ours"})
+    checkout = client_git.Asked(str(repository.folder / "app"), "HEAD").checkout(keep=True)
+    monkeypatch.setattr(client_git, "Pack", None)
+    mirror = Mirror(tmp_path)
+    try:
+        with checkout.pack(checkout.objects()) as pack:
+            assert mirror.receive("app", pack) == len(checkout.objects())
+    finally:
+        checkout.close()
+    assert mirror.missing("app", checkout.objects()) == []
+    again = client_git.Asked(str(repository.folder / "app"), "HEAD").checkout(keep=True)
+    try:
+        some = again.objects()[3:9]
+        with again.pack(some) as pack:
+            assert Mirror(tmp_path / "other").receive("app", pack) == len(some)
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("what", ["many", "large", "not kept", "damaged"])
+def test_what_is_not_small_is_packed_by_git(what: str, repository: Repository, tmp_path: Path) -> None:
+    count = 150 if what == "many" else 1
+    repository.commit({f"f{n}": f"{n}" * (5_000_000 if what == "large" else 1) for n in range(count)})
+    checkout = client_git.Asked(str(repository.folder), "HEAD").checkout(keep=what != "not kept")
+    try:
+        if what == "damaged":
+            name = checkout.objects()[-1]
+            (repository.folder / ".git/objects" / name[:2] / name[2:]).unlink()
+        with checkout.pack(checkout.objects()) as pack:
+            assert isinstance(pack, client_git.Pack)
+            if what == "damaged":
+                with pytest.raises(Failed, match="could not pack"):
+                    pack.read(1)
+            else:
+                assert Mirror(tmp_path).receive("app", pack) == len(checkout.objects())
+    finally:
+        checkout.close()
