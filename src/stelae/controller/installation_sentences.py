@@ -1,4 +1,7 @@
-"""Events of the whole installation as sentences: its controller, its images, whose keys count, its disk."""
+"""Events of the whole installation as sentences: its controller, its images, whose keys count, its disk.
+
+What is signed, sent or revoked may be an image or a disk of one, which its event does not say: it is named by digest.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +42,13 @@ def of_installation(event: Event) -> str:
             by = f" by its tag {event.tag}" if event.tag else ""
             return f"took image {short(event.image.digest)} from {event.name}{by}"
         case ev.ImagePushed():
-            return f"sent image {short(event.image)} to {event.name}{':' if event.tag else ''}{event.tag}"
+            return f"sent {short(event.image)} to {event.name}{':' if event.tag else ''}{event.tag}"
         case ev.ImageAttested():
-            return f"image {short(event.image)} signed by {event.key[:8]}"
+            return f"{short(event.image)} signed by {event.key[:8]}"
         case ev.KeyTrusted():
             return f"key {event.key[:8]} trusted" + (" to sign here" if event.signs else "")
         case ev.Revoked():
-            what = f"key {event.name[:8]}" if event.name.startswith("k-") else f"image {short(Digest(event.name))}"
+            what = f"key {event.name[:8]}" if event.name.startswith("k-") else short(Digest(event.name))
             return f"{what} revoked: {event.reason}"
         case ev.StorageCleaning():
             return f"removing {_counted(event.counts, event.bytes)} that nothing needs"
