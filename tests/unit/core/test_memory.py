@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,10 @@ def test_at_rest_what_serves_or_what_is_to_counts_whichever_needs_more() -> None
     assert memory.steady(env, {"web": 2, "worker": 1}) == 300 * MIB
     assert memory.steady(replace(env, rollout=replace(ROLLOUT, candidate=NEW.id)), {"web": 1}) == 300 * MIB
     assert memory.steady(replace(env, stable=None), {"web": 1}) == 0
+
+
+def test_what_a_machine_needs_is_what_the_page_says() -> None:
+    page = " ".join((Path(__file__).parents[3] / "docs" / "machines.md").read_text().split())
+    guest, emulator = memory.GUEST // MIB, memory.EMULATOR // MIB
+    assert f"`memory`, plus {guest} MiB for the system of the machine, plus {emulator} MiB for QEMU" in page
+    assert f"a process of 256 MiB needs {memory.of_machine(256 * MIB) // MIB} MiB" in page
