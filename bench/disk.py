@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface
 from pathlib import Path
 
@@ -383,10 +383,11 @@ def main() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its bytecode
     before = this_machine.load()
     found = sections(options.rounds, lambda text: print(f"  {text}", file=sys.stderr, flush=True))
-    tables = [section.markdown() for section in found]
+    load = f"a load average of {before:.1f} when it began and {this_machine.load():.1f} when it ended"
+    alone = f"Measured by `python -m bench.disk` alone, with {load} on {os.cpu_count()} processors."
+    tables = [replace(section, text=f"{alone} {section.text}").markdown() for section in found]
     options.output.write_text(placed(options.output.read_text(), tables))
     print("\n".join(tables))
-    print(f"load average {before:.1f} when it began, {this_machine.load():.1f} when it ended", file=sys.stderr)
 
 
 if __name__ == "__main__":
