@@ -65,7 +65,7 @@ class DiskBuilder:
             form = parse(made.facts["manifest"].encode(), made.facts["config"].encode())
             created = form.disk.digest not in listed(self._disks.layout, image.digest)
             raw = bench.work / "made" / "disk.raw"
-            disk = self._disks.add(form, raw if raw.exists() else None) if created else form.disk
+            disk = self._disks.add(form, raw if raw.exists() else None) if created or raw.exists() else form.disk
             text = with_disk(locks.parse(lock), boot.stage).text()
             keep_lock(bench.inputs, text)
         return DiskResult(

@@ -146,6 +146,7 @@ def test_what_the_store_lost_is_made_again_as_it_was(place: Place) -> None:
     again = place.build()
     assert again.disk == first.disk
     assert place.making.count == 2
+    assert (place.disks.folder / first.disk.digest[7:] / "disk.raw").exists(), "what was just made is not unpacked"
     assert place.disks.open(again.disk.digest).raw.stat().st_size == first.disk.size
 
 
