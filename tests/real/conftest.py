@@ -23,6 +23,7 @@ from tests.unit.build.workshop import Workshop
 
 LONG = (
     "test_disk_builds",
+    "test_vm",
     "test_main_job",
     "test_crash_points",
     "test_crash",

@@ -42,6 +42,7 @@ def test_an_app_serves_from_a_machine_of_its_own() -> None:
         machine.commit("a machine takes longer").cli("env", "apply")
         _deploy(machine)
         assert tiny.ask(machine, "machines.localhost") == "version 1"
+        assert "url:/index.html" in machine.cli("logs", "machines").stdout, "what its program writes is not kept"
         row = machine.status("machines")
         assert row["state"] == "steady", row
         machine.kill()
