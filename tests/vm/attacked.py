@@ -48,9 +48,9 @@ def main() -> None:
     for victim, attack in victims.items():
         prey.until(attack, lambda said=wanted[victim]: any(said in text for text in texts()))
     prey.until("all are replaced", lambda: len(running(prey)) == len(victims) and not victims.keys() & running(prey))
-    for text in texts():
+    for text in texts():  # perhaps two of one attack: the program that enters, and the one that it starts
         print(text)
-    assert len(texts()) == len(victims), "something else was found too"
+        assert text.startswith(tuple(wanted.values())), "something else was found too"
 
 
 if __name__ == "__main__":

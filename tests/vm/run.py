@@ -35,7 +35,7 @@ STORIES = {
 """The boots of each, and how many seconds each boot's part may take; emulation is 10 to 30 times slower than the
 machine itself."""
 ASKS_FOR_REBOOT = "2"
-BOOT_SECONDS = 120
+BOOT_SECONDS = 240
 BOOT_TRIES = 5  # an emulated boot hangs now and then
 
 
