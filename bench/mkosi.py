@@ -52,6 +52,7 @@ ExtraTrees=extra
 SourceDateEpoch=1704067200
 CleanPackageMetadata=no
 KernelCommandLine=console=ttyS0 panic=-1 loglevel=5 systemd.show_status=no init=/usr/local/sbin/first
+    systemd.default_timeout_start_sec=600 systemd.default_device_timeout_sec=600
 KernelModulesInitrdExclude=.*
 KernelModulesInitrdInclude=/virtio_pci.ko,/virtio_blk.ko,/virtio_net.ko,/dm-verity.ko,/erofs.ko
 
