@@ -57,7 +57,8 @@ def scene_of(asked: LaunchSpec) -> Scene:
     place: Any = type("Place", (), {"key": f"{asked.environment}/{asked.instance}"})
     return Scene(
         spec=asked, place=place, process=process, bundle={}, cgroups=cast(Any, None), layers=cast(Any, None),
-        form=cast(Any, None), launched=Launched(bundle="", files={}, limits={}, layers={}, facts=facts, process=process),
+        form=cast(Any, None),
+        launched=Launched(bundle="", files={}, limits={}, layers={}, facts=facts, process=process),
         record=Record(stage=Stage.STARTED, address=IPv4Address("10.0.0.2"), runtime="crun", process=process),
     )  # fmt: skip
 
