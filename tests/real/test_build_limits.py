@@ -138,6 +138,19 @@ def test_files_without_number(repository: Repository, workshop: Workshop, base: 
     assert time.monotonic() - start < 30
 
 
+def test_files_without_a_name_count_as_well(repository: Repository, workshop: Workshop, base: str) -> None:
+    hidden = "exec 3>large; rm large; dd if=/dev/zero bs=1M count=80 >&3; sleep 5"
+    repository.commit({"stelae.toml": limited(hidden, 'disk = "100MiB"', base)})
+    assert workshop.build(repository).created
+    # Two of them: one alone is held by the limit of a file's length.
+    twice = "exec 3>a 4>b; rm a b; dd if=/dev/zero bs=1M count=40 >&3; dd if=/dev/zero bs=1M count=40 >&4; sleep 30"
+    repository.commit({"stelae.toml": limited(twice, 'disk = "60MiB"', base)})
+    start = time.monotonic()
+    with pytest.raises(Failed, match="wrote more than 60MiB"):
+        workshop.build(repository)
+    assert time.monotonic() - start < 25
+
+
 def test_the_lines_of_a_table_share_one_limit_of_the_disk(
     repository: Repository, workshop: Workshop, base: str
 ) -> None:

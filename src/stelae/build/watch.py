@@ -20,6 +20,7 @@ from typing import IO
 from stelae.build.apart import started
 from stelae.build.config import PATH
 from stelae.build.memory_group import MemoryGroup
+from stelae.build.unnamed import unnamed
 from stelae.build.upper import FIRST_USER, usage
 from stelae.domain.errors import Unreachable
 from stelae.domain.recipe import Limits
@@ -143,7 +144,7 @@ class _Guard:
             begun = time.monotonic()
             if begun >= deadline:
                 self.beyond = "time"
-            elif usage(self._upper).total > self._limits.disk:
+            elif usage(self._upper).total + unnamed(self._process.pid) > self._limits.disk:
                 self.beyond = "disk"
             if self.beyond:
                 self._process.kill()
