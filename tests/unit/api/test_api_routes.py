@@ -173,7 +173,7 @@ def test_streams_give_progress_and_then_the_result(client: Client, behind: FakeS
     assert client.follow("POST", "/v1/locks", build, seen.append)["lock"] == "version = 1\n"
     assert last_call(behind)[1] == (ME, build | {"path": "", "upgrade": False, "secrets": {}})
     assert client.follow("POST", "/v1/checks", build, seen.append)["equal"] is True
-    assert last_call(behind)[1] == (ME, build | {"path": "", "offline": False, "secrets": {}})
+    assert last_call(behind)[1] == (ME, build | {"path": "", "offline": False, "artifact": "image", "secrets": {}})
     assert client.follow("POST", "/v1/reproductions", {"ref": "guestbook/production"}, seen.append)["equal"] is True
     assert last_call(behind)[1] == (ME, {"ref": "guestbook/production", "offline": False, "secrets": {}})
     assert client.follow("GET", "/v1/deployments/d-7/watch", None, seen.append)["outcome"] == "succeeded"
