@@ -26,7 +26,7 @@ from stelae.controller import messages
 from stelae.controller.answers import Exchange, Lines, OpenStreams, actor, answer, error_answer
 from stelae.controller.contract import Service
 from stelae.controller.openapi import ALL, BYTES_TYPE, JSON_TYPE, LINES_TYPE
-from stelae.controller.operations import Operation
+from stelae.controller.operation import Operation
 from stelae.controller.talk import Typed
 from stelae.domain.errors import Failed, InvalidInput
 

@@ -14,7 +14,8 @@ import msgspec
 
 from stelae.controller import messages
 from stelae.controller.contract import Json, Service
-from stelae.controller.operations import CONFLICT, OPERATIONS, REFUSED, Operation
+from stelae.controller.operation import CONFLICT, REFUSED, Operation
+from stelae.controller.operations import OPERATIONS
 from stelae.controller.shapes import common, machine
 
 VERSION = "1"

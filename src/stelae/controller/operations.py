@@ -6,11 +6,6 @@ answers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
-
 from stelae.controller import audit_messages as am
 from stelae.controller import cluster_messages as cm
 from stelae.controller import drift_messages as dm
@@ -20,7 +15,7 @@ from stelae.controller import past_messages as ppm
 from stelae.controller import promotion_messages as pm
 from stelae.controller import run_messages as rm
 from stelae.controller import secret_messages as sm
-from stelae.controller.contract import Json, Service
+from stelae.controller.operation import CONFLICT, REFUSED, Operation, get, post, stream, upload
 from stelae.controller.shapes import (
     audit,
     clusters,
@@ -36,140 +31,61 @@ from stelae.controller.shapes import (
     runs,
     secrets,
 )
-from stelae.controller.talk import Typed
-
-_M = TypeVar("_M", bound=m.Message)
-_Answer = Callable[[Service, str, Any], Awaitable[Json]]
-_Lines = Callable[[Service, str, Any], AsyncIterator[Json]]
-_Exchange = Callable[[Service, str, Any, Typed], AsyncIterator[Json]]
-_Upload = Callable[[Service, str, Any, Path], Awaitable[Json]]
-
-REFUSED, CONFLICT = 403, 409
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One method of one path. One of ``call``, ``stream``, ``upload`` and ``exchange`` carries it out, for the actor
-    who asks. An exchange is a stream whose body comes while it answers, in lines that are each a ``typed``.
-
-    ``takes`` is the message that comes in the path where this has a ``{name}``, in the body of a POST, and else in
-    the query (also beside an upload). ``answers`` and ``progress`` are shapes. ``also`` are statuses that only some
-    operations answer with.
-    """
-
-    name: str
-    method: str
-    path: str
-    summary: str
-    takes: type[m.Message]
-    answers: Any
-    progress: Any = None
-    also: tuple[int, ...] = ()
-    call: _Answer | None = None
-    stream: _Lines | None = None
-    upload: _Upload | None = None
-    exchange: _Exchange | None = None
-    typed: type[m.Message] | None = None
-
-    @property
-    def place(self) -> str:
-        """Where the message is: ``path``, ``query`` or ``body``."""
-        if "{" in self.path:
-            return "path"
-        return "query" if self.method == "GET" or self.upload or self.exchange else "body"
-
-
-def _get(
-    name: str, path: str, takes: type[_M], answers: Any, summary: str, call: Callable[[Service, _M], Awaitable[Json]]
-) -> Operation:
-    return Operation(
-        name=name, method="GET", path=path, summary=summary, takes=takes, answers=answers,
-        call=lambda service, _, message: call(service, message),
-    )  # fmt: skip
-
-
-def _post(
-    name: str, path: str, takes: type[_M], answers: Any, summary: str,
-    call: Callable[[Service, str, _M], Awaitable[Json]], also: tuple[int, ...] = (),
-) -> Operation:  # fmt: skip
-    return Operation(
-        name=name, method="POST", path=path, summary=summary, takes=takes, answers=answers, call=call, also=also
-    )
-
-
-def _stream(
-    name: str, method: str, path: str, takes: type[_M], progress: Any, answers: Any, summary: str,
-    stream: Callable[[Service, str, _M], AsyncIterator[Json]],
-) -> Operation:  # fmt: skip
-    return Operation(
-        name=name, method=method, path=path, summary=summary, takes=takes, answers=answers, progress=progress,
-        stream=stream,
-    )  # fmt: skip
-
-
-def _upload(
-    name: str, path: str, takes: type[_M], answers: Any, summary: str,
-    upload: Callable[[Service, str, _M, Path], Awaitable[Json]],
-) -> Operation:  # fmt: skip
-    return Operation(
-        name=name, method="POST", path=path, summary=summary, takes=takes, answers=answers, upload=upload
-    )
-
 
 _MACHINE = (
-    _get("ping", "/v1/ping", m.Nothing, machine.Ping, "Say who answers.", lambda s, _: s.ping()),
-    _post(
+    get("ping", "/v1/ping", m.Nothing, machine.Ping, "Say who answers.", lambda s, _: s.ping()),
+    post(
         "down", "/v1/down", m.App, machine.Stopped, "Take the environments of an app down, and wait until they are.",
         lambda s, actor, asked: s.down(actor, asked.app),
     ),
-    _post(
+    post(
         "start", "/v1/start", m.App, machine.Started, "Serve again what was taken down.",
         lambda s, actor, asked: s.start(actor, asked.app),
     ),
-    _post(
+    post(
         "gc", "/v1/gc", m.Collect, machine.Removed, "Remove what nothing needs any more.",
         lambda s, actor, asked: s.gc(actor, asked.dry_run),
     ),
 )  # fmt: skip
 
 _SOURCES = (
-    _post(
+    post(
         "missing", "/v1/sources/missing", m.Missing, images.Lacking, "Say which git objects are not here yet.",
         lambda s, _, asked: s.missing(asked.repository, asked.objects),
     ),
-    _upload(
+    upload(
         "receive", "/v1/sources", m.RepositoryQuery, images.Received, "Take a git pack.",
         lambda s, actor, asked, pack: s.receive(actor, asked.repository, pack),
     ),
-    _stream(
+    stream(
         "build", "POST", "/v1/builds", m.Build, common.Text, images.Built, "Build a commit.",
         lambda s, actor, asked: s.build(actor, asked.plain()),
     ),
-    _stream(
+    stream(
         "lock", "POST", "/v1/locks", m.Lock, common.Text, images.Locked, "Pin what a commit needs.",
         lambda s, actor, asked: s.lock(actor, asked.plain()),
     ),
-    _stream(
+    stream(
         "reproduce", "POST", "/v1/reproductions", m.Reproduce, common.Text, images.Reproduced,
         "Build an image of the record again, and compare.",
         lambda s, actor, asked: s.reproduce(actor, asked.plain()),
     ),
-    _stream(
+    stream(
         "check", "POST", "/v1/checks", m.Check, common.Text, images.Reproduced, "Build a commit twice, and compare.",
         lambda s, actor, asked: s.check(actor, asked.plain()),
     ),
 )  # fmt: skip
 
 _SECRETS = (
-    _post(
+    post(
         "set_secret", "/v1/secrets", sm.SetSecret, secrets.SecretSet, "Give a secret of an environment a value.",
         lambda s, actor, asked: s.set_secret(actor, asked.plain()),
     ),
-    _get(
+    get(
         "secrets", "/v1/secrets", sm.SecretsQuery, secrets.Secrets,
         "Show the secrets of an environment: names and versions.", lambda s, asked: s.secrets(asked.environment),
     ),
-    _post(
+    post(
         "revoke_secret", "/v1/secret-revocations", sm.RevokeSecret, secrets.SecretRevoked,
         "Take back a version of a secret.",
         lambda s, actor, asked: s.revoke_secret(actor, asked.plain()), also=(CONFLICT,),
@@ -177,12 +93,12 @@ _SECRETS = (
 )  # fmt: skip
 
 _REGISTRIES = (
-    _stream(
+    stream(
         "push", "POST", "/v1/pushes", m.Push, common.Text, images.Pushed,
         "Send an image to a registry, with what is signed of it.",
         lambda s, actor, asked: s.push(actor, asked.plain()),
     ),
-    _stream(
+    stream(
         "pull", "POST", "/v1/pulls", m.Pull, common.Text, images.Pulled,
         "Take an image from a registry, with what is signed of it.",
         lambda s, actor, asked: s.pull(actor, asked.plain()),
@@ -190,43 +106,43 @@ _REGISTRIES = (
 )  # fmt: skip
 
 _ENVIRONMENTS = (
-    _post(
+    post(
         "apply", "/v1/environments/apply", m.Apply, environments.Applied,
         "Make environments what a stelae.toml says.",
         lambda s, actor, asked: s.apply(actor, asked.plain()),
     ),
-    _get(
+    get(
         "environments", "/v1/environments", m.AppQuery, environments.Environments,
         "Show the environments as they were applied.", lambda s, asked: s.environments(asked.app),
     ),
-    _post(
+    post(
         "scale", "/v1/scales", m.Scale, environments.Scaled, "Set how many instances processes have.",
         lambda s, actor, asked: s.scale(actor, asked.plain()),
     ),
-    _post(
+    post(
         "inspect", "/v1/inspections", dm.Inspect, drift.Inspections,
         "Look now whether what runs is what its release says, byte by byte.",
         lambda s, _, asked: s.inspect(asked.environment),
     ),
-    _post(
+    post(
         "replace", "/v1/replacements", dm.Replace, drift.Replaced,
         "Replace instances by new ones of the same release, which are ready first.",
         lambda s, actor, asked: s.replace(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _get(
+    get(
         "status", "/v1/status", m.EnvironmentQuery, environments.Status, "Show where things stand.",
         lambda s, asked: s.status(asked.environment),
     ),
-    _get(
+    get(
         "render", "/v1/render", cm.RenderQuery, clusters.Rendered, "Print what a release is on a cluster.",
         lambda s, asked: s.render(asked.plain()),
     ),
-    _get(
+    get(
         "cluster_setup", "/v1/cluster-setup", cm.ClusterSetupQuery, clusters.Objects,
         "Print what the administrator of a cluster applies once.",
         lambda s, asked: s.cluster_setup(asked.environment, asked.what, asked.user),
     ),
-    _stream(
+    stream(
         "logs", "GET", "/v1/logs", m.LogsQuery, machine.LogLine, common.Empty, "Show what instances wrote.",
         lambda s, _, asked: s.logs(
             asked.environment, asked.instance, asked.release, asked.process, asked.follow
@@ -235,15 +151,15 @@ _ENVIRONMENTS = (
 )  # fmt: skip
 
 _RUNS = (
-    _post(
+    post(
         "run", "/v1/runs", rm.StartRun, runs.Run, "Run a job, or a command, of what serves in an environment.",
         lambda s, actor, asked: s.run(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "cancel_run", "/v1/run-cancellations", rm.CancelRun, runs.Run, "End a run.",
         lambda s, actor, asked: s.cancel_run(actor, asked.plain()),
     ),
-    _post(
+    post(
         "debug", "/v1/debug-sessions", rm.StartDebug, runs.Run, "Make a copy of an instance to look into.",
         lambda s, actor, asked: s.debug(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
@@ -253,47 +169,47 @@ _RUNS = (
         progress=runs.Shown, answers=runs.Run, also=(REFUSED, CONFLICT),
         exchange=lambda s, actor, asked, typed: s.terminal(actor, asked.environment, asked.run, typed),
     ),
-    _stream(
+    stream(
         "watch_run", "GET", "/v1/runs/watch", rm.WatchRun, machine.LogLine, runs.Run, "Follow a run to its end.",
         lambda s, _, asked: s.watch_run(asked.environment, asked.run, asked.skip),
     ),
 )  # fmt: skip
 
 _DEPLOYMENTS = (
-    _post(
+    post(
         "plan", "/v1/plans", m.Plan, plans.Planned, "Show what a deployment or a rollback would change.",
         lambda s, _, asked: s.plan(asked.plain()),
     ),
-    _post(
+    post(
         "deploy", "/v1/deployments", m.Deploy, environments.Deployed, "Move an environment to an image or a release.",
         lambda s, actor, asked: s.deploy(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
-    _get(
+    get(
         "deployment", "/v1/deployments/{id}", m.DeploymentPath, environments.Deployment, "Show a deployment.",
         lambda s, asked: s.deployment(asked.id),
     ),
-    _stream(
+    stream(
         "watch", "GET", "/v1/deployments/{id}/watch", m.DeploymentPath, environments.Progress,
         environments.Deployment,
         "Follow a deployment to its end.", lambda s, _, asked: s.watch(asked.id),
     ),
-    _post(
+    post(
         "rollback", "/v1/rollbacks", m.Rollback, environments.Deployed, "Go back to an earlier release.",
         lambda s, actor, asked: s.rollback(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
-    _post(
+    post(
         "abort", "/v1/aborts", m.Abort, environments.Aborted, "End the deployment that is under way, and go back.",
         lambda s, actor, asked: s.abort(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "pause", "/v1/pauses", m.Abort, environments.Steered, "Hold the deployment that is under way where it is.",
         lambda s, actor, asked: s.pause(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "resume", "/v1/resumptions", m.Abort, environments.Steered, "Let a deployment go on that is paused.",
         lambda s, actor, asked: s.resume(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "hurry", "/v1/hurries", m.Abort, environments.Steered,
         "Skip the soaks, gates and analysis that are left of the deployment that is under way.",
         lambda s, actor, asked: s.hurry(actor, asked.plain()), also=(CONFLICT,),
@@ -301,20 +217,20 @@ _DEPLOYMENTS = (
 )  # fmt: skip
 
 _PROMOTION = (
-    _post(
+    post(
         "promote", "/v1/promotions", pm.Promote, environments.Deployed,
         "Move an environment to the image that is verified in another.",
         lambda s, actor, asked: s.promote(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
-    _post(
+    post(
         "approve", "/v1/approvals", pm.Approve, environments.LetOn, "Let a deployment on that waits for a person.",
         lambda s, actor, asked: s.approve(actor, asked.plain()), also=(REFUSED, CONFLICT),
     ),
-    _post(
+    post(
         "reject", "/v1/rejections", pm.Reject, environments.LetOn, "End a deployment that waits for a person.",
         lambda s, actor, asked: s.reject(actor, asked.plain()), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "trust", "/v1/verifiers", pm.Trust, proofs.VerifierTrusted,
         "Take a key's word on what was verified in an environment of another controller.",
         lambda s, actor, asked: s.trust(actor, asked.plain()), also=(CONFLICT,),
@@ -322,75 +238,75 @@ _PROMOTION = (
 )  # fmt: skip
 
 _RECORD = (
-    _get(
+    get(
         "history", "/v1/history", ppm.HistoryQuery, environments.History, "Show what happened.",
         lambda s, asked: s.history(asked.plain()),
     ),
-    _get(
+    get(
         "show", "/v1/show", m.ShowQuery, proofs.Shown, "Show what a reference names.",
         lambda s, asked: s.show(asked.ref),
     ),
-    _get(
+    get(
         "proof", "/v1/proofs", m.ShowQuery, proofs.Proof, "Say what is proven of an image, and what is inside.",
         lambda s, asked: s.proof(asked.ref),
     ),
-    _get(
+    get(
         "document", "/v1/documents", m.DocumentQuery, proofs.Document,
         "Show the verified provenance of an image, or its list of what is inside.",
         lambda s, asked: s.document(asked.ref, asked.kind),
     ),
-    _get(
+    get(
         "diff", "/v1/diffs", m.DiffQuery, past.Differs,
         "Show what differs between two images, or two environments, or two times.",
         lambda s, asked: s.diff(asked.old, asked.new),
     ),
-    _get(
+    get(
         "export", "/v1/exports", xm.HandOver, exports.Exported,
         "Hand over an image, its disk, and where both come from: verified.", lambda s, asked: s.export(asked.ref),
     ),
-    _stream(
+    stream(
         "disk", "GET", "/v1/disks", xm.DiskBytes, audit.Piece, exports.DiskSent,
         "Give the bytes of a disk, compressed by zstd.", lambda s, _, asked: s.disk(asked.disk),
     ),
-    _get("keys", "/v1/keys", m.Nothing, proofs.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
-    _post(
+    get("keys", "/v1/keys", m.Nothing, proofs.Keys, "Show whose signatures count.", lambda s, _: s.keys()),
+    post(
         "import_key", "/v1/keys", m.ImportKey, proofs.Key, "Sign with a key, or trust one.",
         lambda s, actor, asked: s.import_key(actor, asked.pem), also=(CONFLICT,),
     ),
-    _post(
+    post(
         "revoke", "/v1/revocations", m.Revoke, proofs.Revoked, "Take back an image or a key.",
         lambda s, actor, asked: s.revoke(actor, asked.ref, asked.reason), also=(CONFLICT,),
     ),
-    _get(
+    get(
         "state", "/v1/state", ppm.StateQuery, past.Then, "Show what ran at a time.",
         lambda s, asked: s.state(asked.at, asked.environment),
     ),
-    _get(
+    get(
         "where", "/v1/where", ppm.WhereQuery, past.Where, "Show where something runs, or ever ran.",
         lambda s, asked: s.where(asked.ref, asked.ever),
     ),
-    _post(
+    post(
         "verify_ledger", "/v1/verify-ledger", m.Nothing, audit.Audited,
         "Check the whole record, and all that is published of it.", lambda s, _, asked: s.verify_ledger(),
     ),
-    _get(
+    get(
         "receipt", "/v1/receipts", am.ReceiptQuery, audit.Receipt, "Prove that an event is in the log.",
         lambda s, asked: s.receipt(asked.ref, asked.witnessed),
     ),
-    _get(
+    get(
         "consistency", "/v1/consistency", am.ConsistencyQuery, audit.Consistency,
         "Prove that the log goes on from an older checkpoint.", lambda s, asked: s.consistency(asked.old),
     ),
-    _get(
+    get(
         "witness_policy", "/v1/witness-policy", m.Nothing, audit.Policy, "Show who has to cosign the log.",
         lambda s, _: s.witness_policy(),
     ),
-    _post(
+    post(
         "set_witness_policy", "/v1/witness-policy", am.SetPolicy, audit.Policy, "Say who has to cosign the log.",
         lambda s, actor, asked: s.set_witness_policy(actor, asked.text),
     ),
-    _get("log_key", "/v1/log-key", m.Nothing, audit.LogKey, "Show the log's key.", lambda s, _: s.log_key()),
-    _stream(
+    get("log_key", "/v1/log-key", m.Nothing, audit.LogKey, "Show the log's key.", lambda s, _: s.log_key()),
+    stream(
         "export_log", "GET", "/v1/log-exports", am.ExportQuery, audit.Piece, audit.Exported,
         "Give the whole log as an archive that anybody can check.", lambda s, _, asked: s.export_log(asked.evidence),
     ),
