@@ -19,9 +19,9 @@ from stelae.domain.units import GIB, MIB
 from stelae.images.content import CHUNK
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd
 else:
-    from backports import zstd
+    from backports import zstd as zstd
 
 MAX_LAYER = 32 * GIB
 """The largest tar that is taken out of a compressed layer, in bytes."""

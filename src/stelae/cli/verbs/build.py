@@ -17,7 +17,9 @@ from stelae.domain.errors import InvalidInput
 @click.option("--offline", is_flag=True, help="Fetch nothing: everything comes from the store of inputs.")
 @click.option("--check", is_flag=True, help="Build twice in clean places and show what differs.")
 @click.option(
-    "--artifact", type=click.Choice(("image", "disk")), default="image",
+    "--artifact",
+    type=click.Choice(("image", "disk")),
+    default="image",
     help="Make a disk of the image too, which machines boot, and print its digest.",
 )
 @secret_option

@@ -12,9 +12,7 @@ from stelae.cli.registries import access, registry_options
 
 @click.command("pull", short_help="Take an image from a registry, with its signatures.")
 @click.argument("name", metavar="HOST/PATH[:TAG][@DIGEST]")
-@click.option(
-    "--artifact", type=click.Choice(("image", "disk")), default="image", help="With its disks, or without."
-)
+@click.option("--artifact", type=click.Choice(("image", "disk")), default="image", help="With its disks, or without.")
 @registry_options
 @verb
 def command(

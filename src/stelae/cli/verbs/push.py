@@ -13,9 +13,7 @@ from stelae.cli.registries import access, registry_options
 @click.command("push", short_help="Send an image to a registry, with its signatures.")
 @click.argument("ref", metavar="REF")
 @click.argument("name", metavar="HOST/PATH[:TAG]")
-@click.option(
-    "--artifact", type=click.Choice(("image", "disk")), default="image", help="With its disks, or without."
-)
+@click.option("--artifact", type=click.Choice(("image", "disk")), default="image", help="With its disks, or without.")
 @registry_options
 @verb
 def command(
