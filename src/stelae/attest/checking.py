@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stelae.attest import envelope, provenance, sbom, signing, statement
 from stelae.attest.envelope import StrangerError, UntrustedError
@@ -38,7 +38,7 @@ class Evidence:
     requirement: Requirement
     key: str
     predicate: Json
-    manifest: Digest = Digest("")
+    manifest: Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def check(layout: Layout, image: Digest, keys: Mapping[str, str], revoked: Mappi
         except UntrustedError as error:
             problems.append(f"what {short(item.digest)} says of image {short(image)} does not count: {error}")
         else:
-            evidence += [replace(read, manifest=item.digest)] if read is not None else []
+            evidence += [read] if read is not None else []
     return Proof(
         image=image,
         evidence=tuple(item for item in evidence if item.key not in revoked),
@@ -128,7 +128,7 @@ def _evidence(item: Referrer, image: Digest, keys: list[PublicKey]) -> Evidence 
         return None
     if requirement is Requirement.SBOM:
         _fits(said)
-    return Evidence(requirement=requirement, key=key.id, predicate=said.predicate)
+    return Evidence(requirement=requirement, key=key.id, predicate=said.predicate, manifest=item.digest)
 
 
 def _fits(said: Statement) -> None:
@@ -151,7 +151,7 @@ def _simple(item: Referrer, image: Digest, keys: list[PublicKey]) -> Evidence:
         raise StrangerError
     if named != image or kind != signing.SIMPLE_TYPE:
         raise UntrustedError("what is signed speaks of another image")
-    return Evidence(requirement=Requirement.SIGNATURE, key=key.id, predicate={})
+    return Evidence(requirement=Requirement.SIGNATURE, key=key.id, predicate={}, manifest=item.digest)
 
 
 def _layer(item: Referrer) -> bytes:

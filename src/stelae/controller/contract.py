@@ -204,12 +204,13 @@ class Service(Protocol):
         """What *ref* (an image, disk, release, environment or commit) means, for tools elsewhere to adopt, all of it
         verified: ``{"app", "environment", "release", "image", "size", "places": [{"name": HOST/PATH@DIGEST, "tag",
         "at"}], "signature", "provenance", "sbom": each {"digest", "key"}, "built": as in ``proof``, "disk":
-        {"digest", "raw", "size", "compressed", "compressed_size", "root_hash", "uki", "kernel", "architecture", "format",
-        "places", "signature", "provenance"} or null}``. Raises Failed for what is not signed by a key that counts."""
+        {"digest", "raw", "size", "compressed", "compressed_size", "root_hash", "uki", "kernel", "architecture",
+        "format", "places", "signature", "provenance"} or null}``. Raises Failed for what is not signed by a key that counts."""
 
     def disk(self, digest: str) -> AsyncIterator[Json]:
         """Give the bytes of a disk: progress ``{"data": base64}``, one piece after the other of a file of zstd;
-        result ``{"disk", "compressed", "bytes", "raw", "size"}``, the digests and sizes of the file and of what it holds."""
+        result ``{"disk", "compressed", "bytes", "raw", "size"}``, the digests and sizes of the file and of what it
+        holds."""
 
     async def keys(self) -> Json:
         """``{"keys": [{"key", "pem", "added_by", "added_at", "signs", "counts", "verifies", "revoked"}]}``: whose
