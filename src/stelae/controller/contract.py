@@ -205,7 +205,8 @@ class Service(Protocol):
         verified: ``{"app", "environment", "release", "image", "size", "places": [{"name": HOST/PATH@DIGEST, "tag",
         "at"}], "signature", "provenance", "sbom": each {"digest", "key"}, "built": as in ``proof``, "disk":
         {"digest", "raw", "size", "compressed", "compressed_size", "root_hash", "uki", "kernel", "architecture",
-        "format", "places", "signature", "provenance"} or null}``. Raises Failed for what is not signed by a key that counts."""
+        "format", "places", "signature", "provenance"} or null}``. Raises Failed for what is not signed by a key that
+        counts."""
 
     def disk(self, digest: str) -> AsyncIterator[Json]:
         """Give the bytes of a disk: progress ``{"data": base64}``, one piece after the other of a file of zstd;
