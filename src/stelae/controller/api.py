@@ -33,8 +33,14 @@ from stelae.domain.errors import Failed, InvalidInput
 MAX_PACK = 1 << 30
 """The largest git pack that is taken, in bytes."""
 
-_OF_BUILDS = frozenset({"ping", "missing", "receive", "build"})
-"""What a build asks for, which waits for nothing that an earlier one has left to be done."""
+_AFTER_SIGNATURES = frozenset(
+    {
+        "approve", "deploy", "diff", "disk", "document", "export", "import_key", "keys", "plan", "promote", "proof",
+        "push", "reproduce", "revoke", "show", "trust",
+    }
+)  # fmt: skip
+"""What looks at what is signed, or with what: it waits for a signature that an earlier answer has promised. Nothing
+else waits: ``abort`` and ``rollback`` always get in."""
 
 _M = TypeVar("_M", bound=messages.Message)
 
@@ -45,7 +51,7 @@ async def at_once() -> None:
 
 def application(service: Service, temporary: Path, settled: Callable[[], Awaitable[None]] = at_once) -> Starlette:
     """Return the API over *service*. Packs wait as files in the folder *temporary* until they are taken. *settled*
-    waits until all is done of which an answer has told already, before anything else is asked that may depend on it.
+    waits until all is signed of which an answer has told already, before anything is asked that looks at it.
 
     ``state.streams.end()`` ends its open streams.
     """
@@ -66,7 +72,7 @@ def _route(
     async def answered(request: Request) -> Response:
         """The outermost frame of a route: what is raised inside becomes a typed answer."""
         try:
-            if methods[request.method].name not in _OF_BUILDS:
+            if methods[request.method].name in _AFTER_SIGNATURES:
                 await settled()
             return await _carry_out(methods[request.method], request, service, temporary)
         except Exception as error:  # noqa: BLE001 - the outermost frame of the API

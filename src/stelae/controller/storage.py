@@ -138,7 +138,7 @@ class Storage:
     async def _built(self, actor: str, source: Source, result: BuildResult) -> list[tuple[Proofs, Build]]:
         """Record the build, and return it when what it made has to be signed, and by what; one that gave again what
         was built a short while ago from the same source, and what was signed, is no news."""
-        if (ended := self._unsigned.get(result.image.digest)) is not None:
+        while (ended := self._unsigned.get(result.image.digest)) is not None:
             await ended.wait()
         finished = self._clock()
         wanting = self._proofs is not None and self._proofs.wanting(result.image.digest, source)
@@ -148,10 +148,15 @@ class Storage:
             return []
         lock = digest_of(result.lock.encode())
         event = ev.ImageBuilt(image=result.image, source=source, lock=lock, format=FORMAT)
-        (recorded,) = await self._record.append([event], actor=actor, urgent=False)
         if self._proofs is None or not wanting:
+            await self._record.append([event], actor=actor, urgent=False)
             return []
-        self._unsigned[result.image.digest] = asyncio.Event()
+        self._unsigned[result.image.digest] = asyncio.Event()  # before anything else may happen
+        try:
+            (recorded,) = await self._record.append([event], actor=actor, urgent=False)
+        except BaseException:  # nobody waits for what never was told
+            self._unsigned.pop(result.image.digest).set()
+            raise
         build = Build(
             image=result.image, source=source, inputs=result.inputs, lock=lock, format=FORMAT,
             architecture=architecture(), index=recorded.index, network=result.network,

@@ -425,7 +425,7 @@ def wait_until(true: Any, seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
-def test_others_wait_for_what_an_answer_has_told_of_and_builds_do_not(
+def test_what_looks_at_signatures_waits_for_those_that_were_promised_and_nothing_else_does(
     service: FakeService, installation: Installation
 ) -> None:
     asked, go = threading.Event(), threading.Event()
@@ -442,6 +442,7 @@ def test_others_wait_for_what_an_answer_has_told_of_and_builds_do_not(
         client.post("/v1/sources/missing", {"repository": "app-1", "objects": [COMMIT]})
         client.upload("/v1/sources", io.BytesIO(b"PACK"), repository="app-1")
         client.follow("POST", "/v1/builds", request, lambda _: None)
+        client.post("/v1/aborts", {"environment": "shop/testing"})
         assert not asked.is_set()
         answers: list[Any] = []
         thread = threading.Thread(target=lambda: answers.append(client.post("/v1/deployments", DEPLOY)))

@@ -183,6 +183,24 @@ def test_an_image_is_told_first_and_signed_once(tmp_path: Path, monkeypatch: pyt
     trusting(tmp_path, body)
 
 
+def test_two_builds_of_one_image_at_once_sign_it_once(tmp_path: Path) -> None:
+    async def body(made: Trusting) -> None:
+        image = samples.image(made.layout, "shop", {b"a": b"1"}, processes=(WEB, WORKER))
+        made.builder.image = image
+        request = {"repository": "shop", "commit": COMMIT, "path": "", "subject": "", "versioned": True}
+
+        async def built() -> None:
+            async for _ in made.storage.build("ana", request):
+                pass
+
+        await asyncio.wait_for(asyncio.gather(*(built() for _ in range(4))), 20)
+        await asyncio.wait_for(made.storage.settled(), 1)
+        kinds = [item.event.kind for item in made.site.ledger.read()]
+        assert kinds == ["image.built", "key.trusted", "image.attested"]
+
+    trusting(tmp_path, body)
+
+
 def test_nobody_waits_for_ever_for_what_could_not_be_signed(tmp_path: Path) -> None:
     async def body(made: Trusting) -> None:
         await made.build("v1")
