@@ -33,7 +33,7 @@ from tests.unit.controller.site import TEST, Site, on_site, spec
 from tests.unit.images.disk_parts import RAW, a_form
 
 COMMIT = "a" * 40
-HERE = spec(test='processes = { web = 1 }\nstrategy = { kind = "rolling", min_healthy = "0s" }')
+HERE = spec(test="processes = { web = 1 }")
 
 
 class Handing(Estate):
@@ -121,9 +121,7 @@ def test_what_serves_an_environment_with_the_newest_disk_of_it(tmp_path: Path) -
         disk = await made.made(image, kernel=b"newer")
         await made.pushed(disk.digest, "r.example/disks", "3")
         await site.apply(HERE)
-        site.loops.start()
-        await site.deploy(image)
-        await site.until(lambda: site.env().rollout is None and site.env().stable is not None)
+        await site.stable(image)
         found = await made.exports.export(TEST)
         assert (found["environment"], found["release"]) == (TEST, site.env().stable)
         told = found["disk"]
