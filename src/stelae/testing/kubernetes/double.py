@@ -203,7 +203,7 @@ class Double:
                 if change is not None:
                     if change.namespace == namespace and (told := _told(change, selected)):
                         yield _line(told[0], partial(told[1]) if bare(asked) else told[1])
-                elif asked.query.get("allowWatchBookmarks") == "true":
+                elif queue.empty() and asked.query.get("allowWatchBookmarks") == "true":  # nothing came with the time
                     metadata: Object = {"resourceVersion": str(self.table.version)}
                     yield _line("BOOKMARK", {"kind": kind.name, "apiVersion": kind.api, "metadata": metadata})
                 if loop.time() >= until:
