@@ -61,7 +61,8 @@ def _line(row: Row, ratio: float | None) -> str:
         return f"{middle} {goal} | {verdict} |"
     spread = "quoted, not measured here"
     if not row.quoted:
-        spread = f"{shown(min(row.samples))} to {shown(max(row.samples))} ({len(row.samples)} runs)"
+        low, high = min(row.samples), max(row.samples)
+        spread = f"{_in_unit(row, low)} to {_in_unit(row, high)} ({len(row.samples)} runs)"
     return f"{middle} {spread} | {ratio:.2f} | {goal} | {verdict} |"
 
 
