@@ -167,8 +167,9 @@ def _rows(samples: Mapping[str, Sequence[float]]) -> list[Row]:
 
 TEXT = {
     GUESTBOOK.name: (
-        "The same base, files, wheels and `run` line for all. Wheels come from a server on this machine, and each "
-        "tool takes them with the same pip. Whole commands, in turn; the goal is half of the quickest other tool."
+        "The same base, files, wheels and `run` line for all. Wheels come from a server on this machine: the others "
+        "take them by the pip of their base, Stelae by itself. Whole commands, in turn; the goal is half of the "
+        "quickest other tool."
     ),
     SWIFT.name: "Files only: no dependencies, no `run` line. As above.",
 }
