@@ -55,14 +55,16 @@ def suite(*words: str) -> str:
         cwd=HERE / "repository", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env={**os.environ, "PYTHONPATH": TOOLS, "STELAE_TEST_PATIENCE": str(PATIENCE)},
     )  # fmt: skip
-    line = ""
+    said = "it says nothing"
     with done:
         assert done.stdout is not None
         for line in done.stdout:
             print(line, end="", flush=True)
-    found = re.fullmatch(r"=+ (\d+ passed) in .*=+\n", line)
-    assert found is not None, f"{line.strip('= ')!r}"
-    return found[1]
+            if found := re.fullmatch(r"=+ (\d+ .*) in [\d.]+s.*=+\n", line):
+                said = found[1]
+    assert done.returncode == 0, said
+    assert re.fullmatch(r"\d+ passed", said), said
+    return said
 
 
 def until(what: str, condition: Callable[[], bool], seconds: float) -> None:
