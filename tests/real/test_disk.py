@@ -174,6 +174,7 @@ def two() -> Iterator[tuple[Machine, str, Digest]]:
         machine.cli("deploy", "testing")
         tiny.version(machine, "2")
         built = machine.json("build")
+        machine.client.get("/v1/keys")  # waits until it is signed
         (layer,) = [item["digest"] for item in built["layers"] if item["name"] == "files"]
         yield machine, built["image"], Digest(layer)
         assert "Traceback" not in machine.log.read_text()

@@ -23,6 +23,7 @@ def test_plan_be_overtaken_plan_again_deploy(machine: Machine) -> None:
     tiny.version(machine, "2")
     assert "build it first: stelae build" in refused(machine, 2, "plan", "testing")
     image = machine.json("build")["image"]
+    machine.client.get("/v1/keys")  # waits until it is signed
     size = events(machine)
 
     plan = machine.json("plan", "testing")

@@ -12,7 +12,9 @@ import pytest
 from stelae.domain.allocation import InstanceId
 from stelae.domain.environment import EnvironmentId
 from stelae.domain.errors import InvalidInput
-from stelae.platforms.local import record
+from stelae.platforms.local import inventory, record
+from stelae.platforms.local.cgroup import Cgroups
+from stelae.platforms.local.network import Network
 from stelae.platforms.local.place import Place, cid_to_key, place_of, places
 from stelae.platforms.local.process import ProcessId, identify, open_process, send_signal
 from stelae.platforms.local.record import Record, Stage
@@ -70,3 +72,42 @@ def test_a_process_is_not_taken_for_a_later_one_with_its_number() -> None:
         assert identify(child.pid) is None  # ended, not reaped
     assert identify(known.pid) is None
     assert not send_signal(known, signal.SIGTERM)
+
+
+class NoGroups(Cgroups):
+    """Control groups of which none is there."""
+
+    def __init__(self) -> None:
+        pass
+
+    def kill(self, cid: str) -> None:
+        pass
+
+    def remove(self, cid: str) -> None:
+        pass
+
+
+def test_what_is_written_while_an_instance_is_taken_away_goes_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "_SWEEP_SECONDS", 0)
+    listed, late = inventory._subordinate, [place.folder / "pidfile", place.folder / "ctl"]
+
+    def listed_too_early(there: Place) -> list[Path]:
+        found = listed(there)
+        if late:
+            late.pop().touch()
+        return found
+
+    monkeypatch.setattr(inventory, "_subordinate", listed_too_early)
+    (place.folder / "config.json").touch()
+    inventory.sweep(place, NoGroups(), Network(place.installation), None)
+    assert not place.folder.exists()
+
+
+def test_what_goes_on_writing_is_told_in_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "_SWEEP_SECONDS", 0)
+    monkeypatch.setattr(inventory, "_subordinate", lambda _: [])
+    (place.folder / "ctl").touch()
+    with pytest.raises(OSError, match="not empty"):
+        inventory.sweep(place, NoGroups(), Network(place.installation), None)

@@ -5,9 +5,11 @@ Tests compare it with the record; ``teardown`` takes all of it away, from whatev
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +23,9 @@ from stelae.platforms.local.process import ProcessId, identify, send_signal
 from stelae.platforms.local.runtime import runtime_of
 from stelae.system.installation import Installation
 from stelae.system.mount import MNT_DETACH, mounts_below, unmount
+
+_SWEEPS = 20
+_SWEEP_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +101,28 @@ def teardown(installation: Installation, cgroup_parent: str = "") -> None:
 
 
 def sweep(place: Place, cgroups: Cgroups, network: Network, found: record.Record | None) -> None:
-    """Take away all that the instance at *place* has or had, however far it came; raises Failed.
+    """Take away all that the instance at *place* has or had, however far it came; raises Failed, OSError.
 
-    The record goes last: as long as something may be left, the instance is found again.
+    A process that an earlier controller started may write into the folder until it has ended: then once more.
     """
+    for left in reversed(range(_SWEEPS)):
+        _sweep_once(place, cgroups, network, found)
+        try:
+            place.folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not left:
+                raise
+            if found is not None:  # as long as something may be left, the instance is found again
+                record.save(place, found)
+            time.sleep(_SWEEP_SECONDS)
+        else:
+            return
+
+
+def _sweep_once(place: Place, cgroups: Cgroups, network: Network, found: record.Record | None) -> None:
+    """Take away all but the folder itself. The record goes last."""
     if found is not None and found.conmon is None:  # cut off early: it may not be in its control group yet
         conmon = find_conmons(place.installation).get(place.cid)
         if conmon is not None:
@@ -116,8 +139,6 @@ def sweep(place: Place, cgroups: Cgroups, network: Network, found: record.Record
     for path in _subordinate(place):
         path.unlink(missing_ok=True)
     place.record.unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
-        place.folder.rmdir()
 
 
 def _subordinate(place: Place) -> list[Path]:
