@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from stelae.build.client_objects import Listed, Listing
 from stelae.build.client_process import Process
@@ -106,13 +106,16 @@ class Asked:
         """
         status, changes, said = self._status.output() if self._status is not None else (0, b"", b"")
         place, (_, origin, _) = self._place.output(), self._origin.output()
-        with nullcontext(self._objects) if keep else self._objects as objects:
+        with ExitStack() as stack:
+            objects = stack.enter_context(self._objects)
             root, path, common = _place(self._folder, *place)
             listed = objects.below(path)
-        if listed is None:
-            raise _no_commit(root, self._ref)
-        if status != 0:
-            raise Failed("git status failed", where=root, details=_lines(said))
+            if listed is None:
+                raise _no_commit(root, self._ref)
+            if status != 0:
+                raise Failed("git status failed", where=root, details=_lines(said))
+            if keep:
+                stack.pop_all()  # the caller ends it
         return Checkout(
             root=root, repository=_repository_id(_text(origin), common), listed=listed, path=path,
             dirty=_dirty(_text(changes)), listing=self._objects if keep else None,
