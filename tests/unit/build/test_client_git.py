@@ -237,3 +237,11 @@ def test_what_is_not_small_is_packed_by_git(what: str, repository: Repository, t
                 assert Mirror(tmp_path).receive("app", pack) == len(checkout.objects())
     finally:
         checkout.close()
+
+
+def test_no_git_is_left_where_nothing_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    asked = client_git.Asked(str(tmp_path), "HEAD")
+    with pytest.raises(InvalidInput, match="not inside a git repository"):
+        asked.checkout(keep=True)
+    assert asked._objects._process.stdout.closed
