@@ -23,23 +23,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from stelae.domain.artifact import Disk
-from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, hex_of, parse_digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images.blobs import corrupted
 from stelae.images.decompress import decompressed
 from stelae.images.disk import locked, room_on
 from stelae.images.disk_manifest import ARTIFACT, Form, parse
-from stelae.images.layout import INDEX, MANIFEST, Layout
+from stelae.images.layout import MANIFEST, Layout
+from stelae.images.lists import entries, write
+from stelae.images.lists import place as list_of
 from stelae.system import verity
-from stelae.system.files import write_atomic
 
 MAKING = ".making."
 """How the names of unfinished folders begin; a crash may leave them, garbage collection takes them."""
 
+_LISTED = "disks"
 _RAW, _KERNEL, _INITRD = "disk.raw", "kernel", "initrd"
 _MODE = 0o444
 _HOLE = 64 << 10  # bytes; empty ones of a disk together are left out of its file
@@ -100,9 +101,10 @@ class Disks:
                 raise Failed(f"the disk lacks {blob.digest}", where=str(path), hint="make the disk again")
         with self.layout.locked():
             self.layout.blobs.add_all([form.config, form.manifest])
-            entries = [item for item in _entries(self.layout, disk.image) if item["digest"] != disk.digest]
+            known = entries(lists(self.layout), disk.image, _LISTED)
+            others = [item for item in known if item["digest"] != disk.digest]
             new = {"mediaType": MANIFEST, "artifactType": ARTIFACT, "digest": disk.digest, "size": len(form.manifest)}
-            _write(self.layout, disk.image, [*entries, new])
+            write(lists(self.layout), disk.image, [*others, new])
         if raw is not None:
             self._unpack(form, raw)
         return disk
@@ -185,16 +187,16 @@ class Disks:
 
 def listed(layout: Layout, image: Digest) -> tuple[Digest, ...]:
     """Return the digests of the disks of *image*, oldest first; raises Failed when their list is broken."""
-    return tuple(parse_digest(str(entry.get("digest"))) for entry in _entries(layout, image))
+    return tuple(parse_digest(str(entry.get("digest"))) for entry in entries(lists(layout), image, _LISTED))
 
 
 def forget(layout: Layout, image: Digest, digest: Digest) -> None:
     """Take the disk *digest* out of the list of those of *image*, for a caller that holds the store alone."""
-    left = [entry for entry in _entries(layout, image) if entry.get("digest") != digest]
+    left = [entry for entry in entries(lists(layout), image, _LISTED) if entry.get("digest") != digest]
     if left:
-        _write(layout, image, left)
+        write(lists(layout), image, left)
     else:
-        _place(layout, image).unlink(missing_ok=True)
+        list_of(lists(layout), image).unlink(missing_ok=True)
 
 
 def lists(layout: Layout) -> Path:
@@ -239,26 +241,3 @@ def _finish(path: Path) -> None:
     path.chmod(_MODE)
     with path.open("rb") as file:
         verity.enable(file.fileno())
-
-
-def _place(layout: Layout, image: Digest) -> Path:
-    return lists(layout) / f"{hex_of(parse_digest(image))}.json"
-
-
-def _entries(layout: Layout, image: Digest) -> list[dict[str, Any]]:
-    path = _place(layout, image)
-    try:
-        found = json.loads(path.read_bytes())["manifests"]
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise ValueError("not a list of descriptors")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Failed("the list of an image's disks is broken", where=str(path)) from error
-    return found
-
-
-def _write(layout: Layout, image: Digest, entries: list[dict[str, Any]]) -> None:
-    path = _place(layout, image)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from stelae.domain.canonical import canonical
-from stelae.domain.digest import Digest, digest_of, hex_of, parse_digest
+from stelae.domain.digest import Digest, digest_of, parse_digest
 from stelae.domain.errors import Failed
 from stelae.images.blobs import corrupted
 from stelae.images.layout import INDEX, MANIFEST, Layout
-from stelae.system.files import write_atomic
+from stelae.images.lists import entries, place, write
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 MAX_BLOB = 128 << 20
 """The largest attestation that is read, in bytes."""
+
+_LISTED = "signatures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +78,13 @@ def referrer(
 def add(layout: Layout, subject: Digest, referrers: list[Referrer]) -> None:
     """Store *referrers* of the image *subject*; one that is there already stays as it is."""
     with layout.locked():
-        entries = _entries(layout, subject)
-        known = {entry["digest"] for entry in entries}
+        listed = entries(folder(layout), subject, _LISTED)
+        known = {entry["digest"] for entry in listed}
         layout.blobs.add_all(data for item in referrers for data in (*item.blobs.values(), item.manifest))
         for item in referrers:
             if item.digest not in known:
-                entries.append(descriptor(item))
-        _write(layout, subject, entries)
+                listed.append(descriptor(item))
+        write(folder(layout), subject, listed)
 
 
 def of(layout: Layout, subject: Digest) -> list[Referrer]:
@@ -95,12 +97,12 @@ def of(layout: Layout, subject: Digest) -> list[Referrer]:
 
 def digests(layout: Layout, subject: Digest) -> list[Digest]:
     """Return the digests of the referrers' manifests, oldest first; raises Failed when their list is broken."""
-    return [parse_digest(str(entry.get("digest"))) for entry in _entries(layout, subject)]
+    return [parse_digest(str(entry.get("digest"))) for entry in entries(folder(layout), subject, _LISTED)]
 
 
 def index(layout: Layout, subject: Digest) -> bytes:
     """Return the OCI index that names the referrers of *subject*, as the tag ``sha256-HEX`` of a registry has it."""
-    return canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": _entries(layout, subject)})
+    return canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries(folder(layout), subject, _LISTED)})
 
 
 def blobs_of(layout: Layout, subject: Digest) -> frozenset[Digest]:
@@ -114,7 +116,7 @@ def blobs_of(layout: Layout, subject: Digest) -> frozenset[Digest]:
 
 def forget(layout: Layout, subject: Digest) -> None:
     """Take the list of referrers of *subject* away; garbage collection takes their blobs."""
-    _place(layout, subject).unlink(missing_ok=True)
+    place(folder(layout), subject).unlink(missing_ok=True)
 
 
 def _load(layout: Layout, digest: Digest) -> Referrer:
@@ -154,26 +156,3 @@ def descriptor(item: Referrer) -> dict[str, Any]:
 def folder(layout: Layout) -> Path:
     """Return the folder of the lists of referrers, ``HEX.json`` for each image that has some."""
     return layout.folder / "referrers" / "sha256"
-
-
-def _place(layout: Layout, subject: Digest) -> Path:
-    return folder(layout) / f"{hex_of(parse_digest(subject))}.json"
-
-
-def _entries(layout: Layout, subject: Digest) -> list[dict[str, Any]]:
-    path = _place(layout, subject)
-    try:
-        found = json.loads(path.read_bytes())["manifests"]
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise ValueError("not a list of descriptors")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Failed("the list of an image's signatures is broken", where=str(path)) from error
-    return found
-
-
-def _write(layout: Layout, subject: Digest, entries: list[dict[str, Any]]) -> None:
-    path = _place(layout, subject)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
