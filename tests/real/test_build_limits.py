@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from stelae.build.builder import Builder
+from stelae.build.parts import MOST
 from stelae.build.sandbox import BeyondError, Rules, Sandbox, lay_out
 from stelae.domain.errors import Failed
 from stelae.domain.recipe import Limits
 from stelae.domain.units import MIB, SECOND
+from stelae.images.tree import Tree, file
 from tests.real.building import run_lines, shell
 from tests.unit.build.repository import Repository
 from tests.unit.build.test_builder import oci_base
@@ -81,6 +83,22 @@ def test_a_limit_that_is_not_the_recipes_names_no_key_of_it(tmp_path: Path) -> N
         with pytest.raises(BeyondError) as caught:
             Sandbox([lower], place, rules).run("while :; do :; done", "/", print)
         assert (caught.value.said, caught.value.hint) == ("it did not end within 1s", hint)
+
+
+def test_as_many_layers_as_parts_are_used_lie_over_each_other(tmp_path: Path) -> None:
+    """Their names together are less than the page that mount(2) takes, wherever they are."""
+    top = tmp_path / ("a" * 200)
+    top.mkdir()
+    lowers = [lay_out(shell("sh"), top / "0")]
+    for number in range(1, MOST):
+        tree = Tree()
+        tree.add(f"file{number}".encode(), file(b"", 0o644))
+        lowers.append(lay_out(tree, top / str(number)))
+    place = tmp_path / "place"
+    place.mkdir()
+    said: list[str] = []
+    Sandbox(lowers, place).run("set -- /file*; echo $#", "/", said.append)
+    assert said == [f"run: {MOST - 1}"]
 
 
 def test_many_processes_share_one_limit_of_memory(

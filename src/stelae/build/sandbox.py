@@ -79,18 +79,14 @@ class Sandbox:
     first; *work* is an empty folder for what the commands change."""
 
     def __init__(self, lowers: Sequence[Path], work: Path, rules: Rules = Rules()) -> None:
+        self._lowers = lowers
         self._work = work
         self._rules = rules
-        for name in ("upper", "shown", *(f"shown/{n}" for n in range(1, len(rules.shown) + 1))):
+        shown = ("shown", *(f"shown/{n}" for n in range(1, len(rules.shown) + 1))) if rules.shown else ()
+        for name in ("upper", *shown):
             (work / name).mkdir()
             (work / name).chmod(0o755)
         os.chown(work / "upper", FIRST_USER, FIRST_USER)
-        # Short names: mount(2) takes one page of options, and a path may hold what the options give a meaning.
-        for number, lower in enumerate(lowers):
-            (work / f"l{number}").symlink_to(lower)
-        self._options = (
-            f"lowerdir={':'.join(f'l{number}' for number in reversed(range(len(lowers))))},upperdir=upper,{_OVERLAY}"
-        )
         self._mounts = 0
 
     def run(self, line: str, workdir: str, progress: Callable[[str], None]) -> None:
@@ -116,14 +112,22 @@ class Sandbox:
         """Lay the overlay over ``_ROOT``, and show what is shown; in a thread and a mount namespace of its own."""
         os.umask(0o022)
         os.chdir(self._work)
+        opened: list[int] = []
         try:
+            opened.extend(os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (self._work, *reversed(self._lowers)))
             for number, path in enumerate(self._rules.shown.values(), start=1):
                 mount(path, Path("shown", str(number)), "", MS_BIND)
             if self._rules.shown:
                 mount("shown", _SHOWN, "", MS_BIND | MS_REC)
-            mount("overlay", _ROOT, "overlay", 0, f"{self._options},workdir=overlay{self._mounts}")
+            # Short names: mount(2) takes one page of options, and a path may hold what the options give a meaning.
+            os.chdir("/proc/self/fd")
+            work, *lowers = opened
+            places = f"upperdir={work}/upper,workdir={work}/overlay{self._mounts}"
+            mount("overlay", _ROOT, "overlay", 0, f"lowerdir={':'.join(map(str, lowers))},{places},{_OVERLAY}")
         except OSError as error:
             raise Failed(f"the sandbox could not be mounted: {error.strerror}", where=self._rules.where) from error
+        finally:
+            closed(opened)
         os.chdir("/")
 
     def _problem(self, line: str, ended: Ended) -> Failed | Unreachable:

@@ -74,7 +74,7 @@ class Watch:
         what ``mounts`` raises."""
         with (
             MemoryGroup(self.group, self.limits.memory) as memory,
-            self._started(lambda: _start(argv, cwd, descriptors)) as process,
+            self._started(memory, lambda: _start(argv, cwd, descriptors)) as process,
         ):
             guard = _Guard(process, self.limits, self.upper)
             try:
@@ -90,9 +90,17 @@ class Watch:
             return Ended(status=process.returncode, lines=lines, beyond=self._beyond(process, lines, guard, memory))
 
     def _started(
-        self, start: Callable[[], subprocess.Popen[bytes]]
+        self, memory: MemoryGroup, start: Callable[[], subprocess.Popen[bytes]]
     ) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        return nullcontext(start()) if self.mounts is None else started(self.mounts, start)
+        mounts = self.mounts
+        if mounts is None:
+            return nullcontext(start())
+
+        def prepare() -> None:
+            memory.join()
+            mounts()
+
+        return started(prepare, start)
 
     def _lines(self, process: subprocess.Popen[bytes]) -> tuple[str, ...]:
         lines: list[str] = []

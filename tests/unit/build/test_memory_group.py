@@ -62,6 +62,27 @@ def test_a_group_of_version_1(first: Path) -> None:
     assert list((first / "memory" / "stelae").iterdir()) == []
 
 
+def test_on_version_1_a_thread_joins_and_what_it_starts_is_in(first: Path) -> None:
+    with MemoryGroup("/stelae", 4096, first) as group:
+        (folder,) = (first / "memory" / "stelae").glob("build-*")
+        group.join()
+        assert (folder / "tasks").read_text() == "0"
+        assert group.add(7)
+        assert not (folder / "cgroup.procs").exists()
+        for file in folder.iterdir():
+            file.unlink()
+
+
+def test_on_version_2_no_thread_joins(unified: Path) -> None:
+    with MemoryGroup("/stelae", 4096, unified) as group:
+        (folder,) = (unified / "stelae").glob("build-*")
+        group.join()
+        assert group.add(7)
+        assert (folder / "cgroup.procs").read_text() == "7"
+        for file in folder.iterdir():
+            file.unlink()
+
+
 @pytest.mark.parametrize("parent", ["", "/", "/stelae"])
 def test_where_there_is_no_controller_none_is_made(tmp_path: Path, parent: str) -> None:
     with MemoryGroup(parent, 4096, tmp_path) as group:
