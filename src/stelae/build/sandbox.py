@@ -112,9 +112,10 @@ class Sandbox:
         """Lay the overlay over ``_ROOT``, and show what is shown; in a thread and a mount namespace of its own."""
         os.umask(0o022)
         os.chdir(self._work)
+        folders = (self._work, *reversed(self._lowers))
         opened: list[int] = []
         try:
-            opened.extend(os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in (self._work, *reversed(self._lowers)))
+            opened.extend(os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in folders)
             for number, path in enumerate(self._rules.shown.values(), start=1):
                 mount(path, Path("shown", str(number)), "", MS_BIND)
             if self._rules.shown:
