@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,7 @@ backend pods
 """
 
 
-class Endpoints:
+class Endpoints(ABC):
     """Follows where the requests of a Service go, and calls ``led`` with the addresses when they change; a context
     manager."""
 
@@ -64,9 +65,9 @@ class Endpoints:
         self._watch.kill()
         self._watch.wait(10)
 
+    @abstractmethod
     def led(self, addresses: frozenset[str]) -> None:
         """Requests go to *addresses* from now on."""
-        raise NotImplementedError
 
     def _follow(self) -> None:
         for event in self._events():

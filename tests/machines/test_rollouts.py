@@ -13,23 +13,14 @@ import pytest
 
 from stelae.testing.load import Load
 from tests.real import tiny
-from tests.real.boot_seed import DISK, lend_boot
+from tests.real.boot_seed import HOST, MACHINES, lend_boot
 from tests.real.machine import Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
-HOST = "machines.localhost"
 TRIES = 4
 """How often a boot is tried: emulated, one fails now and then."""
 SECONDS = 240.0
-MORE = f"""
-[env.machines]
-hosts = ["{HOST}"]
-processes = {{ web = 1 }}
-platform = "vm"
-strategy = {{ kind = "blue-green", min_healthy = "0s" }}
-{DISK}
-"""
 WRITE = """#!/app/busybox sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n'
 for place in /x /app/www/index.html /etc/hosts /bin/x; do
@@ -44,7 +35,7 @@ echo tried
 def machine() -> Iterator[Machine]:
     with Machine() as made:
         lend_boot(made.installation.state)
-        tiny.make(made.start(), more=MORE)
+        tiny.make(made.start(), more=MACHINES)
         cgi = made.app / "www" / "cgi-bin" / "write"
         cgi.parent.mkdir()
         cgi.write_text(WRITE)

@@ -15,20 +15,12 @@ import pytest
 from stelae.platforms.vm import accelerator
 from stelae.platforms.vm.command import PROGRAM
 from tests.real import tiny
-from tests.real.boot_seed import DISK, lend_boot
+from tests.real.boot_seed import HOST, MACHINES, lend_boot
 from tests.real.machine import Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 TRIES = 3
-MORE = f"""
-[env.machines]
-hosts = ["machines.localhost"]
-processes = {{ web = 1 }}
-platform = "vm"
-strategy = {{ kind = "blue-green", min_healthy = "0s" }}
-{DISK}
-"""
 
 
 def test_an_app_serves_from_a_machine_of_its_own() -> None:
@@ -36,21 +28,21 @@ def test_an_app_serves_from_a_machine_of_its_own() -> None:
         pytest.skip("needs qemu-system-x86")
     with Machine() as machine:
         lend_boot(machine.installation.state)
-        tiny.make(machine.start(), more=MORE)
+        tiny.make(machine.start(), more=MACHINES)
         machine.edit("stelae.toml", 'memory = "16MiB"', 'memory = "32MiB"')
         machine.edit("stelae.toml", 'start = "10s"', 'start = "90s"')
         machine.commit("a machine takes longer").cli("env", "apply")
         _deploy(machine)
-        assert tiny.ask(machine, "machines.localhost") == "version 1"
+        assert tiny.ask(machine, HOST) == "version 1"
         assert "url:/index.html" in machine.cli("logs", "machines").stdout, "what its program writes is not kept"
         row = machine.status("machines")
         assert row["state"] == "steady", row
         machine.kill()
-        assert tiny.ask(machine, "machines.localhost") == "version 1", "it ended with its controller"
+        assert tiny.ask(machine, HOST) == "version 1", "it ended with its controller"
         machine.start()
         machine.at_rest()
         assert machine.status("machines")["release"] == row["release"]
-        assert tiny.ask(machine, "machines.localhost") == "version 1"
+        assert tiny.ask(machine, HOST) == "version 1"
 
 
 def test_the_machine_that_is_tried_for_kvm_says_so_where_it_runs() -> None:

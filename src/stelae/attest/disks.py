@@ -14,14 +14,12 @@ from stelae.attest import provenance, sbom, signing, statement
 from stelae.attest.contents import Contents, Inspector
 from stelae.attest.keys import PrivateKey
 from stelae.attest.packages import PackageKind
+from stelae.attest.provenance import Making
 from stelae.attest.signing import Signed
 from stelae.attest.statement import Json, Statement
 from stelae.domain.artifact import Disk
 from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, digest_of, hex_of
-from stelae.domain.image import Image, Source
-from stelae.domain.inputs import Input
-from stelae.domain.units import Instant
 from stelae.images.layout import Layout
 
 BUILD_TYPE = "https://stelae.dev/build/disk/v1"
@@ -29,23 +27,13 @@ BUILD_TYPE = "https://stelae.dev/build/disk/v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiskBuild:
-    """One making of a disk: of which image, which was built of which source, with which locked ``inputs``, when, and
-    by which entry of the record (``index``). ``packages`` are the names of those that have files in it, ``boot`` the
-    layers in which they lie; ``lock`` is the digest of the lock's text, ``format`` that of disks."""
+class DiskBuild(Making):
+    """One making of a disk of an image. ``packages`` are the names of those that have files in it, ``boot`` the
+    layers in which they lie."""
 
     disk: Disk
-    image: Image
-    source: Source
-    inputs: tuple[Input, ...]
     packages: tuple[str, ...]
     boot: tuple[Digest, ...]
-    lock: Digest
-    format: int
-    architecture: str
-    index: int
-    started: Instant
-    finished: Instant
 
 
 def attest(layout: Layout, inspector: Inspector, build: DiskBuild, key: PrivateKey) -> Signed:

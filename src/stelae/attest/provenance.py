@@ -29,11 +29,10 @@ BUILDER = "https://stelae.dev/builder/controller"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Build:
-    """One build that gave an image: from which source and inputs, when, and by which entry of the record.
+class Making:
+    """One making: of or for which image, from which source and inputs, when, and by which entry of the record.
 
-    ``lock`` is the digest of the lock's text, ``index`` that of the build's entry in the record; ``network`` says
-    that its steps had one, so that there may be more inputs than are known.
+    ``lock`` is the digest of the lock's text, ``format`` that of what was made, ``index`` that of the entry.
     """
 
     image: Image
@@ -45,6 +44,13 @@ class Build:
     index: int
     started: Instant
     finished: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build(Making):
+    """One build that gave an image; ``network`` says that its steps had one, so that there may be more inputs than
+    are known."""
+
     network: bool = False
 
 

@@ -88,20 +88,16 @@ def use_cases(
     queries = Queries(record, platform, history, clock)
     observed = Observed(record.ledger, history, watches)
     past = Past(record, queries, history, observed, clock)
+    plans = Plans(
+        record, environments, clock, admission, Changes(record, layout, inspector), partial(abilities.of, platform),
+        partial(abilities.unmeasured, platform),
+    )  # fmt: skip
     return ControllerService(
         record=record,
         deployments=deployments,
         environments=environments,
         queries=queries,
-        plans=Plans(
-            record,
-            environments,
-            clock,
-            admission,
-            Changes(record, layout, inspector),
-            lambda env: abilities.of(platform, env),
-            lambda env: abilities.unmeasured(platform, env),
-        ),
+        plans=plans,
         storage=Storage(record, mirror, builder, clock, space, proofs, disk_builds),
         cleaner=Cleaner(record, installation, layout, roots, space, clock),
         proofs=proofs,

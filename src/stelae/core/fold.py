@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from stelae.core.evolve import evolved, revises
 from stelae.core.folds.witnesses import witnessed
@@ -16,8 +17,11 @@ from stelae.core.owned import with_item as _with
 from stelae.domain import event as ev
 from stelae.domain.digest import Digest
 from stelae.domain.event import Recorded
-from stelae.domain.state import BuiltDisk, BuiltImage, Cleaning, EnvironmentState, InstallationState
+from stelae.domain.state import Built, BuiltDisk, BuiltImage, Cleaning, EnvironmentState, InstallationState
 from stelae.domain.trust import Attested, Revocation, TrustedKey
+from stelae.domain.units import Instant
+
+B = TypeVar("B", bound=Built)
 
 
 def apply(state: InstallationState, recorded: Recorded) -> InstallationState:
@@ -82,9 +86,7 @@ def _built(state: InstallationState, event: ev.ImageBuilt, recorded: Recorded) -
         known = BuiltImage(image=event.image, sources=(), actor=recorded.actor, built_at=recorded.at)
     if event.source not in known.sources:
         known = replace(known, sources=(*known.sources, event.source))
-    if event.lock and event.lock not in known.locks:
-        known = replace(known, locks=(*known.locks, event.lock))
-    known = replace(known, last_built_at=recorded.at)
+    known = _again(known, event.lock, recorded.at)
     return replace(state, images=_with(state.images, event.image.digest, known))
 
 
@@ -94,10 +96,14 @@ def _disk_built(state: InstallationState, event: ev.DiskBuilt, recorded: Recorde
         known = BuiltDisk(disk=event.disk, commits=(), actor=recorded.actor, built_at=recorded.at)
     if event.commit not in known.commits:
         known = replace(known, commits=(*known.commits, event.commit))
-    if event.lock and event.lock not in known.locks:
-        known = replace(known, locks=(*known.locks, event.lock))
-    known = replace(known, last_built_at=recorded.at)
+    known = _again(known, event.lock, recorded.at)
     return replace(state, disks=_with(state.disks, event.disk.digest, known))
+
+
+def _again(known: B, lock: str, at: Instant) -> B:
+    """Return what is *known* of something that was built *at* a time, with *lock* ("": with none that is known)."""
+    locks = known.locks if not lock or lock in known.locks else (*known.locks, lock)
+    return replace(known, last_built_at=at, locks=locks)
 
 
 def _imported(state: InstallationState, event: ev.ImageImported, recorded: Recorded) -> InstallationState:

@@ -222,12 +222,10 @@ class EnvironmentState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
-    """An image in the record: from which sources it was built, by whom and when first, and when last. ``locks`` are
-    the digests of the locks that it was built with, oldest first."""
+class Built:
+    """What was built, in the record: by whom and when first, and when last. ``locks`` are the digests of the locks
+    that it was built with, oldest first."""
 
-    image: Image
-    sources: tuple[Source, ...]
     actor: str
     built_at: Instant
     last_built_at: Instant = 0
@@ -235,16 +233,19 @@ class BuiltImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltDisk:
-    """A disk in the record: for which commits it was made, by whom and when first, and when last. ``locks`` are the
-    digests of the locks whose packages it was made of, oldest first."""
+class BuiltImage(Built):
+    """An image in the record, and from which sources it was built."""
+
+    image: Image
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltDisk(Built):
+    """A disk in the record, and for which commits it was made. Its locks are those whose packages it is made of."""
 
     disk: Disk
     commits: tuple[str, ...]
-    actor: str
-    built_at: Instant
-    last_built_at: Instant = 0
-    locks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from stelae.controller.cleaner import UNDEPLOYED
 from stelae.domain import event as ev
@@ -17,26 +13,12 @@ from stelae.domain.image import Image, Source
 from stelae.domain.units import HOUR
 from stelae.images.blobs import Blobs
 from stelae.images.disks import Disks
-from tests.unit.controller.site import Site, on_site
-from tests.unit.controller.test_storage import Store
+from tests.unit.controller.store import Store, on_store
 from tests.unit.core.fixtures import WEB
 from tests.unit.images.disk_parts import a_disk
 
 COMMIT = "a" * 40
 LOCK = b'# a lock\nformat = 2\narchitecture = "amd64"\nbase = "scratch"\npackages = []\n'
-
-
-@pytest.fixture(autouse=True)
-def _mounts(tmp_path: Path) -> None:
-    for name in ("layers", "mounts"):
-        (tmp_path / name).mkdir()
-
-
-def on_store(folder: Path, body: Callable[[Store], Any]) -> None:
-    async def run(site: Site) -> None:
-        await body(Store(site, folder))
-
-    on_site(folder, run)
 
 
 def age(store: Store, *, days: float) -> None:

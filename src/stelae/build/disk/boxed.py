@@ -13,7 +13,7 @@ from stelae.domain.errors import Failed
 from stelae.system.command import Output, run
 
 READ = "/tmp/read"  # noqa: S108 - in the program's own file system
-WRITE = "/tmp/write"  # noqa: S108
+WRITE = "/tmp/write"  # noqa: S108 - as READ
 
 _TIMEOUT = 600
 
@@ -36,7 +36,7 @@ def boxed(
         "bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
         "--die-with-parent", "--new-session", "--hostname", "stelae", "--cap-drop", "ALL",
         "--cap-add", "CAP_DAC_READ_SEARCH", "--clearenv", *words, "--ro-bind", boot, "/", "--dev", "/dev",
-        "--tmpfs", "/tmp", *shown, "--chdir", "/", "--", *argv,  # noqa: S108
+        "--tmpfs", "/tmp", *shown, "--chdir", "/", "--", *argv,  # noqa: S108 - the program's own
     ]  # fmt: skip
     try:
         return run(command, timeout=_TIMEOUT)

@@ -32,7 +32,7 @@ class Monitor:
         except OSError as error:
             self._socket.close()
             raise Unreachable(f"QEMU cannot be asked: {error.strerror or error}") from error
-        except BaseException:
+        except BaseException:  # whatever it was, nobody else has the socket
             self._socket.close()
             raise
 
