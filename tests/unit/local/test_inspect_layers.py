@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +71,34 @@ def test_a_reading_that_cannot_begin_keeps_no_descriptor(tmp_path: Path, monkeyp
             with pytest.raises(OSError, match="Too many open files"):
                 Reading(file.fileno())
         assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208 - as above
+
+
+def test_a_reading_is_closed_when_the_step_that_is_under_way_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard that is cancelled leaves a thread in a step: it uses the buffers that are given back."""
+    file = tmp_path / "file"
+    file.write_bytes(os.urandom(2 * WINDOW))
+    file.read_bytes()
+    inside, go_on = threading.Event(), threading.Event()
+    cached = reading._cached
+
+    def slow(number: int, offset: int, buffer: memoryview) -> int:
+        inside.set()
+        assert go_on.wait(10)
+        return cached(number, offset, buffer)
+
+    monkeypatch.setattr(reading, "_cached", slow)
+    with file.open("rb") as opened, ThreadPoolExecutor(2) as pool:
+        found = Reading(opened.fileno())
+        step = pool.submit(found.step)
+        assert inside.wait(10)
+        closing = pool.submit(found.close)
+        assert not wait([closing], timeout=0.05).done, "the step still uses what it would close"
+        go_on.set()
+        assert step.result(10)
+        closing.result(10)
+        assert not found.step(), "nothing is read after it was closed"
 
 
 def test_a_file_system_that_has_no_way_past_the_cache(tmp_path: Path) -> None:

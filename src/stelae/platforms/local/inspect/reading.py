@@ -13,6 +13,7 @@ import errno
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 
 WINDOW = 1 << 20
@@ -28,7 +29,8 @@ _FAILED = ctypes.c_void_p(-1).value
 
 
 class Reading:
-    """A file on its way to its SHA-256. *file* stays the caller's; ``close`` lets go of what was opened here."""
+    """A file on its way to its SHA-256. *file* stays the caller's; ``close`` lets go of what was opened here, also
+    while another thread is in ``step``: whoever awaited that thread may have been cancelled."""
 
     def __init__(self, file: int) -> None:
         self._buffer, self._other = mmap.mmap(-1, WINDOW), mmap.mmap(-1, WINDOW)  # O_DIRECT wants whole pages
@@ -41,6 +43,8 @@ class Reading:
         self._address, self._other_address = _address(self._buffer), _address(self._other)
         self._hash = hashlib.sha256()
         self._at = 0
+        self._lock = threading.Lock()
+        self._closed = False
         self.differs = False
         """What the page cache has is not what the disk has."""
 
@@ -50,7 +54,28 @@ class Reading:
         return self._hash.hexdigest()
 
     def step(self) -> bool:
-        """Read the next ``WINDOW``; false when there was nothing more. Raises OSError: the disk, fs-verity."""
+        """Read the next ``WINDOW``; false when there was nothing more, or it was closed. Raises OSError: the disk,
+        fs-verity."""
+        with self._lock:
+            return not self._closed and self._step()
+
+    def whole(self) -> str:
+        """Read all that is left and return the digest."""
+        while self.step():
+            pass
+        return self.digest
+
+    def close(self) -> None:
+        """Let go of the file, when a step that is under way has ended."""
+        with self._lock:
+            self._closed = True
+            os.close(self._cached)
+            if self._direct != self._cached:
+                os.close(self._direct)
+            self._buffer.close()
+            self._other.close()
+
+    def _step(self) -> bool:
         count = self._read()
         if count <= 0:
             return False
@@ -63,20 +88,6 @@ class Reading:
         data.release()
         self._at += count
         return True
-
-    def whole(self) -> str:
-        """Read all that is left and return the digest."""
-        while self.step():
-            pass
-        return self.digest
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._cached)
-        if self._direct != self._cached:
-            os.close(self._direct)
-        self._buffer.close()
-        self._other.close()
 
     def _read(self) -> int:
         try:
