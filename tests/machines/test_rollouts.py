@@ -13,13 +13,11 @@ import pytest
 
 from stelae.testing.load import Load
 from tests.real import tiny
-from tests.real.boot_seed import HOST, MACHINES, lend_boot
+from tests.real.emulated import HOST, deploy, make
 from tests.real.machine import Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
-TRIES = 4
-"""How often a boot is tried: emulated, one fails now and then."""
 SECONDS = 240.0
 WRITE = """#!/app/busybox sh
 printf 'Content-Type: text/plain\\r\\n\\r\\n'
@@ -34,27 +32,15 @@ echo tried
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     with Machine() as made:
-        lend_boot(made.installation.state)
-        tiny.make(made.start(), more=MACHINES)
+        make(made)
         cgi = made.app / "www" / "cgi-bin" / "write"
         cgi.parent.mkdir()
         cgi.write_text(WRITE)
         cgi.chmod(0o755)
         (made.app / "www" / "big").write_bytes(os.urandom(1 << 20))
-        made.edit("stelae.toml", 'memory = "16MiB"', 'memory = "32MiB"')
-        made.edit("stelae.toml", 'start = "10s"', 'start = "120s"')
         made.commit("a machine takes longer").cli("env", "apply")
         deploy(made)
         yield made
-
-
-def deploy(machine: Machine) -> None:
-    for _ in range(TRIES):
-        done = machine.cli("deploy", "machines", check=False)
-        if done.returncode == 0:
-            return
-        print(done.stdout, done.stderr)
-    raise AssertionError(f"no machine came up in {TRIES} tries")
 
 
 def get(machine: Machine, path: str) -> bytes:

@@ -25,17 +25,6 @@ BASE = "debian:bookworm"
 DISK = f'\n[disk]\nbase = "{BASE}"\n'
 """What a stelae.toml has for disks."""
 
-HOST = "machines.localhost"
-MACHINES = f"""
-[env.machines]
-hosts = ["{HOST}"]
-processes = {{ web = 1 }}
-platform = "vm"
-strategy = {{ kind = "blue-green", min_healthy = "0s" }}
-{DISK}
-"""
-"""What it has for disks and an environment of machines."""
-
 _PARTS = ("images/blobs/sha256", "cache/build/steps", "inputs")
 
 

@@ -15,24 +15,19 @@ import pytest
 from stelae.platforms.vm import accelerator
 from stelae.platforms.vm.command import PROGRAM
 from tests.real import tiny
-from tests.real.boot_seed import HOST, MACHINES, lend_boot
+from tests.real.emulated import HOST, deploy, make
 from tests.real.machine import Machine
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-
-TRIES = 3
 
 
 def test_an_app_serves_from_a_machine_of_its_own() -> None:
     if not Path(PROGRAM).exists():
         pytest.skip("needs qemu-system-x86")
     with Machine() as machine:
-        lend_boot(machine.installation.state)
-        tiny.make(machine.start(), more=MACHINES)
-        machine.edit("stelae.toml", 'memory = "16MiB"', 'memory = "32MiB"')
-        machine.edit("stelae.toml", 'start = "10s"', 'start = "90s"')
+        make(machine)
         machine.commit("a machine takes longer").cli("env", "apply")
-        _deploy(machine)
+        deploy(machine)
         assert tiny.ask(machine, HOST) == "version 1"
         assert "url:/index.html" in machine.cli("logs", "machines").stdout, "what its program writes is not kept"
         row = machine.status("machines")
@@ -54,12 +49,3 @@ def test_the_machine_that_is_tried_for_kvm_says_so_where_it_runs() -> None:
         file.flush()
         command = [words.get(word, word) for word in accelerator.command(file.name)]
         assert subprocess.run(command, timeout=60, check=False).returncode == accelerator.STATUS
-
-
-def _deploy(machine: Machine) -> None:
-    for _ in range(TRIES):
-        done = machine.cli("deploy", "machines", check=False)
-        if done.returncode == 0:
-            return
-        print(done.stdout, done.stderr)
-    raise AssertionError(f"no machine came up in {TRIES} tries")

@@ -21,7 +21,7 @@ from stelae.domain.state import Built, BuiltDisk, BuiltImage, Cleaning, Environm
 from stelae.domain.trust import Attested, Revocation, TrustedKey
 from stelae.domain.units import Instant
 
-B = TypeVar("B", bound=Built)
+AnyBuilt = TypeVar("AnyBuilt", bound=Built)
 
 
 def apply(state: InstallationState, recorded: Recorded) -> InstallationState:
@@ -100,7 +100,7 @@ def _disk_built(state: InstallationState, event: ev.DiskBuilt, recorded: Recorde
     return replace(state, disks=_with(state.disks, event.disk.digest, known))
 
 
-def _again(known: B, lock: str, at: Instant) -> B:
+def _again(known: AnyBuilt, lock: str, at: Instant) -> AnyBuilt:
     """Return what is *known* of something that was built *at* a time, with *lock* ("": with none that is known)."""
     locks = known.locks if not lock or lock in known.locks else (*known.locks, lock)
     return replace(known, last_built_at=at, locks=locks)
