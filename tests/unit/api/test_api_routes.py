@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -242,15 +243,19 @@ def test_a_pack_that_cannot_be_read_to_its_end_leaves_nothing(
         def read(self, size: int, /) -> bytes:
             self.left -= 1
             if not self.left:
+                until(lambda: list(cache.iterdir()))  # it has begun to keep it
                 raise Failed("git could not pack the source")
             return bytes(1000)
 
+    def until(holds: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     with pytest.raises(Failed, match="could not pack"):
         client.upload("/v1/sources", Broken(), repository="r1")
-    deadline = time.monotonic() + 60
-    while list(cache.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert list(cache.iterdir()) == []
+    until(lambda: not list(cache.iterdir()))
     assert behind.calls == []
 
 
