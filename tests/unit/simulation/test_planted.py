@@ -238,6 +238,15 @@ RARE = {
 """Bugs that the first hundreds of seeds may not find: the first seed that does, and a life of ``test_found`` that
 does too. When what is drawn of a seed changes, look for the first one again: ``STELAE_SEEDS=2000``."""
 
+LATE = {
+    "a job runs once a release and not once a deployment (law 6)": "164",
+    "unknown counts as healthy (law 11)": "204",
+    "the launch of a run is done again after a restart (law 5)": "34",
+    "a run whose answer was lost is launched again (law 5)": "34",
+    "a revoked secret is deployed (law 7)": "35",
+}
+"""Bugs that the first seeds do not find: one that does, which is tried before all others to save time."""
+
 LAWS = {f"(law {number})" for number in (1, 2, 4, 5, 6, 7, 8, 9, 10, 11)}
 
 
@@ -247,7 +256,7 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
     if "never ends" in bug:
         monkeypatch.setattr(failures, "failure", lambda *_: None)
     monkeypatch.setattr(target, name, replacement)
-    seeds: Iterable[str] = map(str, range(SEEDS))
+    seeds: Iterable[str] = itertools.chain([LATE[bug]] if bug in LATE else [], map(str, range(SEEDS)))
     if bug in RARE:
         seed, what = RARE[bug]
         assert live(life(what)).broken
@@ -262,7 +271,7 @@ def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_each_law_of_a_running_system_has_a_planted_bug() -> None:
     """Law 3 says what a build gives: ``test_a_build_that_depends_on_the_time_is_found``."""
     assert all(any(law in bug for bug in PLANTED) for law in LAWS)
-    assert RARE.keys() <= PLANTED.keys()
+    assert RARE.keys() | LATE.keys() <= PLANTED.keys()
 
 
 def test_a_build_that_depends_on_the_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
