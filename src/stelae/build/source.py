@@ -66,7 +66,7 @@ def opened(mirror: Mirror, request: BuildRequest, *, checked: bool = True) -> It
         stages = {name: _wanted(steps, pins) for name, steps in _tables(spec).items()}
         wanted = locks.Lock(architecture=architecture(), stages=stages)
         found = request.lock or _file(reader, tree, locks.FILE_NAME)
-        lock, disk = _known(found, wanted, checked=checked) if found else (None, None)
+        lock, disk = (None, None) if found is None else _known(found, wanted, checked=checked)
         yield Source(
             repository=request.repository, reader=reader, tree=tree, spec=spec, lock=lock, wanted=wanted, pins=pins,
             disk=disk,

@@ -255,9 +255,10 @@ def test_a_lock_of_another_recipe_is_refused(repository: Repository, workshop: W
     repository.commit({"stelae.lock": text.replace('"scratch"', '"debian:bookworm"')})
     with pytest.raises(InvalidInput, match="base changed since it was locked"):
         workshop.build(repository)
-    repository.commit({"stelae.lock": "format = 2\n"})
-    with pytest.raises(InvalidInput, match="damaged"):
-        workshop.build(repository)
+    for damaged in ("format = 2\n", ""):
+        repository.commit({"stelae.lock": damaged})
+        with pytest.raises(InvalidInput, match="damaged"):
+            workshop.build(repository)
 
 
 def test_a_base_image_that_is_not_the_locked_one(repository: Repository, workshop: Workshop, tmp_path: Path) -> None:
