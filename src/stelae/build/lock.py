@@ -24,6 +24,8 @@ FILE_NAME = "stelae.lock"
 
 AGAIN = "run: stelae lock, and commit stelae.lock"
 
+_ONE_SIDE = f"take one side of it: git checkout --ours {FILE_NAME} (or --theirs); then run stelae lock, and commit"
+_MERGE = re.compile(r"^(<<<<<<< |>>>>>>> )", re.MULTILINE)
 _HEAD = "# What the base and the dependencies are. Written by `stelae lock`; commit it, do not edit it.\n"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _DATE = re.compile(r"([0-9]{4}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T[0-2][0-9]:[0-5][0-9]:[0-5][0-9]Z)?")
@@ -81,8 +83,11 @@ def parse(text: str) -> Lock:
         architecture = _text(document.pop("architecture"))
         stages = {"": document, **_table(document.pop("stage", {}))}
         return Lock(architecture=architecture, stages={name: _stage(name, item) for name, item in stages.items()})
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"it is damaged: {error}", where=FILE_NAME, hint=AGAIN) from error
+    except (KeyError, TypeError, ValueError) as error:  # tomllib's own is a ValueError
+        if _MERGE.search(text):
+            raise InvalidInput("it has the marks of a merge's conflict", where=FILE_NAME, hint=_ONE_SIDE) from error
+        said = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        raise InvalidInput(f"it is damaged: {said}", where=FILE_NAME, hint=AGAIN) from error
 
 
 def check_stage(name: str, locked: StageLock, now: StageLock) -> None:

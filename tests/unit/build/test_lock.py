@@ -87,6 +87,19 @@ def test_damaged_locks(text: str) -> None:
     assert "stelae lock" in caught.value.hint
 
 
+def test_a_conflict_of_a_merge_is_named() -> None:
+    """A new lock would take the newest of everything, so that is not what it says to do first."""
+    line = next(line for line in LOCK.text().splitlines() if "idna" in line)
+    with pytest.raises(InvalidInput, match="conflict") as caught:
+        parse(LOCK.text().replace(line, f"<<<<<<< HEAD\n{line}\n=======\n{line}\n>>>>>>> other"))
+    assert caught.value.hint.startswith("take one side")
+
+
+def test_what_a_lock_lacks_is_named() -> None:
+    with pytest.raises(InvalidInput, match="it is damaged: it has no format"):
+        parse("")
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
