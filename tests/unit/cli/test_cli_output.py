@@ -377,7 +377,9 @@ def test_lock(stelae: Stelae, service: FakeService, folder: Path) -> None:
     assert document(stelae("lock", "--json"))["changed"] is False
     assert plain(stelae("lock")).endswith("stelae.lock is up to date\n")
     (folder / "stelae.lock").write_text("version = 0\n")
-    assert plain(stelae("lock", "--upgrade", "--dry-run")).endswith("stelae.lock would change\n")
+    said = plain(stelae("lock", "--upgrade", "--dry-run"))
+    assert said.endswith("stelae.lock would change\n")
+    assert "  nothing of the old lock was kept: stelae.lock: it is damaged: it has no format\n" in said
     assert (folder / "stelae.lock").read_text() == "version = 0\n"
     assert asked(service, "lock")[1]["upgrade"] is True
 

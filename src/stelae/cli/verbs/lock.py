@@ -11,7 +11,7 @@ from stelae.cli.common import client, goes_on, screen, verb
 from stelae.cli.screen import Screen
 from stelae.cli.secrets import read, secret_option
 from stelae.controller.client import Json
-from stelae.domain.errors import InvalidInput
+from stelae.domain.errors import InvalidInput, StelaeError
 
 LOCK = "stelae.lock"
 
@@ -43,6 +43,8 @@ def command(upgrade: bool, dry_run: bool, secrets: tuple[str, ...]) -> None:
         answer = controller.follow("POST", "/v1/locks", request, lambda p: out.status(str(p.get("text", ""))))
     path, text = Path(LOCK), str(answer["lock"])
     changed = _differs(path, text)
+    if changed:
+        _replaced(out, path)
     _shown(out, answer)
     if changed and not dry_run:
         write_atomic(path.absolute(), text.encode())
@@ -61,6 +63,18 @@ def _differs(path: Path, text: str) -> bool:
         return True
     except OSError as error:
         raise InvalidInput(f"it cannot be read: {error.strerror}", where=LOCK) from error
+
+
+def _replaced(out: Screen, path: Path) -> None:
+    """Say that nothing of a lock that cannot be read was kept: all there is was taken anew."""
+    from stelae.build.lock import parse
+
+    try:
+        parse(path.read_text())
+    except FileNotFoundError:
+        return
+    except (StelaeError, ValueError) as error:
+        out.line(f"  nothing of the old lock was kept: {error}", "yellow")
 
 
 def _shown(out: Screen, answer: Json) -> None:
