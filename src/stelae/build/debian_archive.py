@@ -190,8 +190,6 @@ def _error(suite: str, status: int, lines: list[str]) -> StelaeError:
             "the packages do not fit together", details=details,
             hint="what is locked may be too old for what was added: stelae lock --upgrade",
         )  # fmt: skip
-    if "does not have a Release file" in text and "404" in text:
-        return InvalidInput(f"the archive has no suite called {suite}", where="image.base", details=details)
     if re.search(
         r"Could not (resolve|connect)|Temporary failure|Failed to fetch|Connection (timed out|refused)", text
     ):
@@ -199,6 +197,8 @@ def _error(suite: str, status: int, lines: list[str]) -> StelaeError:
             "the Debian archive does not answer", details=details,
             hint=f"check the network, or name another archive in {MIRROR_VARIABLE}",
         )  # fmt: skip
+    if "does not have a Release file" in text:  # and nothing was unreachable, of which apt says it, too
+        return InvalidInput(f"the archive has no suite called {suite}", where="image.base", details=details)
     if status == 127:
         return Unreachable("mmdebstrap is not installed", hint="stelae doctor says what is missing")
     if status == 124:

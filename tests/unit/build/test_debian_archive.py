@@ -242,7 +242,8 @@ def test_the_date_is_that_of_the_newest_part() -> None:
     [
         (["E: Unable to locate package pyhton3"], 100, InvalidInput, "no package called pyhton3"),
         (["E: Package 'x' has no installation candidate"], 100, InvalidInput, "no package called x"),
-        (["Err: 404 Not Found", "E: The repository 'a' does not have a Release file."], 25, InvalidInput, "no suite"),
+        (["E: The repository 'a' does not have a Release file."], 25, InvalidInput, "no suite"),
+        (["E: Failed to fetch a", "E: 'a' does not have a Release file."], 25, Unreachable, "does not answer"),
         (["W: Failed to fetch a  Could not resolve 'b'"], 25, Unreachable, "does not answer"),
         (["tar: write: No space left on device"], 2, Failed, "disk is full"),
         (["sh: 1: exec: mmdebstrap: not found"], 127, Unreachable, "not installed"),
