@@ -9,6 +9,7 @@ end with it, whatever ends it; what lies on the disk is in the work folder of th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ _NOISE = (
     "run: Writing manifest ",
     "run: Storing signatures",
     "run: -->",
+    "run: subprocess exited with status ",  # said twice, and once more in the error
 )
+_NETWORKED = re.compile(r'building at STEP "(RUN|ADD) ', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,5 +164,7 @@ def _problem(ended: Ended, order: Order) -> Failed | InvalidInput | Unreachable:
         return Failed(said, where=where, details=lines, hint=f"that is image.limits.{ended.beyond}")
     if any("No space left on device" in text for text in lines):
         return Failed("the disk is full", hint="stelae gc frees space; then build again", details=lines)
-    hint = "" if order.network else "RUN and ADD have no network unless image.dockerfile_network = true"
-    return Failed("buildah could not build the Dockerfile", where=where, details=lines, hint=hint)
+    cut = not order.network and any(map(_NETWORKED.search, lines))
+    hint = "RUN and ADD have no network unless image.dockerfile_network = true" if cut else ""
+    told = tuple(text for text in lines if not f"run: {text}".startswith(_NOISE))
+    return Failed("buildah could not build the Dockerfile", where=where, details=told, hint=hint)

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stelae.build.buildah import Order, _problem
 from stelae.build.dockerfile import images, with_arguments
 from stelae.build.dockerignore import ignoring
+from stelae.build.sandbox import Rules
+from stelae.build.watch import Ended
 from stelae.domain.errors import InvalidInput
 from stelae.system.architecture import architecture
 
@@ -120,3 +123,13 @@ def test_it_ignores_what_buildah_ignores(first: int, tmp_path: Path) -> None:
     seen = sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
     ignored = ignoring(text)
     assert [name for name in files if not ignored(name.encode())] == seen
+
+
+@pytest.mark.parametrize(("step", "networked"), [("RUN curl x", True), ("ADD http://x /", True), ("COPY x /", False)])
+def test_a_step_that_fails_is_told_without_what_buildah_says_of_itself(step: str, networked: bool) -> None:
+    said = f'Error: building at STEP "{step}": exit status 1'
+    lines = ("Copying blob sha256:1", "Storing signatures", "no such file", "subprocess exited with status 1", said)
+    problem = _problem(Ended(status=1, lines=lines), Order(images={}, rules=Rules()))
+    assert problem.details == ("no such file", said)
+    assert ("dockerfile_network" in problem.hint) == networked
+    assert not _problem(Ended(status=1, lines=lines), Order(images={}, rules=Rules(), network=True)).hint
