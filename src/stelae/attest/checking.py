@@ -23,6 +23,11 @@ _TYPES = {
     provenance.PREDICATE: Requirement.PROVENANCE,
     sbom.PREDICATE: Requirement.SBOM,
 }
+_NAMES = {
+    Requirement.SIGNATURE: "a signature",
+    Requirement.PROVENANCE: "a provenance",
+    Requirement.SBOM: "a list of what is inside (SBOM)",
+}
 _WORDS = {
     Requirement.SIGNATURE: "has no signature",
     Requirement.PROVENANCE: "has no provenance",
@@ -64,7 +69,7 @@ class Proof:
             return ""
         for item, why in self.revoked:
             if item.requirement is requirement:
-                return f"has a {requirement} by the key {item.key[:8]}, which was revoked {why}"
+                return f"has {_NAMES[requirement]} by the key {item.key[:8]}, which was revoked {why}"
         if self.strangers:
             return f"{_WORDS[requirement]} by a key that is known here"
         return _WORDS[requirement]

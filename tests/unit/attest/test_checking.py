@@ -173,6 +173,8 @@ def test_a_key_that_is_not_known_or_was_revoked_proves_nothing(store: Store) -> 
     assert stranger.lacks(Requirement.SBOM) == "has no list of what is inside (SBOM) by a key that is known here"
     revoked = store.proof(revoked={KEY.public.id: "by ana: stolen"})
     assert met(revoked) == set()
+    assert "has a signature by the key" in revoked.lacks(Requirement.SIGNATURE)
+    assert "has a list of what is inside (SBOM) by the key" in revoked.lacks(Requirement.SBOM)
     assert "which was revoked by ana: stolen" in revoked.lacks(Requirement.SIGNATURE)
     store.sign(store.image, OTHER)
     assert met(store.proof(None, KEY, OTHER, revoked={KEY.public.id: "x"})) == {"signature", "provenance", "sbom"}
