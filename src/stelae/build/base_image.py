@@ -25,6 +25,7 @@ from stelae.domain.canonical import canonical
 from stelae.domain.digest import Digest, parse_digest
 from stelae.domain.errors import InvalidInput, StelaeError
 from stelae.domain.inputs import Input, InputKind
+from stelae.images.blobs import DamagedError
 from stelae.images.layout import INDEX, MANIFEST, Layout, descriptors
 from stelae.images.registry import Place, fetch, resolve
 
@@ -52,8 +53,14 @@ def parse_reference(text: str) -> Reference:
 
 def imported(cache: Cache, path: Path, tag: str, item: Callable[[Digest], Input]) -> Made:
     """Return the layers of the image in the layout or archive *path*, taken into the store; *item* makes the input of
-    the digest of its manifest. Raises InvalidInput for another architecture than this machine's."""
-    digest = cache.layout.import_archive(path, tag=tag, name="")
+    the digest of its manifest. Raises InvalidInput for another architecture than this machine's, and for damage."""
+    try:
+        digest = cache.layout.import_archive(path, tag=tag, name="")
+    except DamagedError as error:
+        raise InvalidInput(
+            f"the image is not whole: {error.digest} is missing or has other bytes", where="image.base",
+            hint="get it again from where it came from",
+        ) from error  # fmt: skip
     config = cache.layout.config(digest)
     found = config.get("architecture", architecture())
     if found != architecture():

@@ -25,6 +25,14 @@ MAX_DOCUMENT = 4 << 20
 _MODE = 0o444
 
 
+class DamagedError(Failed):
+    """The blob ``digest`` is missing, or its bytes are not what its name says."""
+
+    def __init__(self, digest: Digest, message: str, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.digest = digest
+
+
 class Blobs:
     """The folder ``blobs/sha256`` of an OCI layout."""
 
@@ -137,17 +145,18 @@ class Blobs:
             Path(name).unlink(missing_ok=True)
 
 
-def corrupted(digest: Digest, path: Path | None = None) -> Failed:
+def corrupted(digest: Digest, path: Path | None = None) -> DamagedError:
     """Return the error for bytes, those of the blob at *path*, that are not what their name says."""
     mend = f"check the disk, then delete {path} and build" if path else "build or import"
-    return Failed(
+    return DamagedError(
+        digest,
         f"{digest} is corrupted: its bytes have another digest",
         hint=f"{mend} the image again; the record and the running instances are not touched",
     )
 
 
-def _missing(digest: Digest) -> Failed:
-    return Failed(f"{digest} is not in the image store", hint="build or import the image again")
+def _missing(digest: Digest) -> DamagedError:
+    return DamagedError(digest, f"{digest} is not in the image store", hint="build or import the image again")
 
 
 def _copy(source: BinaryIO, out: BinaryIO) -> Digest:

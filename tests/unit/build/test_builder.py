@@ -16,7 +16,7 @@ from stelae.build.config import FILE_TIME, FORMAT, LayerFile, config_bytes, mani
 from stelae.domain.digest import Digest
 from stelae.domain.errors import Failed, InvalidInput
 from stelae.images import content
-from stelae.images.layout import Layout
+from stelae.images.layout import Layout, descriptors
 from stelae.images.tree import Kind, Tree, directory, file, symlink
 
 from .repository import Repository
@@ -276,6 +276,28 @@ def test_a_base_image_that_is_not_the_locked_one(repository: Repository, worksho
     shutil.rmtree(workshop.folder / "inputs")
     with pytest.raises(InvalidInput, match="stale"):
         workshop.build(repository)
+
+
+@pytest.mark.parametrize("part", ["manifest", "config", "layer"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_base_image_that_is_not_whole(
+    repository: Repository, workshop: Workshop, tmp_path: Path, part: str, gone: bool
+) -> None:
+    """It is not the store that lacks something, and building again does not mend it."""
+    base = oci_base(tmp_path / "base", Tree())
+    layout = Layout.open(tmp_path / "base")
+    (image,) = layout.images()
+    config, layer = (item.digest for item in descriptors(layout.manifest(image.digest)))
+    path = layout.blob_path({"manifest": image.digest, "config": config, "layer": layer}[part])
+    path.rename(tmp_path / "away")
+    if not gone:
+        path.write_bytes((tmp_path / "away").read_bytes()[:-1] + b"?")
+    repository.commit({**FILES, "stelae.toml": spec(base=base)})
+    with pytest.raises(InvalidInput, match=r"layer" if gone and part == "layer" else "not whole") as caught:
+        workshop.build(repository)
+    assert "store" not in caught.value.message + caught.value.hint
+    assert "again; the record" not in caught.value.hint
+    assert workshop.leftovers() == []
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(
