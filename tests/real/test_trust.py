@@ -70,6 +70,8 @@ def test_only_what_is_proven_and_not_revoked_runs(machine: Machine) -> None:
 
     machine.cli("revoke", second[7:19], "--reason", "CVE-2026-1")
     refused(machine.cli("deploy", "testing", "--image", second, check=False), "was revoked by", "CVE-2026-1")
+    # Nothing listens there: it is refused before anything is sent.
+    refused(machine.cli("push", second, "localhost:1/guestbook", check=False), "was revoked by", "CVE-2026-1")
     machine.cli("revoke", machine.json("key", "list")["keys"][0]["key"], "--reason", "stolen")
     assert "which was revoked by" in machine.status()["detail"]
     assert machine.status()["instances"]["ready"] == 1, "what runs goes on"

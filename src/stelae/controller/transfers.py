@@ -109,12 +109,14 @@ class Transfers:
     def _push(
         self, image: Digest, place: Place, request: Json, tell: Progress
     ) -> tuple[exchange.Sent, tuple[Digest, ...]]:  # fmt: skip
-        """Send the image, then its disks where they are asked for; return how, and which."""
+        """Send the image, then its disks where they are asked for, nothing that was revoked; return how, and which."""
         disks = listed(self._layout, image) if request["artifact"] == "disk" else ()
         if request["artifact"] == "disk" and not disks:
             raise InvalidInput(
                 f"no disk was made of image {short(image)}", hint="make one: stelae build --artifact disk"
             )
+        for digest in (image, *disks):
+            trust.admit(self._record.state, digest)
         with self._access(request) as access, self._layout.in_use(), passing(self._installation.cache) as folder:
             sent = exchange.push(self._layout, image, place, access, folder / "layout", tell)
             for disk in disks:
