@@ -109,7 +109,7 @@ class Transfers:
     def _push(
         self, image: Digest, place: Place, request: Json, tell: Progress
     ) -> tuple[exchange.Sent, tuple[Digest, ...]]:  # fmt: skip
-        """Send the image, then its disks where they are asked for, nothing that was revoked; return how, and which."""
+        """Send the image, then its disks where they are asked for; return how, and which. Raises Refused."""
         disks = listed(self._layout, image) if request["artifact"] == "disk" else ()
         if request["artifact"] == "disk" and not disks:
             raise InvalidInput(
